@@ -1,0 +1,310 @@
+"""The instant fit: a convex problem with a known centre, checked against slower ways to solve it."""
+
+import dataclasses
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from scipy.optimize import minimize
+
+from labelwise.errors import ConfigError, ShapeError
+from labelwise.instant import (
+    FitSettings,
+    balanced_loss,
+    default_strength,
+    fit_tag_vectors,
+    mention_starts,
+)
+from labelwise.map_problem import MapProblem
+from labelwise.tag_params import TagParams
+
+DIM = 12
+
+
+def summed_prior(rng, n_labels=3, dim=DIM):
+    rows = rng.normal(size=(3 + n_labels, dim)).astype(np.float32)
+    return TagParams.summed(rows[0], rows[1:3], rows[3:], other_bias=0.3, scale=0.4)
+
+
+def independent_prior(rng, n_labels=3, dim=DIM):
+    rows = rng.normal(size=(1 + 2 * n_labels, dim)).astype(np.float32)
+    return TagParams.independent(rows, 2, other_bias=0.3, scale=0.4)
+
+
+def examples(rng, n_sentences=6, length=5, n_labels=3, dim=DIM):
+    """Words whose states lean towards a direction of their tag."""
+    n_words = n_sentences * length
+    tags = rng.integers(0, 1 + 2 * n_labels, n_words) * (rng.random(n_words) < 0.6)
+    directions = rng.normal(size=(1 + 2 * n_labels, dim))
+    states = (rng.normal(size=(n_words, dim)) * 0.5 + directions[tags]).astype(np.float32)
+    return states, tags, np.repeat(np.arange(n_sentences), length)
+
+
+PRIORS = pytest.mark.parametrize("make_prior", [summed_prior, independent_prior])
+
+
+def test_summed_tags_are_label_plus_mark():
+    prior = summed_prior(np.random.default_rng(0))
+    other, begin, inside, first, second, *_ = prior.parts
+    assert np.allclose(prior.tag_vectors[0], other)
+    assert np.allclose(prior.tag_vectors[1:4], [first + begin, first + inside, second + begin])
+    assert np.allclose(prior.tag_biases, [0.3, 0, 0, 0, 0, 0, 0])
+
+
+@PRIORS
+@given(seed=st.integers(0, 999))
+@settings(max_examples=15, deadline=None)
+def test_gradient_is_finite_differences(make_prior, seed):
+    rng = np.random.default_rng(seed)
+    prior, (states, tags, _) = make_prior(rng), examples(rng)
+    allowed = np.ones((len(tags), 3), bool)
+    allowed[tags == 0, 1] = False
+    problem = MapProblem.build(states, tags, prior, 0.5, allowed, rng.random(len(tags)))
+    fields = {
+        name: getattr(problem, name).astype(float) for name in ("features", "offset", "weights")
+    }
+    problem = dataclasses.replace(problem, **fields)
+    moves, step = rng.normal(size=problem.no_moves().shape), 1e-6
+    gradient = problem.loss_and_gradient(moves, 0.1)[1]
+    for index in zip(*(rng.integers(0, n, 5) for n in moves.shape), strict=True):
+        ahead, behind = moves.copy(), moves.copy()
+        ahead[index] += step
+        behind[index] -= step
+        rise = problem.loss_and_gradient(ahead, 0.1)[0] - problem.loss_and_gradient(behind, 0.1)[0]
+        assert gradient[index] == pytest.approx(rise / (2 * step), rel=1e-3, abs=1e-7)
+
+
+def brute_force_logits(states, tags, prior, strength, bias_reach):
+    """Solve for every part and bias as they are, in double precision, without any trick."""
+    length = np.sqrt(np.mean((states.astype(float) ** 2).sum(1)))
+    shape, n_words = (prior.parts.shape[0], prior.parts.shape[1] + 1), len(tags)
+    inputs = np.c_[states.astype(float), np.ones(n_words)]
+    gold = np.eye(len(prior.tag_vectors))[tags]
+    composition = prior.composition.astype(float)
+
+    def logits_at(change):
+        by_tag = composition @ change
+        return prior.score(states) + prior.scale * inputs[:, :-1] @ by_tag[:, :-1].T + by_tag[:, -1]
+
+    def objective(flat):
+        change = flat.reshape(shape)
+        logits = logits_at(change)
+        logits -= logits.max(1, keepdims=True)
+        log_probs = logits - np.log(np.exp(logits).sum(1, keepdims=True))
+        back = composition.T @ ((np.exp(log_probs) - gold).T @ inputs) / n_words
+        back[:, :-1] *= prior.scale
+        in_logits = np.append(np.full(shape[1] - 1, (prior.scale * length) ** 2), bias_reach**-2)
+        loss = -(gold * log_probs).sum() / n_words + strength / 2 * (change**2 * in_logits).sum()
+        return loss, (back + strength * change * in_logits).ravel()
+
+    found = minimize(
+        objective,
+        np.zeros(np.prod(shape)),
+        jac=True,
+        method="L-BFGS-B",
+        options={"maxiter": 5000, "maxfun": 9000, "ftol": 1e-15, "gtol": 1e-9},
+    )
+    return logits_at(found.x.reshape(shape)), found.fun
+
+
+@PRIORS
+@pytest.mark.parametrize(("n_sentences", "dim"), [(2, 24), (10, 12)], ids=["short", "tall"])
+def test_fit_is_the_brute_force_solution(make_prior, n_sentences, dim):
+    rng = np.random.default_rng(3)
+    prior = make_prior(rng, dim=dim)
+    states, tags, sentences = examples(rng, n_sentences, dim=dim)
+    result = fit_tag_vectors(states, tags, sentences, prior, FitSettings(strength=0.01))
+    logits, loss = brute_force_logits(states, tags, prior, 0.01, 0.5)
+    assert result.loss == pytest.approx(loss, abs=1e-5)
+    assert np.allclose(result.params.score(states), logits, atol=0.02)
+
+
+@PRIORS
+def test_strong_prior_returns_the_centre(make_prior):
+    rng = np.random.default_rng(0)
+    prior = make_prior(rng)
+    fitted = fit_tag_vectors(*examples(rng), prior, FitSettings(strength=1e6)).params
+    assert np.allclose(fitted.tag_vectors, prior.tag_vectors, atol=1e-4)
+    assert np.allclose(fitted.tag_biases, prior.tag_biases, atol=1e-4)
+
+
+@PRIORS
+def test_weak_prior_separates_separable_words(make_prior):
+    rng = np.random.default_rng(1)
+    states, tags, sentences = examples(rng, n_sentences=2)
+    fitted = fit_tag_vectors(states, tags, sentences, make_prior(rng), FitSettings(strength=1e-5))
+    assert np.array_equal(fitted.params.score(states).argmax(1), tags)
+
+
+def test_vectors_stay_at_the_centre_where_no_state_points():
+    rng = np.random.default_rng(0)
+    states, tags, sentences = examples(rng)
+    states[:, :4] = 0
+    prior = summed_prior(rng)
+    fitted = fit_tag_vectors(states, tags, sentences, prior, FitSettings(strength=0.01)).params
+    assert np.allclose(fitted.parts[:, :4], prior.parts[:, :4], atol=1e-5)
+
+
+def test_no_bias_reach_keeps_the_biases():
+    rng = np.random.default_rng(0)
+    prior = summed_prior(rng)
+    options = FitSettings(strength=0.01, bias_reach=0)
+    fitted = fit_tag_vectors(*examples(rng), prior, options, start=prior).params
+    assert np.array_equal(fitted.biases, prior.biases)
+
+
+def test_permuting_labels_permutes_the_solution():
+    rng = np.random.default_rng(0)
+    rows = rng.normal(size=(6, DIM)).astype(np.float32)
+    states, tags, sentences = examples(rng)
+    order = np.array([2, 0, 1])  # new label i was label order[i]
+    tag_order = np.concatenate([[0], *([1 + 2 * label, 2 + 2 * label] for label in order)])
+    options = FitSettings()
+    first = TagParams.summed(rows[0], rows[1:3], rows[3:])
+    second = TagParams.summed(rows[0], rows[1:3], rows[3:][order])
+    expected = fit_tag_vectors(states, tags, sentences, first, options)
+    permuted = fit_tag_vectors(states, np.argsort(tag_order)[tags], sentences, second, options)
+    assert permuted.strength == expected.strength
+    assert np.allclose(
+        permuted.params.score(states), expected.params.score(states)[:, tag_order], atol=0.02
+    )
+
+
+def test_a_sentence_given_twice_weighs_double():
+    rng = np.random.default_rng(0)
+    prior, (states, tags, sentences) = summed_prior(rng), examples(rng)
+    twice = np.concatenate([np.arange(len(tags)), np.flatnonzero(sentences == 0)])
+    rows = fit_tag_vectors(
+        states[twice], tags[twice], sentences[twice], prior, FitSettings(strength=0.02)
+    )
+    # The typical length of states counts words, not weights: give both fits the same.
+    scaled = states * np.sqrt(np.mean((states[twice] ** 2).sum(1)) / np.mean((states**2).sum(1)))
+    assert np.allclose(scaled, states, rtol=0.2)
+    weights = np.where(sentences == 0, 2.0, 1.0).astype(np.float32)
+    weighted = fit_tag_vectors(
+        states, tags, sentences, prior, FitSettings(strength=0.02), weights=weights
+    )
+    assert np.allclose(weighted.params.score(states), rows.params.score(states), atol=0.1)
+
+
+def test_warm_start_ends_at_the_same_optimum_sooner():
+    rng = np.random.default_rng(0)
+    prior, data, options = summed_prior(rng), examples(rng, 30), FitSettings(strength=0.001)
+    cold = fit_tag_vectors(*data, prior, options)
+    warm = fit_tag_vectors(*data, prior, options, start=cold.params)
+    assert warm.n_iterations < cold.n_iterations / 2
+    assert warm.loss == pytest.approx(cold.loss, abs=1e-5)
+    assert np.allclose(warm.params.score(data[0]), cold.params.score(data[0]), atol=0.05)
+
+
+def test_labels_not_spoken_about_are_no_evidence():
+    rng = np.random.default_rng(0)
+    prior, (states, tags, sentences) = independent_prior(rng), examples(rng)
+    tags[(tags == 3) | (tags == 4)] = 0  # label 1 is never marked
+    allowed = np.ones((len(tags), 3), bool)
+    allowed[:, 1] = False
+    options = FitSettings(strength=0.001)
+    fitted = fit_tag_vectors(states, tags, sentences, prior, options, allowed=allowed).params
+    assert np.array_equal(fitted.tag_vectors[3:5], prior.tag_vectors[3:5])
+    assert not np.allclose(fitted.tag_vectors[1], prior.tag_vectors[1])
+    pushed = fit_tag_vectors(states, tags, sentences, prior, options).params
+    assert not np.allclose(pushed.tag_vectors[3], prior.tag_vectors[3])
+
+
+def test_held_out_logits_never_saw_their_own_sentence():
+    rng = np.random.default_rng(0)
+    prior, (states, tags, sentences) = summed_prior(rng), examples(rng, 6, 12)
+    options = FitSettings(candidates=(0.01,))
+    expected = fit_tag_vectors(states, tags, sentences, prior, options).held_out.logits
+    own = sentences == 2
+    changed = tags.copy()
+    changed[own] = np.roll(tags[own], 1)  # the same mentions elsewhere
+    found = fit_tag_vectors(states, changed, sentences, prior, options).held_out.logits
+    assert np.allclose(found[own], expected[own], atol=1e-3)
+    assert not np.allclose(found[~own], expected[~own], atol=1e-3)
+
+
+def test_chosen_strength_has_the_smallest_criterion():
+    rng = np.random.default_rng(0)
+    prior, (states, tags, sentences) = summed_prior(rng), examples(rng, 20, 12)
+    result = fit_tag_vectors(states, tags, sentences, prior)
+    assert result.held_out.losses[result.strength] == min(result.held_out.losses.values())
+    assert balanced_loss(result.held_out.logits, tags) == min(result.held_out.losses.values())
+    worst = FitSettings(criterion=lambda logits, tags: -balanced_loss(logits, tags))
+    assert fit_tag_vectors(states, tags, sentences, prior, worst).strength != result.strength
+
+
+@pytest.mark.parametrize("sentences", [[0, 0, 0, 0], [0, 0, 1, 1]], ids=["one", "one per label"])
+def test_examples_too_few_to_choose_from_get_the_default_strength(sentences):
+    rng = np.random.default_rng(0)
+    tags, sentences = np.array([1, 0, 3, 0]), np.array(sentences)
+    states = rng.normal(size=(4, DIM)).astype(np.float32)
+    result = fit_tag_vectors(states, tags, sentences, summed_prior(rng))
+    assert result.held_out is None
+    assert result.strength == default_strength(tags, sentences, 2) == 0.01
+
+
+def test_default_strength_falls_with_the_mentions_a_label():
+    tags, sentences = np.array([1, 2, 0, 3, 0, 1, 0, 3]), np.array([0, 0, 0, 0, 0, 1, 1, 1])
+    assert default_strength(tags, sentences, 2) == pytest.approx(0.005)
+    assert default_strength(np.zeros(3, int), np.zeros(3, int), 2) == 0.01
+
+
+def test_mentions_are_runs_of_one_label_in_one_sentence():
+    tags = np.array([1, 2, 2, 0, 3, 4, 4, 4, 1])
+    sentences = np.array([0, 0, 0, 0, 0, 0, 1, 1, 1])
+    labels, in_sentence = mention_starts(tags, sentences, 2)
+    assert labels.tolist() == [0, 1, 1, 0]
+    assert in_sentence.tolist() == [0, 0, 1, 1]
+
+
+def test_balanced_loss_weighs_other_and_marked_words_alike():
+    logits = np.log(np.array([[0.9, 0.1], [0.9, 0.1], [0.9, 0.1], [0.5, 0.5]], np.float32))
+    expected = (-np.log(0.9) - np.log(0.5)) / 2
+    assert balanced_loss(logits, np.array([0, 0, 0, 1])) == pytest.approx(expected, rel=1e-5)
+    assert balanced_loss(logits[:3], np.array([0, 0, 0])) == pytest.approx(-np.log(0.9), rel=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"states": np.zeros((4, 5), np.float32)}, r"states \(4, 5\).*differ in dim"),
+        ({"states": np.zeros((0, DIM), np.float32)}, "no words"),
+        ({"tag_ids": np.zeros(3, int)}, r"tag_ids \(3,\).*Expected \(4,\)"),
+        ({"sentence_ids": np.zeros(5, int)}, r"sentence_ids \(5,\).*Expected \(4,\)"),
+        ({"tag_ids": np.array([0, 0, 0, 7])}, "values from 0 to 7. Expected 0 to 6"),
+        ({"allowed": np.ones((4, 2), bool)}, r"allowed \(4, 2\).*Expected \(4, 3\)"),
+        ({"allowed": np.zeros((4, 3), bool)}, "masks the gold label of word 0 and 0 more"),
+        ({"weights": np.ones(2, np.float32)}, r"weights \(2,\).*Expected \(4,\)"),
+        ({"weights": np.zeros(4, np.float32)}, "Weigh at least one word"),
+    ],
+)
+def test_arrays_that_do_not_fit_are_refused(change, message):
+    arrays = {
+        "states": np.ones((4, DIM), np.float32),
+        "tag_ids": np.array([1, 0, 0, 0]),
+        "sentence_ids": np.array([0, 0, 1, 1]),
+    }
+    with pytest.raises(ShapeError, match=message):
+        fit_tag_vectors(**(arrays | change), prior=summed_prior(np.random.default_rng(0)))
+
+
+def test_params_that_do_not_fit_are_refused():
+    parts, biases = np.zeros((4, DIM), np.float32), np.zeros(4, np.float32)
+    with pytest.raises(ShapeError, match="differ in parts"):
+        TagParams(parts, biases[:3], np.eye(4, dtype=np.float32), 1)
+    with pytest.raises(ShapeError, match="4 tags at 2 marks a label"):
+        TagParams(parts, biases, np.eye(4, dtype=np.float32), 2)
+
+
+def test_settings_report_all_problems_at_once():
+    with pytest.raises(ConfigError, match=r"strength.*candidates.*bias_reach.*n_folds"):
+        FitSettings(strength=0, candidates=(0.1, 1.0), bias_reach=-1, n_folds=1)
+
+
+def test_import_is_light():
+    code = "import sys, labelwise.instant; sys.exit('scipy' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
