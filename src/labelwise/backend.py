@@ -24,7 +24,7 @@ class EncoderBackend(Protocol):
         dim: Size of a vector.
         digest: Identifies the weights; label vectors are cached under it.
         scale: Factor on the dot product.
-        other_bias: Added to the score of O.
+        bias: Added to the scores of the first tags, O first; the rest get none. Shape ``(tags,)``.
         max_positions: Longest sequence the encoder can read, in pieces.
     """
 
@@ -33,7 +33,7 @@ class EncoderBackend(Protocol):
     dim: int
     digest: str
     scale: float
-    other_bias: float
+    bias: FloatArray
     max_positions: int
 
     def word_states(self, batch: Batch) -> FloatArray:
@@ -69,7 +69,7 @@ class FakeBackend:
         self.dim = dim
         self.digest = hashlib.sha256(repr(sorted((vectors or {}).items())).encode()).hexdigest()
         self.scale = 1.0
-        self.other_bias = 0.0
+        self.bias = np.zeros(1, dtype=np.float32)
         self.max_positions = 512
         self._vectors = {k: np.asarray(v, dtype=np.float32) for k, v in (vectors or {}).items()}
 

@@ -58,7 +58,14 @@ def best_tags(logits: FloatArray) -> IntArray:
     return logits.argmax(-1) if len(logits) else np.zeros(0, dtype=np.int64)
 
 
-def best_valid_tags(logits: FloatArray, lengths: Sequence[int], scheme: str) -> IntArray:
+def best_valid_tags(
+    logits: FloatArray,
+    lengths: Sequence[int],
+    scheme: str,
+    *,
+    open_start: Sequence[bool] | None = None,
+    open_end: Sequence[bool] | None = None,
+) -> IntArray:
     """Find the best tag sequence of each sentence that its scheme allows (Viterbi).
 
     The work grows linearly with the number of tags: a continuing mark can only follow its own
@@ -68,6 +75,8 @@ def best_valid_tags(logits: FloatArray, lengths: Sequence[int], scheme: str) -> 
         logits: Words of all sentences, one after the other. Shape ``(words, tags)``.
         lengths: Words of each sentence.
         scheme: ``"io"``, ``"bio"`` or ``"bioes"``.
+        open_start: Sentences that continue an earlier window, so that a mention may be under way.
+        open_end: Sentences that continue in a later window.
 
     Returns:
         Tag ids. Shape ``(words,)``.
@@ -76,62 +85,80 @@ def best_valid_tags(logits: FloatArray, lengths: Sequence[int], scheme: str) -> 
     if not rules.continues.any() or not len(logits):
         return best_tags(logits)
     sizes = np.asarray(lengths, dtype=np.int64)
-    longest_first = np.argsort(-sizes, kind="stable")
-    starts = (np.cumsum(sizes) - sizes)[longest_first]
-    sizes = sizes[longest_first]
+    order = np.argsort(-sizes, kind="stable")  # longest first: those still running come first
+    starts, sizes = (np.cumsum(sizes) - sizes)[order], sizes[order]
+    may_start_open = np.zeros(len(sizes), bool) if open_start is None else np.array(open_start)
+    may_end_open = np.zeros(len(sizes), bool) if open_end is None else np.array(open_end)
     n_labels = (logits.shape[1] - 1) // n_marks
-    back: list[tuple[IntArray, IntArray]] = []
-    score = np.zeros((0, 0), dtype=np.float32)
+    score = _first_scores(logits, starts[sizes > 0], may_start_open[order], n_labels, rules)
     final = np.zeros((len(sizes), logits.shape[1]), dtype=np.float32)
-    for t in range(int(sizes[0])):
+    final[: len(score)] = score
+    back: list[tuple[IntArray, IntArray]] = []
+    for t in range(1, int(sizes[0])):
         n = int(np.count_nonzero(sizes > t))
         score, pointers = _viterbi_step(score[:n], logits[starts[:n] + t], n_labels, rules)
         back.append(pointers)
         final[:n] = score
-    return _trace_back(final, back, starts, sizes, n_labels, rules)
+    ends_closed = ~may_end_open[order]
+    _by_label(final, n_labels, rules)[np.ix_(ends_closed, [True] * n_labels, ~rules.is_closed)] = (
+        -np.inf
+    )
+    return _trace_back(final.argmax(1), back, starts, sizes, rules)
+
+
+def _by_label(score: FloatArray, n_labels: int, rules: MarkRules) -> FloatArray:
+    """View ``(n, tags)`` without O as ``(n, labels, marks)``."""
+    return score[:, 1:].reshape(len(score), n_labels, len(rules.continues))
+
+
+def _first_scores(
+    logits: FloatArray,
+    starts: IntArray,
+    may_start_open: NDArray[np.bool_],
+    n_labels: int,
+    rules: MarkRules,
+) -> FloatArray:
+    score = logits[starts].astype(np.float32)
+    strict = ~may_start_open[: len(starts)]
+    view = _by_label(score, n_labels, rules)
+    view[np.ix_(strict, [True] * n_labels, rules.continues)] = -np.inf
+    return score
 
 
 def _viterbi_step(
     previous: FloatArray, emitted: FloatArray, n_labels: int, rules: MarkRules
 ) -> tuple[FloatArray, tuple[IntArray, IntArray]]:
     """Advance one word; returns scores and, per sentence, the best free and open predecessors."""
-    n, n_marks = len(emitted), len(rules.continues)
-    score = emitted.copy()
-    by_label = score[:, 1:].reshape(n, n_labels, n_marks)
-    if not previous.size:
-        by_label[:, :, rules.continues] = -np.inf
-        return score, (np.zeros(n, dtype=np.int64), np.zeros((n, n_labels), dtype=np.int64))
+    rows = np.arange(len(emitted))
     free = previous.copy()
-    previous_by_label = previous[:, 1:].reshape(n, n_labels, n_marks)
-    free[:, 1:].reshape(n, n_labels, n_marks)[:, :, ~rules.is_closed] = -np.inf
+    _by_label(free, n_labels, rules)[:, :, ~rules.is_closed] = -np.inf
     best_free = free.argmax(1)
     open_marks = np.flatnonzero(rules.is_open)
-    opened = previous_by_label[:, :, open_marks]
-    best_open = opened.argmax(2)
-    free_score = free[np.arange(n), best_free][:, None]
-    score[:, 0] += free_score[:, 0]
-    by_label[:, :, ~rules.continues] += free_score[:, :, None]
-    by_label[:, :, rules.continues] += opened.max(2)[:, :, None]
-    return score, (best_free, open_marks[best_open])
+    opened = _by_label(previous, n_labels, rules)[:, :, open_marks]
+    score = emitted.astype(np.float32)
+    view = _by_label(score, n_labels, rules)
+    score[:, 0] += free[rows, best_free]
+    view[:, :, ~rules.continues] += free[rows, best_free][:, None, None]
+    view[:, :, rules.continues] += opened.max(2)[:, :, None]
+    return score, (best_free, open_marks[opened.argmax(2)])
 
 
 def _trace_back(
-    final: FloatArray,
+    last: IntArray,
     back: list[tuple[IntArray, IntArray]],
     starts: IntArray,
     sizes: IntArray,
-    n_labels: int,
     rules: MarkRules,
 ) -> IntArray:
     n_marks = len(rules.continues)
-    closed = final.copy()
-    closed[:, 1:].reshape(len(sizes), n_labels, n_marks)[:, :, ~rules.is_closed] = -np.inf
-    current = closed.argmax(1)
+    current = last.copy()
     tags = np.zeros(int(sizes.sum()), dtype=np.int64)
     for t in range(int(sizes[0]) - 1, -1, -1):
         n = int(np.count_nonzero(sizes > t))
         tags[starts[:n] + t] = current[:n]
-        best_free, best_open = back[t]
+        if t == 0:
+            break
+        best_free, best_open = back[t - 1]
         label, mark = np.divmod(current[:n] - 1, n_marks)
         follows = (current[:n] > 0) & rules.continues[mark]
         opened = 1 + label * n_marks + best_open[np.arange(n), np.maximum(label, 0)]

@@ -291,3 +291,21 @@ def label_text(words: str, description: str | None) -> str:
     'dish: food on a menu'
     """
     return f"{words}: {description}" if description else words
+
+
+def compose_tags(vectors: FloatArray, config: ModelConfig) -> FloatArray:
+    """Turn the vectors of ``tag_texts`` into one row a tag; see ``modeling.compose_sum``.
+
+    Args:
+        vectors: Shape ``(labels, dim)``.
+        config: Its ``composition`` and ``scheme`` matter.
+
+    Returns:
+        Rows in tag-set order, O first. Shape ``(tags, dim)``.
+    """
+    if config.composition == "words":
+        return vectors
+    n_marks = len(MARKS[config.scheme])
+    marks, labels = vectors[1 : 1 + n_marks], vectors[1 + n_marks :]
+    rows = labels[:, None] + marks[None]  # (labels, marks, dim)
+    return np.concatenate([vectors[:1], rows.reshape(-1, vectors.shape[1])])

@@ -81,7 +81,7 @@ class DualEncoder(nn.Module):
             else None
         )
         self.log_scale = nn.Parameter(torch.zeros(()), requires_grad=config.temperature)
-        self.other_bias = nn.Parameter(torch.zeros(()), requires_grad=config.temperature)
+        self.tag_bias = nn.Parameter(torch.zeros(1), requires_grad=config.temperature)  # of O
 
     @property
     def scale(self) -> Tensor:
@@ -156,11 +156,9 @@ class DualEncoder(nn.Module):
         Returns:
             Shape ``(words, tags)``.
         """
-        scores = score_tags(word_states, tag_vectors, self.scale)
-        if not self.config.temperature:
-            return scores
-        bias = nn.functional.pad(self.other_bias.reshape(1), (0, tag_vectors.shape[0] - 1))
-        return scores + bias
+        missing = tag_vectors.shape[0] - len(self.tag_bias)
+        bias = nn.functional.pad(self.tag_bias, (0, missing))
+        return score_tags(word_states, tag_vectors, self.scale) + bias
 
     def set_dropout(self, probability: float) -> None:
         """Set every dropout of both towers."""

@@ -188,18 +188,18 @@ class BatchStream:
         self._tokenizer, self._model, self._config = tokenizer, model, config
         self._prepared = [self._prepare(i, s) for i, s in enumerate(self.sources)]
         self._plans: dict[tuple[int, int], list[list[int]]] = {}
-        self._counts = [0] * len(self.sources)
+        self._positions = [[0, 0] for _ in self.sources]  # epoch and batch of each source
         self._step = 0
 
     @property
     def state(self) -> dict[str, object]:
         """Position in the stream, JSON-able."""
-        return {"step": self._step, "counts": list(self._counts)}
+        return {"step": self._step, "positions": [list(p) for p in self._positions]}
 
     def restore(self, state: Mapping[str, object]) -> None:
         """Continue where ``state`` was taken."""
         self._step = int(state["step"])  # type: ignore[call-overload]
-        self._counts = list(state["counts"])  # type: ignore[call-overload]
+        self._positions = [list(p) for p in state["positions"]]  # type: ignore[attr-defined]
 
     @property
     def batches_per_epoch(self) -> int:
@@ -260,13 +260,10 @@ class BatchStream:
         return plan
 
     def _members(self, index: int) -> list[int]:
-        position = self._counts[index]
-        self._counts[index] += 1
-        epoch = 0
-        while position >= len(plan := self._plan(index, epoch)):
-            position -= len(plan)
-            epoch += 1
-        return plan[position]
+        epoch, offset = self._positions[index]
+        plan = self._plan(index, epoch)
+        self._positions[index] = [epoch, offset + 1] if offset + 1 < len(plan) else [epoch + 1, 0]
+        return plan[offset]
 
     def _build(self, index: int, members: Sequence[int], draw: random.Random) -> TrainBatch:
         source = self.sources[index]
