@@ -9,93 +9,35 @@ from __future__ import annotations
 import hashlib
 import json
 import random
-import re
-import tomllib
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any, Self, cast
 
-from labelwise.errors import DataError, LabelError, did_you_mean, some_of
+from labelwise.documents import read_document
+from labelwise.errors import LabelError, did_you_mean, some_of
+from labelwise.label import Label, checked_name
 from labelwise.naming import LABEL_TABLES, label_table, words_from_name
 from labelwise.schemes import split_tag, tag_names
+
+__all__ = [
+    "LABEL_TABLES",
+    "MARK_WORDS",
+    "Label",
+    "LabelSet",
+    "label_table",
+    "meaningless",
+    "swapped",
+    "verbalize",
+    "words_from_name",
+]
 
 MARK_WORDS = {"B": "begin", "I": "inside", "E": "end", "S": "single", "O": "other"}
 """The words of the marks: B, I from the paper (section 2.2); E, S and O are ours."""
 
 _LABEL_KEYS = ("words", "description", "threshold")
-_UNREADABLE = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]")
-
-
-@dataclass(frozen=True)
-class Label:
-    """One kind of entity.
-
-    Attributes:
-        name: As in the data and in results, such as ``"PER"``.
-        words: What the label encoder reads, such as ``"person"``.
-        description: A sentence that says what is meant, if there is one.
-        threshold: Lowest score of a reported mention, where it differs from the overall one.
-    """
-
-    name: str
-    words: str
-    description: str | None = None
-    threshold: float | None = None
-
-    def __post_init__(self) -> None:
-        """Normalise white space and refuse what no encoder or file could hold."""
-        name = _checked_name(self.name)
-        words = _checked_text(self.words, f"The words of label '{name}'")
-        if not words:
-            raise LabelError(f"The words of label '{name}' are empty. Expected plain words.")
-        description = _checked_text(self.description or "", f"The description of label '{name}'")
-        object.__setattr__(self, "name", name)
-        object.__setattr__(self, "words", words)
-        object.__setattr__(self, "description", description or None)
-        object.__setattr__(self, "threshold", _checked_threshold(self.threshold, name))
-
-
-def _checked_name(name: object) -> str:
-    if not isinstance(name, str):
-        raise LabelError(
-            f"Label name {name!r} is of type '{type(name).__name__}'. Expected a string. Quote it."
-        )
-    stripped = name.strip()
-    if not stripped:
-        raise LabelError("A label name is empty. Expected a name such as 'person'. Remove it.")
-    if _UNREADABLE.search(stripped):
-        raise LabelError(f"Label name {name!r} holds a control character. Remove it.")
-    if stripped == "O":
-        raise LabelError(
-            "A label is named 'O', the tag of words outside all mentions. Expected another name. "
-            "Remove it: every label set has 'O' already."
-        )
-    return stripped
-
-
-def _checked_text(text: object, what: str) -> str:
-    if not isinstance(text, str):
-        raise LabelError(
-            f"{what} are given as {type(text).__name__} {text!r}. Expected a string. Quote it."
-        )
-    collapsed = " ".join(text.split())
-    if _UNREADABLE.search(collapsed):
-        raise LabelError(f"{what} ({text!r}) hold a control character. Remove it.")
-    return collapsed
-
-
-def _checked_threshold(threshold: object, name: str) -> float | None:
-    if threshold is None:
-        return None
-    is_number = isinstance(threshold, (int, float)) and not isinstance(threshold, bool)
-    if not is_number or not 0 <= cast("float", threshold) <= 1:
-        raise LabelError(
-            f"Label '{name}' has threshold {threshold!r}. Expected a number from 0 to 1, or none."
-        )
-    return float(cast("float", threshold))
 
 
 @dataclass(frozen=True)
@@ -143,10 +85,11 @@ class LabelSet:
         if isinstance(spec, (list, tuple)):
             names = cast("list[object]", spec)
             return cls(tuple(_label(name, None) for name in names))
-        hint = f" Write [{spec!r}]." if isinstance(spec, str) else ""
+        found = f"the string {spec[:60]!r}" if isinstance(spec, str) else type(spec).__name__
         raise LabelError(
-            f"Labels are given as {type(spec).__name__}. "
-            f"Expected a list of names or a mapping of names to descriptions.{hint}"
+            f"Labels are given as {found}. Expected a list of names, or a mapping of names to "
+            "descriptions. For names with commas between them use LabelSet.parse_names, "
+            "for a file LabelSet.read."
         )
 
     @classmethod
@@ -167,13 +110,7 @@ class LabelSet:
         >>> len(LabelSet.from_words(label_table("ontonotes")))
         18
         """
-        descriptions = descriptions or {}
-        return cls.parse(
-            {
-                name: {"words": words.get(name), "description": descriptions.get(name)}
-                for name in {**words, **descriptions}
-            }
-        )
+        return cls.parse(_joined(words, descriptions or {}))
 
     @classmethod
     def read(cls, path: str | Path) -> Self:
@@ -191,25 +128,11 @@ class LabelSet:
         file = Path(path)
         if file.is_dir():
             file = file / "meta.json"
-        data = _load(file)
+        document = read_document(file)
         try:
-            if isinstance(data, dict) and _holds(data, "label_words"):
-                return cls._from_meta(data)
-            if isinstance(data, dict) and _holds(data, "labels"):
-                data = data["labels"]
-            return cls.parse(data)
+            return cls.parse(_unwrapped(document))
         except LabelError as err:
             raise LabelError(f"{file}: {err}") from err
-
-    @classmethod
-    def _from_meta(cls, meta: dict[str, Any]) -> Self:
-        words, descriptions = meta["label_words"], meta.get("label_descriptions") or {}
-        if not isinstance(words, dict) or not isinstance(descriptions, dict):
-            raise LabelError(
-                "'label_words' and 'label_descriptions' are not both mappings. "
-                "Expected label names with strings. Correct the file."
-            )
-        return cls.from_words(words, descriptions)
 
     @cached_property
     def _positions(self) -> dict[str, int]:
@@ -281,7 +204,7 @@ class LabelSet:
             )
         )
 
-    def subset(self, names: list[str] | tuple[str, ...]) -> Self:
+    def subset(self, names: Iterable[str]) -> Self:
         """Return the labels of these names, in the order given."""
         return type(self)(tuple(self[name] for name in names))
 
@@ -337,7 +260,7 @@ def swapped(label_set: LabelSet, seed: int) -> LabelSet:
 
 
 def _label(name: object, value: object) -> Label:
-    name = _checked_name(name)
+    name = checked_name(name)
     if value is None or isinstance(value, str):
         return Label(name, words_from_name(name), value)
     if not isinstance(value, Mapping):
@@ -357,39 +280,35 @@ def _label(name: object, value: object) -> Label:
     return Label(name, words, fields.get("description"), fields.get("threshold"))
 
 
-def _holds(data: dict[str, Any], key: str) -> bool:
+def _unwrapped(document: object) -> object:
+    """Find what ``parse`` reads in a file: at the top, under ``labels``, or in a meta.json."""
+    if not isinstance(document, dict):
+        return document
+    fields = cast("dict[str, Any]", document)
+    if _wraps(fields, "label_words"):
+        words: Any = fields["label_words"]
+        descriptions: Any = fields.get("label_descriptions", {})
+        if not isinstance(words, dict) or not isinstance(descriptions, dict):
+            raise LabelError(
+                "'label_words' and 'label_descriptions' are not both mappings. "
+                "Expected label names with strings. Correct the file."
+            )
+        return _joined(cast("dict[str, str]", words), cast("dict[str, str]", descriptions))
+    return fields["labels"] if _wraps(fields, "labels") else fields
+
+
+def _wraps(fields: dict[str, Any], key: str) -> bool:
     """Tell whether a key wraps labels, rather than being a label that ``to_dict`` wrote."""
-    value = data.get(key)
-    is_label = isinstance(value, dict) and bool(value) and set(value) <= set(_LABEL_KEYS)
-    return key in data and not is_label
+    value: Any = fields.get(key)
+    keys = set(cast("dict[str, Any]", value)) if isinstance(value, dict) else set[str]()
+    is_label = bool(keys) and keys <= set(_LABEL_KEYS)
+    return key in fields and not is_label
 
 
-def _load(file: Path) -> Any:
-    try:
-        text = file.read_text("utf-8-sig")
-        return tomllib.loads(text) if file.suffix == ".toml" else _loads_json(text)
-    except OSError as err:
-        raise DataError(
-            f"Cannot read labels from '{file}': {err.strerror}. "
-            "Expected a JSON or TOML file, or a dataset folder with a meta.json."
-        ) from err
-    except json.JSONDecodeError as err:
-        raise DataError(f"{file}:{err.lineno}: not JSON: {err.msg}. Correct the file.") from err
-    except tomllib.TOMLDecodeError as err:
-        line = re.search(r"at line (\d+)", str(err))
-        where = f"{file}:{line[1]}" if line else str(file)
-        raise DataError(f"{where}: not TOML: {err}. Correct the file.") from err
-    except UnicodeDecodeError as err:
-        raise DataError(f"{file}: not UTF-8 text (byte {err.start}). Save it as UTF-8.") from err
-    except RecursionError as err:
-        raise DataError(f"{file}: nested too deeply. Expected a label set.") from err
-
-
-def _loads_json(text: str) -> Any:
-    def unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-        doubled = [key for key, count in Counter(key for key, _ in pairs).items() if count > 1]
-        if doubled:
-            raise LabelError(f"Keys {some_of(doubled)} are given twice. Remove the duplicates.")
-        return dict(pairs)
-
-    return json.loads(text, object_pairs_hook=unique)
+def _joined(
+    words: Mapping[str, str | None], descriptions: Mapping[str, str | None]
+) -> dict[str, dict[str, str | None]]:
+    return {
+        name: {"words": words.get(name), "description": descriptions.get(name)}
+        for name in {**words, **descriptions}
+    }

@@ -124,10 +124,10 @@ def _spelled_out(piece: str, is_shouting: bool) -> str:
 
 def _in_plain_case(word: str, is_shouting: bool) -> str:
     """Lower the capitals of a word that is neither an acronym nor outside the Latin script."""
-    if any(char.isalpha() and not _LATIN_LETTER.match(char) for char in word):
+    if not word.isascii() and any(c.isalpha() and not _LATIN_LETTER.match(c) for c in word):
         return word
     if is_shouting:
         is_kept = word in _tables()["acronyms"] or _VOWELLESS.fullmatch(word) is not None
     else:
-        is_kept = any(char.isupper() for char in word[1:])
+        is_kept = word[1:] != word[1:].lower()
     return word if is_kept else word.lower()
