@@ -129,6 +129,7 @@ def test_unknown_table_is_refused_with_a_suggestion() -> None:
         ("very-long-hyphenated-type", "very long hyphenated type"),
         ("PER.NOM", "unnamed person"),
         ("ORG.company", "organization company"),
+        ("politicalparty", "political party"),
         ("miles_per_hour", "miles per hour"),
         ("misc", "miscellaneous"),
         ("Per", "person"),
@@ -338,6 +339,11 @@ def test_every_tag_of_any_label_set_has_words(label_set: LabelSet) -> None:
     for tag in label_set.tags("bioes")[1:]:
         mark, _, name = tag.partition("-")
         assert verbalize(tag, label_set) == f"{MARK_WORDS[mark]} {label_set[name].words}"
+
+
+@pytest.mark.parametrize(("tag", "reading"), [("L-PER", "end person"), ("U-PER", "single person")])
+def test_bilou_tags_read_as_bioes(tag: str, reading: str) -> None:
+    assert verbalize(tag, LabelSet.parse(["PER"])) == reading
 
 
 def test_a_tag_of_another_label_set_is_refused() -> None:

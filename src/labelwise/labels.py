@@ -37,6 +37,7 @@ __all__ = [
 MARK_WORDS = {"B": "begin", "I": "inside", "E": "end", "S": "single", "O": "other"}
 """The words of the marks: B, I from the paper (section 2.2); E, S and O are ours."""
 
+_BILOU_MARKS = {"L": "E", "U": "S"}
 _LABEL_KEYS = ("words", "description", "threshold")
 
 
@@ -224,7 +225,7 @@ def verbalize(tag: str, label_set: LabelSet) -> str:
     if tag == "O":
         return MARK_WORDS["O"]
     mark, name = split_tag(tag)
-    return f"{MARK_WORDS[mark]} {label_set[name].words}"
+    return f"{MARK_WORDS[_BILOU_MARKS.get(mark, mark)]} {label_set[name].words}"
 
 
 def meaningless(label_set: LabelSet) -> LabelSet:

@@ -124,6 +124,8 @@ def _spelled_out(piece: str, is_shouting: bool) -> str:
 
 def _in_plain_case(word: str, is_shouting: bool) -> str:
     """Lower the capitals of a word that is neither an acronym nor outside the Latin script."""
+    if word.islower():
+        return word
     if not word.isascii() and any(c.isalpha() and not _LATIN_LETTER.match(c) for c in word):
         return word
     if is_shouting:
