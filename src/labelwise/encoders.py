@@ -9,6 +9,7 @@ from pathlib import Path
 
 from labelwise.encoder_config import check_encoder_config
 from labelwise.errors import CheckpointError
+from labelwise.strict_json import read_json
 
 DEFAULT_ENCODER = "all-MiniLM-L6-v2"
 _PACKAGED = {

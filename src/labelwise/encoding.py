@@ -125,7 +125,7 @@ class PieceTokenizer:
             One entry a sentence. At most 32 pieces of a word are read.
         """
         clean = [[self._space + without_surrogates(w) for w in words] for words in sentences]
-        encodings = self._tokenizer.encode_batch_fast(
+        encodings = self._tokenizer.encode_batch(
             clean, is_pretokenized=True, add_special_tokens=False
         )
         return [

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
+import transformers
 from numpy.typing import NDArray
 from transformers import AutoModel, AutoTokenizer
 
@@ -53,7 +55,7 @@ class TorchBackend:
     @property
     def scale(self) -> float:
         """Factor on the dot product."""
-        return float(self.model.scale)
+        return float(self.model.scale.detach())
 
     @property
     def bias(self) -> FloatArray:
@@ -110,6 +112,17 @@ class TorchBackend:
         }
 
 
+@contextlib.contextmanager
+def _no_progress_bar() -> Iterator[None]:
+    shown = transformers.logging.is_progress_bar_enabled()
+    transformers.logging.disable_progress_bar()
+    try:
+        yield
+    finally:
+        if shown:
+            transformers.logging.enable_progress_bar()
+
+
 def max_positions(tower: torch.nn.Module) -> int:
     """Return the longest sequence an encoder reads, in pieces."""
     config: Any = tower.config
@@ -129,14 +142,15 @@ def backend_from_encoder(
     """
     source = find_encoder(name_or_path)
     is_folder = Path(source).is_dir()
-    text_tower = AutoModel.from_pretrained(
-        source,
-        trust_remote_code=False,
-        use_safetensors=True,
-        attn_implementation="sdpa",
-        dtype=torch.float32,
-        local_files_only=is_folder,
-    )
+    with _no_progress_bar():
+        text_tower = AutoModel.from_pretrained(
+            source,
+            trust_remote_code=False,
+            use_safetensors=True,
+            attn_implementation="sdpa",
+            dtype=torch.float32,
+            local_files_only=is_folder,
+        )
     check_encoder_config(json.loads(text_tower.config.to_json_string()))
     if hasattr(text_tower, "pooler"):
         text_tower.pooler = None

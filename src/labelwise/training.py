@@ -198,7 +198,7 @@ class _Run:
             step=self.step,
             done=done,
             loss=self.loss,
-            train_f1=2 * correct / max(predicted + gold, 1e-9),
+            train_f1=float(2 * correct / max(predicted + gold, 1e-9)),
             dev_f1=self.dev_f1,
             pieces_per_s=self.n_pieces / max(self.elapsed_s, 1e-9),
             elapsed_s=self.elapsed_s,
