@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -22,30 +23,45 @@ if TYPE_CHECKING:
     from labelwise.torch_backend import TorchBackend
 
 DEFAULT_MODEL = "labelwise-mini-en"
-_CONFIG, _LABELS, _TOKENIZER, _WEIGHTS = (
-    "config.json",
-    "labels.json",
-    "tokenizer.json",
-    "model.safetensors",
-)
+_CONFIG, _LABELS, _TOKENIZER = "config.json", "labels.json", "tokenizer.json"
+_WEIGHTS, _TEXT_GRAPH, _LABEL_GRAPH = "model.safetensors", "text.onnx", "label.onnx"
+
+
+@dataclass(frozen=True)
+class LoadedModel:
+    """What a model folder holds.
+
+    Attributes:
+        backend: Runs the encoders.
+        label_set: Labels saved with the model, if any.
+        folder: Where it came from.
+    """
+
+    backend: EncoderBackend
+    label_set: LabelSet | None
+    folder: Path
 
 
 def load_model(
-    name_or_path: str | Path | None = None, *, device: str = "cpu", engine: str = "auto"
-) -> tuple[EncoderBackend, LabelSet | None]:
+    name_or_path: str | Path | None = None,
+    *,
+    device: str = "cpu",
+    engine: str = "auto",
+    threads: int = 0,
+) -> LoadedModel:
     """Load a saved model.
 
     Args:
         name_or_path: Folder written by ``save_model``, the name of an installed model, or None
             for the default model.
         device: ``"cpu"`` or a torch device.
-        engine: ``"auto"``, ``"torch"`` or ``"onnx"``.
-
-    Returns:
-        The backend, and the label set saved with it, if any.
+        engine: ``"onnx"``, ``"torch"``, or ``"auto"``: ONNX on a CPU where the folder has an
+            export, else torch.
+        threads: Threads of one call; 0 means every core.
 
     Raises:
         CheckpointError: The folder is missing, damaged, of another version or hostile.
+        ConfigError: The engine is unknown.
         MissingExtraError: No default model is installed, or torch is needed and missing.
     """
     manifest = verify(find_model(name_or_path))
@@ -53,7 +69,19 @@ def load_model(
     label_set = None
     if _LABELS in manifest.files:
         label_set = LabelSet.parse(read_json(manifest.file(_LABELS)))
-    return _torch_backend(manifest, values, device), label_set
+    if _engine(manifest, engine, device) == "onnx":
+        backend = _onnx_backend(manifest, values, threads)
+    else:
+        backend = _torch_backend(manifest, values, device)
+    return LoadedModel(backend, label_set, manifest.folder)
+
+
+def _engine(manifest: Manifest, engine: str, device: str) -> str:
+    if engine not in ("auto", "onnx", "torch"):
+        raise ConfigError(f"There is no engine '{engine}'. Expected 'auto', 'onnx' or 'torch'.")
+    if engine == "auto":
+        return "onnx" if device == "cpu" and _TEXT_GRAPH in manifest.files else "torch"
+    return engine
 
 
 def find_model(name_or_path: str | Path | None) -> Path:
@@ -118,6 +146,12 @@ def save_model(
     config: dict[str, Any] = {
         "model": backend.config.to_dict(),
         "encoders": backend.encoder_configs(),  # type: ignore[attr-defined]
+        "facts": {
+            "dim": backend.dim,
+            "scale": backend.scale,
+            "bias": [float(b) for b in backend.bias],
+            "max_positions": backend.max_positions,
+        },
     }
     files: dict[str, Any] = {
         _CONFIG: dump_json(config, _CONFIG),
@@ -135,16 +169,33 @@ def _read_config(manifest: Manifest) -> dict[str, Any]:
     try:
         model = ModelConfig.from_dict(values["model"])
         encoders = {k: check_encoder_config(v) for k, v in values["encoders"].items()}
+        facts = {k: values["facts"][k] for k in ("dim", "scale", "bias", "max_positions")}
     except (ConfigError, KeyError, TypeError, AttributeError) as err:
         raise CheckpointError(
             f"'{manifest.folder / _CONFIG}' does not describe a model: {err}. Expected 'model' and "
             "'encoders'. Save the model again with save_pretrained()."
         ) from err
-    return {"model": model, "encoders": encoders}
+    return {"model": model, "encoders": encoders, "facts": facts}
+
+
+def _onnx_backend(manifest: Manifest, values: dict[str, Any], threads: int) -> EncoderBackend:
+    from labelwise.onnx_backend import OnnxBackend  # noqa: PLC0415
+
+    graphs = {"text": manifest.file(_TEXT_GRAPH)}
+    if _LABEL_GRAPH in manifest.files:
+        graphs["label"] = manifest.file(_LABEL_GRAPH)
+    return OnnxBackend(
+        graphs,
+        PieceTokenizer.from_json(tokenizer_json(manifest.folder)),
+        values["model"],
+        values["facts"],
+        digest="".join(manifest.files[path.name].sha256 for path in graphs.values()),
+        threads=threads,
+    )
 
 
 def _torch_backend(manifest: Manifest, values: dict[str, Any], device: str) -> EncoderBackend:
-    require("torch", "train", f"The model '{manifest.folder}' has no ONNX export; running it")
+    require("torch", "train", f"Running '{manifest.folder}' with torch")
     from labelwise.torch_backend import backend_from_tensors  # noqa: PLC0415
 
     tokenizer = PieceTokenizer.from_json(tokenizer_json(manifest.folder))

@@ -7,6 +7,7 @@ run equal an uninterrupted one. Knows no torch.
 
 from __future__ import annotations
 
+import json
 import math
 import random
 from collections.abc import Mapping, Sequence
@@ -30,6 +31,7 @@ from labelwise.encoding import (
 )
 from labelwise.errors import DataError
 from labelwise.labels import LabelSet
+from labelwise.rows import Row, sentences_from_rows
 from labelwise.schemes import MARKS
 from labelwise.words import split_words
 
@@ -72,20 +74,29 @@ def read_source(path: str | Path, *, split: str = "train", weight: float = 0.0) 
         weight: Relative number of batches; 0 means by size and number of labels.
     """
     folder = Path(path)
-    known = read_label_set(folder) if folder.is_dir() else None
+    known = read_label_set(folder)
     alternatives, definitions = _read_type_words(folder / "type_words.tsv")
-    found = []
-    for field_name in ("tags", "coarse_tags"):
-        try:
-            sentences = read_dataset(folder, split, tags_field=field_name)
-        except DataError:
-            if field_name == "tags":
-                raise
-            continue
-        name = folder.name if field_name == "tags" else f"{folder.name} (coarse)"
-        label_set = _label_set(sentences, known, definitions)
-        found.append(Source(name, sentences, label_set, alternatives, weight))
-    return found
+    levels = {folder.name: read_dataset(folder, split)}
+    if coarse := _read_coarse(folder / f"{split}.jsonl"):
+        levels[f"{folder.name} (coarse)"] = coarse
+    return [
+        Source(name, sentences, _label_set(sentences, known, definitions), alternatives, weight)
+        for name, sentences in levels.items()
+    ]
+
+
+def _read_coarse(path: Path) -> list[Sentence]:
+    """Sentences of a file with their ``coarse_tags``; none where lines have no such field."""
+    if not path.is_file():
+        return []
+    with path.open(encoding="utf-8") as lines:
+        rows = [(n, json.loads(line)) for n, line in enumerate(lines, 1) if '"coarse_tags"' in line]
+    return sentences_from_rows(
+        [
+            Row(values | {"tags": values["coarse_tags"]}, f"{path}:{n}", f"{path.stem}:{n}")
+            for n, values in rows
+        ]
+    )
 
 
 def _label_set(
@@ -121,7 +132,8 @@ def resplit(sentence: Sentence) -> Sentence:
     words: list[str] = []
     start_of = [0]
     for word in sentence.words:
-        words.extend([word[a:b] for a, b in split_words(word)] or [word])
+        plain = word.isascii() and word.isalnum()
+        words.extend([word] if plain else [word[a:b] for a, b in split_words(word)] or [word])
         start_of.append(len(words))
     mentions = tuple(Mention(start_of[m.start], start_of[m.end], m.label) for m in sentence.mentions)
     return Sentence(tuple(words), mentions, sentence.id)
@@ -291,6 +303,8 @@ class BatchStream:
         self, source: Source, items: Sequence[_Prepared], draw: random.Random
     ) -> list[str]:
         """Labels present in the batch, then absent ones of the source up to ``max_labels``."""
+        if self._model.architecture == "double_town":  # its output layer fixes labels and order
+            return source.label_set.names
         limit = self._config.max_labels
         present = sorted({m.label for item in items for m in item.mentions})
         draw.shuffle(present)

@@ -8,7 +8,7 @@ from __future__ import annotations
 import itertools
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Self, overload
+from typing import TYPE_CHECKING, Any, Self, cast, overload
 
 from labelwise.annotation import Mention, Record, Sentence
 from labelwise.backend import EncoderBackend
@@ -21,6 +21,7 @@ from labelwise.loading import load_model, save_model
 from labelwise.words import split_words
 
 if TYPE_CHECKING:
+    from labelwise.torch_backend import TorchBackend
     from labelwise.training import Progress
 
 Labels = LabelSet | Sequence[str] | Mapping[str, Any]
@@ -32,16 +33,24 @@ class Tagger:
     Args:
         backend: Runs the encoders.
         label_set: Labels to use when a call names none.
+        folder: Where the model was loaded from; fine-tuning reads its weights there.
 
     >>> from labelwise import Tagger
     >>> tagger = Tagger.from_pretrained()  # doctest: +SKIP
     >>> tagger.predict("Ada Lovelace lived in London.", labels=["person", "city"])  # doctest: +SKIP
     """
 
-    def __init__(self, backend: EncoderBackend, *, label_set: LabelSet | None = None) -> None:
+    def __init__(
+        self,
+        backend: EncoderBackend,
+        *,
+        label_set: LabelSet | None = None,
+        folder: Path | None = None,
+    ) -> None:
         """Take the parts as they are."""
         self.engine = Engine(backend)
         self.label_set = label_set
+        self._folder = folder
 
     @property
     def backend(self) -> EncoderBackend:
@@ -50,7 +59,12 @@ class Tagger:
 
     @classmethod
     def from_pretrained(
-        cls, name_or_path: str | Path | None = None, *, device: str = "cpu", engine: str = "auto"
+        cls,
+        name_or_path: str | Path | None = None,
+        *,
+        device: str = "cpu",
+        engine: str = "auto",
+        threads: int = 0,
     ) -> Self:
         """Load a model: the default one, a saved folder, or a bare encoder to train.
 
@@ -59,13 +73,14 @@ class Tagger:
                 model.
             device: ``"cpu"`` or a torch device.
             engine: ``"auto"``, ``"torch"`` or ``"onnx"``.
+            threads: Threads of one ONNX call; 0 means every core.
 
         Raises:
             CheckpointError: The folder is missing, damaged, of another version or hostile.
             MissingExtraError: No default model is installed, or torch is needed and missing.
         """
-        backend, label_set = load_model(name_or_path, device=device, engine=engine)
-        return cls(backend, label_set=label_set)
+        model = load_model(name_or_path, device=device, engine=engine, threads=threads)
+        return cls(model.backend, label_set=model.label_set, folder=model.folder)
 
     def save_pretrained(self, path: str | Path) -> None:
         """Write the model and its label set to a folder, whole or not at all."""
@@ -218,17 +233,21 @@ class Tagger:
         """
         require("torch", "train", "Fine-tuning")
         from labelwise.training import finetune  # noqa: PLC0415
-        from labelwise.torch_backend import TorchBackend  # noqa: PLC0415
-
-        if not isinstance(self.backend, TorchBackend):
-            raise RequestError(
-                "This tagger runs on ONNX, which cannot train. "
-                "Load it with Tagger.from_pretrained(path, engine='torch')."
-            )
         label_set = self._label_set(labels if labels is not None else self._own_labels(examples))
         _check_labels(examples, label_set)
         self.label_set = label_set
-        return finetune(self.backend, examples, label_set, config, **options)
+        return finetune(self._trainable_backend(), examples, label_set, config, **options)
+
+    def _trainable_backend(self) -> TorchBackend:
+        """The backend, if torch runs it; else the same model, reloaded with torch."""
+        if not hasattr(self.backend, "model"):
+            if self._folder is None:
+                raise RequestError(
+                    "This tagger's backend cannot train, and it was not loaded from a folder. "
+                    "Expected a model with weights. Use Tagger.from_pretrained(path)."
+                )
+            self.engine = Engine(load_model(self._folder, engine="torch").backend)
+        return cast("TorchBackend", self.backend)
 
     def _own_labels(self, examples: Sequence[Sentence]) -> Labels:
         return self.label_set if self.label_set is not None else labels_of(examples)
