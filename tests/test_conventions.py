@@ -19,7 +19,7 @@ MAX_MODULE_LINES = 350
 
 Function = ast.FunctionDef | ast.AsyncFunctionDef
 _ARRAY = re.compile(r"\b(ndarray|NDArray|Tensor|[A-Z]\w*Array)\b")
-_BY_NAME = re.compile(r"\b(dict|Mapping)\[str, \w+\]")  # weights: one shape each
+_BY_NAME = re.compile(r"\b(dict|Mapping)\[str, \w+(\[\w+\])?\]")  # weights: one shape each
 _SHAPE = re.compile(r"\bShapes? ``\(")
 _RELEASED = re.compile(r"^## \[(\d[^\]]*)\]", re.MULTILINE)
 
