@@ -2,7 +2,8 @@
 
 PYTHON ?= python3
 BIN := .venv/bin
-PIP := $(BIN)/python -m pip --quiet --disable-pip-version-check install
+# Twice quiet: errors only.
+PIP := $(BIN)/python -m pip --quiet --quiet --disable-pip-version-check install
 DEFAULT_MODEL := models/labelwise-mini-en
 MODEL_PROJECT := $(wildcard $(DEFAULT_MODEL)/pyproject.toml)
 READY := .venv/ready

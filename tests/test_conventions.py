@@ -19,6 +19,7 @@ MAX_MODULE_LINES = 350
 
 Function = ast.FunctionDef | ast.AsyncFunctionDef
 _ARRAY = re.compile(r"\b(ndarray|NDArray|Tensor|[A-Z]\w*Array)\b")
+_BY_NAME = re.compile(r"\b(dict|Mapping)\[str, \w+(\[\w+\])?\]")  # weights: one shape each
 _SHAPE = re.compile(r"\bShapes? ``\(")
 _RELEASED = re.compile(r"^## \[(\d[^\]]*)\]", re.MULTILINE)
 
@@ -36,17 +37,19 @@ def _functions(tree: ast.AST) -> Iterator[Function]:
 def _public(body: list[ast.stmt]) -> Iterator[Function | ast.ClassDef]:
     """Public functions and classes of a module, and public methods of those classes."""
     for node in body:
-        if isinstance(node, Function | ast.ClassDef) and not node.name.startswith("_"):
+        if not isinstance(node, Function | ast.ClassDef) or node.name.startswith("_"):
+            continue
+        if "overload" not in map(ast.unparse, node.decorator_list):
             yield node
-            if isinstance(node, ast.ClassDef):
-                yield from _public(node.body)
+        if isinstance(node, ast.ClassDef):
+            yield from _public(node.body)
 
 
 def _mentions_array(function: Function) -> bool:
     arguments = function.args
     every = [*arguments.posonlyargs, *arguments.args, *arguments.kwonlyargs]
-    annotations = [function.returns, *(a.annotation for a in every)]
-    return any(a is not None and _ARRAY.search(ast.unparse(a)) for a in annotations)
+    annotations = [a for a in (function.returns, *(a.annotation for a in every)) if a]
+    return any(_ARRAY.search(_BY_NAME.sub("", ast.unparse(a))) for a in annotations)
 
 
 def _defined_names(tree: ast.AST) -> Iterator[tuple[str, int]]:

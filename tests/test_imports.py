@@ -23,8 +23,8 @@ THIRD_PARTY = {
 def _modules_after(statement: str) -> set[str]:
     """Top-level modules that a fresh interpreter has loaded after ``statement``."""
     code = f"import sys\n{statement}\nsys.stdout.write(' '.join(sys.modules))"
-    run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    return {name.partition(".")[0] for name in run.stdout.split()}
+    output = subprocess.check_output([sys.executable, "-c", code], text=True)
+    return {name.partition(".")[0] for name in output.split()}
 
 
 def _torch_modules() -> set[str]:

@@ -203,6 +203,14 @@ PRESETS: Mapping[str, TrainConfig] = types.MappingProxyType(
     }
 )
 
+RECOMMENDED_MODEL = ModelConfig(
+    label_encoder="shared", pooling="mean", composition="sum", temperature=True,
+    decode="constrained",
+)
+MODEL_PRESETS: Mapping[str, ModelConfig] = types.MappingProxyType(
+    {"recommended": RECOMMENDED_MODEL, "paper": ModelConfig()}
+)
+
 
 def train_preset(name: str) -> TrainConfig:
     """Return a named training preset.
