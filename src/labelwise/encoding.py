@@ -279,6 +279,8 @@ def tag_texts(labels: Sequence[str], config: ModelConfig) -> list[str]:
     ['other', 'begin', 'inside', 'person', 'city']
     """
     marks = [MARK_WORDS[mark] for mark in MARKS[config.scheme]]
+    if config.architecture == "double_town":  # all label words are one sequence
+        return [" ".join([MARK_WORDS["O"], *(f"{m} {label}" for label in labels for m in marks)])]
     if config.composition == "words":
         return [MARK_WORDS["O"], *(f"{mark} {label}" for label in labels for mark in marks)]
     return [MARK_WORDS["O"], *marks, *labels]

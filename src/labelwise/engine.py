@@ -28,6 +28,7 @@ from labelwise.encoding import (
     label_text,
     tag_texts,
 )
+from labelwise.errors import LabelError
 from labelwise.labels import LabelSet
 from labelwise.schemes import MARKS
 
@@ -104,8 +105,6 @@ class Engine:
         for group in batches_by_pieces([len(p) for p in pieces], self.batch_pieces):
             ids, mask = self.backend.tokenizer.pad([pieces[i] for i in group])
             rows = self.backend.encode_labels(ids, mask)
-            if len(rows) != len(group):  # the blog variant: one text in, one row a tag out
-                return rows
             fresh.update(zip((missing[i] for i in group), rows, strict=True))
         result = np.stack([fresh.get(t, self._vectors.get((digest, t))) for t in texts])
         self._remember(digest, fresh)
@@ -121,11 +120,26 @@ class Engine:
         """Turn a label set into vectors; cached by words and model."""
         config = self.backend.config
         texts = tag_texts([label_text(x.words, x.description) for x in label_set], config)
-        matrix = compose_tags(self.encode_labels(texts), config) * self.backend.scale
+        if config.architecture == "double_town":
+            matrix = self._fixed_matrix(texts, len(label_set.tags(config.scheme)))
+        else:
+            matrix = compose_tags(self.encode_labels(texts), config) * self.backend.scale
         bias = np.zeros(len(matrix), dtype=np.float32)
         known = self.backend.bias[: len(bias)]
         bias[: len(known)] = known
         return TagTable(label_set, matrix.astype(np.float32), bias)
+
+    def _fixed_matrix(self, texts: Sequence[str], n_tags: int) -> FloatArray:
+        """Tag rows of a model whose output layer fixes them. Shape ``(tags, dim)``."""
+        pieces = self.backend.tokenizer.encode_texts(texts, self.backend.max_positions)
+        matrix = self.backend.encode_labels(*self.backend.tokenizer.pad(pieces))
+        if len(matrix) != n_tags:
+            raise LabelError(
+                f"The label set has {n_tags} tags, the output layer of this model {len(matrix)}. "
+                "Expected the labels it was trained on. Fine-tune it on the new labels, or use a "
+                "dual encoder, which takes any."
+            )
+        return matrix
 
     def states(self, sentences: Iterable[Sequence[str]]) -> Iterator[FloatArray]:
         """Encode words.

@@ -118,10 +118,7 @@ class DualEncoder(nn.Module):
             return self._static_vectors(ids, mask)
         tower = self.text_tower if self.label_tower is None else self.label_tower
         states = tower(input_ids=ids, attention_mask=mask.long()).last_hidden_state
-        if self.config.pooling == "cls":
-            return states[:, 0].float()
-        weights = mask.unsqueeze(-1).to(states.dtype)
-        return ((states * weights).sum(1) / weights.sum(1)).float()
+        return pool(states, mask, self.config.pooling).float()
 
     def _static_vectors(self, ids: Tensor, mask: Tensor) -> Tensor:
         """Max over the words' own embeddings, special pieces left out (paper, section 3.5)."""
@@ -171,6 +168,23 @@ class DualEncoder(nn.Module):
         for tower in (self.text_tower, self.label_tower):
             if tower is not None:
                 word_table(tower).requires_grad_(not frozen)
+
+
+def pool(states: Tensor, mask: Tensor, pooling: str) -> Tensor:
+    """Reduce each sequence to one vector.
+
+    Args:
+        states: Shape ``(batch, seq, dim)``.
+        mask: True on real pieces. Shape ``(batch, seq)``.
+        pooling: ``"cls"`` or ``"mean"``.
+
+    Returns:
+        Shape ``(batch, dim)``.
+    """
+    if pooling == "cls":
+        return states[:, 0]
+    weights = mask.unsqueeze(-1).to(states.dtype)
+    return (states * weights).sum(1) / weights.sum(1)
 
 
 def word_table(tower: nn.Module) -> nn.Parameter:

@@ -18,6 +18,7 @@ from transformers import AutoModel, AutoTokenizer
 
 from labelwise.backend import FloatArray
 from labelwise.config import ModelConfig
+from labelwise.double_town import DoubleTown
 from labelwise.encoder_config import check_encoder_config
 from labelwise.encoders import find_encoder, tokenizer_json
 from labelwise.encoding import Batch, IntArray, PieceTokenizer
@@ -161,6 +162,8 @@ def backend_from_encoder(
         tokenizer = PieceTokenizer.from_json(fast.backend_tokenizer.to_str())
     limit = min(config.max_pieces, max_positions(text_tower))
     config = config.replace(max_pieces=limit)
+    if config.architecture == "double_town":
+        return TorchBackend(DoubleTown(text_tower, config), tokenizer, device=device)
     return TorchBackend(dual_encoder(text_tower, config), tokenizer, device=device)
 
 
@@ -179,7 +182,10 @@ def backend_from_tensors(
     """
     text_tower = encoder_from_config(configs["text"])
     label_tower = encoder_from_config(configs["label"]) if "label" in configs else None
-    model = DualEncoder(text_tower, label_tower, config)
+    if config.architecture == "double_town":
+        model: DualEncoder = DoubleTown(text_tower, config, len(tensors.get("tag_bias", ())))
+    else:
+        model = DualEncoder(text_tower, label_tower, config)
     weights = {name: torch.from_numpy(np.asarray(a, dtype=np.float32)) for name, a in tensors.items()}
     try:
         model.load_state_dict(weights)

@@ -21,9 +21,10 @@ from torch import Tensor, nn
 
 from labelwise.annotation import Sentence
 from labelwise.checkpoint import latest_step, save_step
-from labelwise.config import FINETUNE, TrainConfig
+from labelwise.config import FINETUNE, ModelConfig, TrainConfig
 from labelwise.decode import best_tags, mentions_from_tag_ids
-from labelwise.errors import CheckpointError
+from labelwise.double_town import DoubleTown
+from labelwise.errors import CheckpointError, ConfigError
 from labelwise.labels import LabelSet
 from labelwise.metrics import score_mentions
 from labelwise.modeling import DualEncoder, precision_context
@@ -58,6 +59,8 @@ class Progress:
     learning_rate: float
 
 
+_CALIBRATION = ("log_scale", "tag_bias")
+
 OnProgress = Callable[[Progress], None]
 
 
@@ -91,6 +94,8 @@ def pretrain(
         CheckpointError: The checkpoint to resume from is of a run with other settings.
     """
     config = config or TrainConfig()
+    if isinstance(backend.model, DoubleTown):
+        backend.model.resize(_n_tags(sources, backend.config))
     stream = BatchStream(sources, backend.tokenizer, backend.config, config)
     run = _Run(backend, stream, config, Path(output_dir) if output_dir else None)
     if resume:
@@ -134,6 +139,16 @@ def _precision(config: TrainConfig, device: torch.device) -> str:
     if device.type == "cuda":
         return "bf16" if torch.cuda.is_bf16_supported() else "fp32"
     return "bf16" if supports_bf16() else "fp32"
+
+
+def _n_tags(sources: Sequence[Source], model: ModelConfig) -> int:
+    """Tags of the one source that an output layer can be made for."""
+    if len(sources) != 1:
+        raise ConfigError(
+            f"A 'double_town' model was given {len(sources)} sources. Its output layer fixes the "
+            "labels, so it expects one. Train it on one source, or use a dual encoder."
+        )
+    return len(sources[0].label_set.tags(model.scheme))
 
 
 class _Run:
@@ -338,8 +353,8 @@ def _optimizer(
     model: DualEncoder, config: TrainConfig, device: torch.device
 ) -> torch.optim.Optimizer:
     trainable = [(n, p) for n, p in model.named_parameters() if p.requires_grad]
-    calibration = [p for n, p in trainable if n in ("log_scale", "tag_bias")]
-    towers = [p for n, p in trainable if n not in ("log_scale", "tag_bias")]
+    calibration = [p for n, p in trainable if n in _CALIBRATION]
+    towers = [p for n, p in trainable if n not in _CALIBRATION]
     groups = [
         {"params": [p for p in towers if p.ndim > 1], "weight_decay": config.weight_decay},
         {"params": [p for p in towers if p.ndim <= 1], "weight_decay": 0.0},
