@@ -6,13 +6,14 @@ Knows the tokenizer and the arrays an encoder wants, but no encoder.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 from tokenizers import Tokenizer
 
+from labelwise.annotation import Mention
 from labelwise.config import ModelConfig
 from labelwise.labels import MARK_WORDS
 from labelwise.schemes import MARKS
@@ -284,6 +285,36 @@ def tag_texts(labels: Sequence[str], config: ModelConfig) -> list[str]:
     if config.composition == "words":
         return [MARK_WORDS["O"], *(f"{mark} {label}" for label in labels for mark in marks)]
     return [MARK_WORDS["O"], *marks, *labels]
+
+
+def tag_ids(
+    n_words: int, mentions: Iterable[Mention], label_ids: Mapping[str, int], scheme: str
+) -> IntArray:
+    """Number the tags of a sentence: 0 is O, then every label's marks in turn.
+
+    Args:
+        n_words: Words of the sentence.
+        mentions: Its mentions.
+        label_ids: Index of every label.
+        scheme: ``"io"``, ``"bio"`` or ``"bioes"``.
+
+    Returns:
+        Shape ``(words,)``.
+
+    >>> tag_ids(4, [Mention(1, 3, "city")], {"person": 0, "city": 1}, "bio").tolist()
+    [0, 3, 4, 0]
+    """
+    marks = MARKS[scheme]
+    ids = np.zeros(n_words, dtype=np.int64)
+    for mention in mentions:
+        base = 1 + label_ids[mention.label] * len(marks)
+        ids[mention.start : mention.end] = base + marks.index("I")
+        if "B" in marks:
+            ids[mention.start] = base + marks.index("B")
+        if "E" in marks:
+            single = mention.end - mention.start == 1
+            ids[mention.end - 1] = base + marks.index("S" if single else "E")
+    return ids
 
 
 def label_text(words: str, description: str | None) -> str:

@@ -27,12 +27,12 @@ from labelwise.encoding import (
     PieceTokenizer,
     batches_by_pieces,
     label_text,
+    tag_ids,
     tag_texts,
 )
 from labelwise.errors import DataError
 from labelwise.labels import LabelSet
 from labelwise.rows import Row, sentences_from_rows
-from labelwise.schemes import MARKS
 from labelwise.words import split_words
 
 _BUCKET = 1024  # sentences shuffled and sorted together: enough for even lengths, and local
@@ -282,9 +282,9 @@ class BatchStream:
         items = [self._prepared[index][i] for i in members]
         labels = self._choose_labels(source, items, draw)
         texts = [self._read_as(source, name, draw) for name in labels]
-        encoded = self._tokenizer.encode_texts(
-            tag_texts(texts, self._model), self._model.max_label_pieces
-        )
+        one_text = self._model.architecture == "double_town"
+        limit = self._model.max_pieces if one_text else self._model.max_label_pieces
+        encoded = self._tokenizer.encode_texts(tag_texts(texts, self._model), limit)
         label_ids, label_mask = self._tokenizer.pad(encoded)
         batch = self._tokenizer.batch([item.pieces for item in items])
         tag_of = {name: i for i, name in enumerate(labels)}
@@ -329,23 +329,12 @@ class BatchStream:
 
     def _targets(self, item: _Prepared, tag_of: Mapping[str, int]) -> IntArray:
         """Tag ids of the words that have a piece; -1 inside mentions whose label is left out."""
-        tags = np.zeros(item.pieces.n_words, dtype=np.int64)
+        kept = [m for m in item.mentions if m.label in tag_of]
+        tags = tag_ids(item.pieces.n_words, kept, tag_of, self._model.scheme)
         for mention in item.mentions:
-            span = slice(mention.start, mention.end)
-            if mention.label in tag_of:
-                tags[span] = self._mark_ids(mention.end - mention.start, tag_of[mention.label])
-            else:
-                tags[span] = -1
+            if mention.label not in tag_of:
+                tags[mention.start : mention.end] = -1
         return tags[item.pieces.first >= 0]
-
-    def _mark_ids(self, n_words: int, label: int) -> IntArray:
-        marks = MARKS[self._model.scheme]
-        inner, first = marks.index("I"), marks.index("B") if "B" in marks else marks.index("I")
-        ids = np.full(n_words, inner, dtype=np.int64)
-        ids[0] = first
-        if "E" in marks:
-            ids[-1] = marks.index("E") if n_words > 1 else marks.index("S")
-        return 1 + label * len(marks) + ids
 
 
 def _inside(mentions: Sequence[Mention], word_start: int, pieces: Pieces) -> tuple[Mention, ...]:
