@@ -130,7 +130,8 @@ def test_a_folder_left_aside_is_recovered_on_open(model: Path) -> None:
 def test_a_step_left_aside_is_recovered(tmp_path: Path) -> None:
     save(tmp_path, 5).rename(tmp_path / ".old-step-000005")
     found = latest_step(tmp_path)
-    assert found is not None and found.step == 5
+    assert found is not None
+    assert found.step == 5
 
 
 def test_leftovers_of_killed_writers_are_removed_and_others_kept(model: Path) -> None:
@@ -177,22 +178,39 @@ def test_a_failing_write_leaves_the_old_folder_and_no_trace(model: Path) -> None
         path.write_text("half")
         raise OSError(28, "No space left on device")
 
-    with pytest.raises(CheckpointError, match="Cannot write .*No space left.*unchanged"):
+    with pytest.raises(CheckpointError, match=r"Cannot write .*No space left.*unchanged"):
         write_folder(model, {"config.json": "new", "weights.bin": fail})
     assert verify(model).details == {"licence": "X"}
     assert [entry.name for entry in model.parent.iterdir()] == ["model"]
 
 
+def test_a_rename_that_fails_puts_the_old_folder_back(
+    model: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rename = os.rename
+
+    def refuse_the_new_one(source: Path, target: Path) -> None:
+        if Path(source).name == f".tmp-model-{os.getpid()}":
+            raise PermissionError(13, "Permission denied")
+        rename(source, target)
+
+    monkeypatch.setattr(os, "rename", refuse_the_new_one)
+    with pytest.raises(CheckpointError, match=r"Cannot write .*Permission denied.*unchanged"):
+        write_folder(model, {"a": "b"})
+    assert (model / "config.json").read_text() == "{}"
+    assert [entry.name for entry in model.parent.iterdir()] == ["model"]
+
+
 def test_a_foreign_folder_is_not_overwritten(tmp_path: Path) -> None:
     (tmp_path / "thesis.txt").write_text("years of work")
-    with pytest.raises(CheckpointError, match="labelwise did not write: 'thesis.txt'"):
+    with pytest.raises(CheckpointError, match=r"labelwise did not write: 'thesis.txt'"):
         write_folder(tmp_path, {"a": "b"})
     assert (tmp_path / "thesis.txt").read_text() == "years of work"
 
 
 def test_a_file_added_to_our_folder_is_not_lost(model: Path) -> None:
     (model / "notes.md").write_text("mine")
-    with pytest.raises(CheckpointError, match="did not write: 'notes.md'"):
+    with pytest.raises(CheckpointError, match=r"did not write: 'notes.md'"):
         write_folder(model, {"a": "b"})
     assert (model / "notes.md").exists()
 
@@ -201,7 +219,7 @@ def test_a_file_added_to_our_folder_is_not_lost(model: Path) -> None:
 def test_a_target_that_is_no_folder_is_refused(model: Path, kind: str) -> None:
     target = model.parent / "target"
     target.write_text("x") if kind == "file" else target.symlink_to(model)
-    with pytest.raises(CheckpointError, match="'.*target' is not a folder"):
+    with pytest.raises(CheckpointError, match=r"'.*target' is not a folder"):
         write_folder(target, {"a": "b"})
     verify(model)
 
@@ -221,11 +239,13 @@ def test_a_target_that_is_no_folder_is_refused(model: Path, kind: str) -> None:
         "nul.txt",
         "ä",
         "a" * 129,
-    ]
-    + ["manifest.json", "MANIFEST.JSON", "a\n"],
+        "manifest.json",
+        "MANIFEST.JSON",
+        "a\n",
+    ],
 )
 def test_names_that_are_not_plain_are_refused(tmp_path: Path, name: str) -> None:
-    with pytest.raises(CheckpointError, match="lists the file names .* plain names"):
+    with pytest.raises(CheckpointError, match=r"lists the file names .* plain names"):
         write_folder(tmp_path / "m", {name: "x"})
     assert list(tmp_path.iterdir()) == []
 
@@ -247,7 +267,7 @@ def test_a_second_writer_is_kept_out(model: Path) -> None:
 
 
 def test_a_missing_folder_is_named(tmp_path: Path) -> None:
-    with pytest.raises(CheckpointError, match="'.*gone' is not a folder"):
+    with pytest.raises(CheckpointError, match=r"'.*gone' is not a folder"):
         verify(tmp_path / "gone")
 
 
@@ -285,7 +305,7 @@ def test_a_damaged_file_is_named(model: Path, content: bytes | None, message: st
 def test_all_damaged_files_are_named_at_once(model: Path) -> None:
     for name in ("config.json", "weights.bin"):
         (model / name).write_bytes(b"")
-    with pytest.raises(CheckpointError, match="'config.json' is trunc.*'weights.bin' is trunc"):
+    with pytest.raises(CheckpointError, match=r"'config.json' is trunc.*'weights.bin' is trunc"):
         verify(model)
 
 
@@ -391,6 +411,8 @@ def test_step_round_trips(tmp_path: Path) -> None:
     assert (found.path, found.step, found.state) == (path, 120, {"step": 120})
     schema = {"w": ((2, 3), np.float32)}
     np.testing.assert_array_equal(found.load("optim", schema)["w"], WEIGHTS["w"])
+    with pytest.raises(CheckpointError, match=r"has no 'ema\.safetensors'"):
+        found.load("ema")
 
 
 @pytest.mark.parametrize("keep", [1, 2, 3])
@@ -409,11 +431,13 @@ def test_a_damaged_step_is_skipped_and_written_anew(
     damaged = save(tmp_path, 2) / name
     damaged.write_bytes(damaged.read_bytes()[:-2])
     found = latest_step(tmp_path)
-    assert found is not None and found.step == 1
+    assert found is not None
+    assert found.step == 1
     assert "Skipped a damaged checkpoint" in caplog.text
     save(tmp_path, 2)
     found = latest_step(tmp_path)
-    assert found is not None and found.step == 2
+    assert found is not None
+    assert found.step == 2
 
 
 def test_damaged_steps_ahead_give_way(tmp_path: Path) -> None:

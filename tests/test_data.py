@@ -11,7 +11,6 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from strategies import COLUMN_WORD, sentences, text_rows
 
 from labelwise.annotation import Mention, Sentence
 from labelwise.data import (
@@ -28,6 +27,7 @@ from labelwise.errors import DataError, SchemeError
 from labelwise.files import atomic_file, atomic_write_text
 from labelwise.rows import Row, sentences_from_rows
 from labelwise.words import split_words
+from strategies import COLUMN_WORD, sentences, text_rows
 
 ANA_IN_OSLO = Sentence(
     ("Ana", "lives", "in", "Oslo"), (Mention(0, 1, "PER"), Mention(3, 4, "LOC")), "train:1"
@@ -323,6 +323,20 @@ def test_label_words_come_with_the_folder(tmp_path: Path) -> None:
     meta.write_text("{", "utf-8")
     with pytest.raises(DataError, match=r"not JSON \(.*meta\.json\)"):
         read_label_set(tmp_path)
+
+
+@pytest.mark.parametrize("name", ["crossner_politics", "weibo_zh"])
+def test_published_data_reads_strictly_and_round_trips(
+    shared_data: Path, tmp_path: Path, name: str
+) -> None:
+    folder = shared_data / "target" / name
+    found = read_jsonl(folder / "test.jsonl", strict=True)
+    write_conll(tmp_path / "test.conll", found, scheme="bioes")
+    again = read_conll(tmp_path / "test.conll", strict=True)
+    assert [(s.words, s.mentions) for s in again] == [(s.words, s.mentions) for s in found]
+    label_set = read_label_set(folder)
+    assert label_set is not None
+    assert set(labels_of(found)) <= set(label_set.names)
 
 
 class ClassLabel:

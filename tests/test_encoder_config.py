@@ -123,7 +123,7 @@ def test_a_config_without_model_type_is_refused(config: Any) -> None:
     ["gpt2", "brt", "../bert", None, 3, ["bert"], pytest.param("x" * 10**6, id="long")],
 )
 def test_an_unknown_model_type_is_refused(model_type: Any) -> None:
-    with pytest.raises(CheckpointError, match="'model_type' is .*, expected one of albert, bert"):
+    with pytest.raises(CheckpointError, match=r"'model_type' is .*, expected one of albert, bert"):
         check_encoder_config({"model_type": model_type})
 
 

@@ -10,12 +10,12 @@ import pytest
 from hypothesis import given
 from seqeval.metrics import classification_report, f1_score, precision_score, recall_score
 from seqeval.scheme import IOB2, IOBES
-from strategies import corpora, tag_lists
 
 from labelwise.annotation import Mention
 from labelwise.errors import ShapeError
 from labelwise.metrics import ErrorBreakdown, Scores, error_breakdown, score_mentions
 from labelwise.schemes import mentions_from_tags, tags_from_mentions
+from strategies import corpora, tag_lists
 
 Corpus = tuple[list[int], list[list[Mention]], list[list[Mention]]]
 MODES = {

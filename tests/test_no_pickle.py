@@ -43,9 +43,10 @@ def banned_call(call: ast.Call, names: dict[str, str]) -> Iterator[str]:
         is_false = isinstance(keyword.value, ast.Constant) and keyword.value.value is False
         if keyword.arg == "allow_pickle" and not is_false:
             yield f"{name}(allow_pickle)"
-    if name.split(".")[-1] in IMPORTERS and call.args and isinstance(call.args[0], ast.Constant):
-        if str(call.args[0].value).split(".")[0] in MODULES:
-            yield f"{name}({call.args[0].value})"
+    if name.split(".")[-1] in IMPORTERS and call.args:
+        module = ast.unparse(call.args[0]).strip("'")
+        if module.split(".")[0] in MODULES:
+            yield f"{name}({module})"
 
 
 def dotted(node: ast.expr, names: dict[str, str]) -> str:

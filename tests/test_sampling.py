@@ -14,11 +14,11 @@ from itertools import combinations
 import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
-from strategies import pools
 
 from labelwise.annotation import Mention, Sentence
 from labelwise.errors import SamplingError
 from labelwise.sampling import SupportSet, sample_support_set
+from strategies import pools
 
 KS = st.integers(1, 3)
 SEEDS = st.integers(0, 50)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import pytest
 from hypothesis import given
 from seqeval.metrics.sequence_labeling import get_entities
-from strategies import annotations, tag_lists
 
 from labelwise.annotation import Mention
 from labelwise.errors import DataError, SchemeError
@@ -20,6 +19,7 @@ from labelwise.schemes import (
     tag_names,
     tags_from_mentions,
 )
+from strategies import annotations, tag_lists
 
 AMONG_THREE = [Mention(0, 2, "PER"), Mention(2, 3, "PER"), Mention(4, 5, "LOC")]
 WRITTEN = {

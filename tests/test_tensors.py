@@ -23,9 +23,7 @@ tensor_maps = st.dictionaries(
     hnp.arrays(st.sampled_from(DTYPES), hnp.array_shapes(min_dims=0, max_dims=3, min_side=0)),
     max_size=4,
 )
-one_file = settings(
-    max_examples=30, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
-)
+one_file = settings(max_examples=30, deadline=None, suppress_health_check=list(HealthCheck))
 
 
 def assert_same(left: dict[str, Any], right: dict[str, Any]) -> None:
@@ -71,7 +69,7 @@ def test_strided_and_big_endian_arrays_are_written_in_order(tmp_path: Path) -> N
 
 
 def test_a_dtype_outside_the_format_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(CheckpointError, match="'a' for .* has dtype complex128"):
+    with pytest.raises(CheckpointError, match=r"'a' for .* has dtype complex128"):
         save_tensors(tmp_path / "t", {"a": np.zeros(2, dtype=complex)})
     assert list(tmp_path.iterdir()) == []
 
@@ -107,10 +105,10 @@ def test_every_truncation_is_refused(tmp_path: Path) -> None:
     data = path.read_bytes()
     for n_bytes in range(len(data)):
         path.write_bytes(data[:n_bytes])
-        with pytest.raises(CheckpointError, match="truncated or damaged|not valid JSON"):
+        with pytest.raises(CheckpointError, match=r"truncated or damaged|not valid JSON"):
             load_tensors(path)
     path.write_bytes(data + b"\0")
-    with pytest.raises(CheckpointError, match="holds 15 bytes of tensors. Expected 14"):
+    with pytest.raises(CheckpointError, match=r"holds 15 bytes of tensors. Expected 14"):
         load_tensors(path)
 
 

@@ -107,15 +107,17 @@ class StepCheckpoint:
         path: Its folder.
         step: Updates done.
         state: What ``save_step`` was given; tuples have become lists.
+        manifest: Its files.
     """
 
     path: Path
     step: int
     state: dict[str, Any]
+    manifest: Manifest
 
     def load(self, name: str, schema: Schema | None = None) -> Tensors:
         """Load the tensors saved under a name, such as ``"model"`` or ``"optim"``."""
-        return load_tensors(self.path / f"{name}.safetensors", schema)
+        return load_tensors(self.manifest.file(f"{name}.safetensors"), schema)
 
 
 def save_step(
@@ -131,7 +133,8 @@ def save_step(
     Args:
         root: Folder of the run's checkpoints; made if missing.
         step: Updates done.
-        tensors: Arrays by file, such as ``{"model": ..., "optim": ...}``.
+        tensors: Arrays by name, by file: ``{"model": {...}, "optim": {...}}``.
+            Shapes ``(...)``, any.
         state: JSON-able rest: schedule, sampler, random states.
         keep: How many of the newest checkpoints stay.
 
@@ -180,7 +183,8 @@ def latest_step(root: str | Path) -> StepCheckpoint | None:
 def _open_step(folder: Path) -> StepCheckpoint:
     manifest = read_seal(folder, _COMPLETE)
     verify_files(manifest)
-    return StepCheckpoint(folder, _step_number(folder), read_json(manifest.file(_STATE)))
+    state = read_json(manifest.file(_STATE))
+    return StepCheckpoint(folder, _step_number(folder), state, manifest)
 
 
 def _step_folders(root: Path) -> list[Path]:

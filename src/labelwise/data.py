@@ -187,6 +187,7 @@ def read_label_set(path: str | Path) -> LabelSet | None:
 def labels_of(sentences: Iterable[Sentence]) -> list[str]:
     """List the labels of all mentions, each once, sorted.
 
+    >>> from labelwise.annotation import Mention
     >>> labels_of([Sentence(("Ana", "in", "Oslo"), (Mention(0, 1, "PER"), Mention(2, 3, "LOC")))])
     ['LOC', 'PER']
     """

@@ -97,6 +97,7 @@ def write_sealed(
                 _swap(temporary, target)
             finally:
                 shutil.rmtree(temporary, ignore_errors=True)
+                _recover_locked(target)
     except OSError as err:
         raise CheckpointError(
             f"Cannot write '{path}': {err.strerror or err}. What was there is unchanged. "

@@ -54,6 +54,10 @@ class _Entry:
 def save_tensors(path: str | Path, tensors: Mapping[str, NDArray[Any]]) -> None:
     """Write arrays to a safetensors file, atomically and without a second copy in memory.
 
+    Args:
+        path: The file.
+        tensors: Arrays by name. Shapes ``(...)``, any.
+
     Raises:
         CheckpointError: An array has a dtype that the format does not know.
     """
