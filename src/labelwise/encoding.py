@@ -263,6 +263,23 @@ def batches_by_pieces(lengths: Sequence[int], max_batch_pieces: int) -> list[lis
     return [*groups, current] if current else groups
 
 
+def groups_by_length(lengths: Sequence[int]) -> list[list[int]]:
+    """Group texts so that none is padded to more than about half again its length.
+
+    A description among plain names would otherwise make every name as long as itself.
+
+    >>> groups_by_length([3, 20, 4, 22])
+    [[0, 2], [1, 3]]
+    """
+    groups: list[list[int]] = []
+    for index in sorted(range(len(lengths)), key=lengths.__getitem__):
+        if groups and lengths[index] <= 1.5 * lengths[groups[-1][0]] + 3:
+            groups[-1].append(index)
+        else:
+            groups.append([index])
+    return groups
+
+
 def tag_texts(labels: Sequence[str], config: ModelConfig) -> list[str]:
     """Return the texts whose vectors a model needs to score some labels.
 

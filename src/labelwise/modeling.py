@@ -138,7 +138,10 @@ class DualEncoder(nn.Module):
         Returns:
             Shape ``(tags, dim)``.
         """
-        vectors = self.encode_labels(ids, mask)
+        return self.compose(self.encode_labels(ids, mask))
+
+    def compose(self, vectors: Tensor) -> Tensor:
+        """Turn the vectors of label texts into one vector a tag. Shape ``(tags, dim)``."""
         if self.config.composition == "sum":
             return compose_sum(vectors, self.config.scheme)
         return vectors

@@ -26,6 +26,7 @@ from labelwise.encoding import (
     Pieces,
     PieceTokenizer,
     batches_by_pieces,
+    groups_by_length,
     label_text,
     tag_ids,
     tag_texts,
@@ -149,8 +150,9 @@ class TrainBatch:
         targets: Tag id of every scored word, in the batch's own label order; -1 = not counted.
             Shape ``(words,)``.
         lengths: Scored words of each sentence.
-        label_ids: Padded pieces of the label texts. Shape ``(labels, pieces)``.
-        label_mask: True on real pieces. Shape ``(labels, pieces)``.
+        label_groups: Padded ids and mask of the label texts, similar lengths together. Shapes
+            ``(labels, pieces)``.
+        label_order: Row of every label text among the groups' rows. Shape ``(labels,)``.
         labels: Names of the labels scored, in order.
     """
 
@@ -158,8 +160,8 @@ class TrainBatch:
     batch: Batch
     targets: IntArray
     lengths: list[int]
-    label_ids: IntArray
-    label_mask: NDArray[np.bool_]
+    label_groups: list[tuple[IntArray, NDArray[np.bool_]]]
+    label_order: IntArray
     labels: list[str]
 
     @property
@@ -285,7 +287,7 @@ class BatchStream:
         one_text = self._model.architecture == "double_town"
         limit = self._model.max_pieces if one_text else self._model.max_label_pieces
         encoded = self._tokenizer.encode_texts(tag_texts(texts, self._model), limit)
-        label_ids, label_mask = self._tokenizer.pad(encoded)
+        groups = groups_by_length([len(e) for e in encoded])
         batch = self._tokenizer.batch([item.pieces for item in items])
         tag_of = {name: i for i, name in enumerate(labels)}
         per_item = [self._targets(item, tag_of) for item in items]
@@ -294,8 +296,8 @@ class BatchStream:
             batch=batch,
             targets=np.concatenate(per_item),
             lengths=[len(t) for t in per_item],
-            label_ids=label_ids,
-            label_mask=label_mask,
+            label_groups=[self._tokenizer.pad([encoded[i] for i in g]) for g in groups],
+            label_order=np.argsort([i for g in groups for i in g]),
             labels=labels,
         )
 

@@ -329,7 +329,8 @@ def batch_loss(
     text = batch.batch
     with precision_context(precision, device):
         states = model.word_states(*map(tensor, (text.ids, text.mask, text.rows, text.columns)))
-        tags = model.tag_vectors(tensor(batch.label_ids), tensor(batch.label_mask))
+        rows = [model.encode_labels(*map(tensor, group)) for group in batch.label_groups]
+    tags = model.compose(torch.cat(rows)[tensor(batch.label_order)])
     logits = model.logits(states, tags)
     targets = tensor(batch.targets)
     loss = nn.functional.cross_entropy(logits, targets, ignore_index=-1, reduction="sum")
