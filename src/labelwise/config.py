@@ -10,7 +10,7 @@ import json
 import tomllib
 import types
 import typing
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal, Self
@@ -133,11 +133,12 @@ class ModelConfig(_Config):
         "argmax", "Independent argmax (paper), or the best valid tag sequence."
     )
     max_pieces: int = _setting(
-        256, "Pieces a window holds; longer texts are read in overlapping windows.", low=16, high=8192
+        256,
+        "Pieces a window holds; longer texts are read in overlapping windows.",
+        low=16,
+        high=8192,
     )
-    max_label_pieces: int = _setting(
-        64, "Pieces of a label text that are read.", low=4, high=512
-    )
+    max_label_pieces: int = _setting(64, "Pieces of a label text that are read.", low=4, high=512)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -167,8 +168,10 @@ class TrainConfig(_Config):
     )
     max_labels: int = _setting(24, "Labels scored in one batch, sampled beyond.", low=1)
     negatives: float = _setting(
-        0.7, "How often absent labels of the source fill the batch up to max_labels.",
-        low=0.0, high=1.0,
+        0.7,
+        "How often absent labels of the source fill the batch up to max_labels.",
+        low=0.0,
+        high=1.0,
     )
     paraphrase_prob: float = _setting(
         0.2, "How often a label reads as one of its alternative names.", low=0.0, high=1.0
@@ -184,15 +187,31 @@ class TrainConfig(_Config):
 
 
 PAPER_FINETUNE = TrainConfig(
-    learning_rate=1e-5, weight_decay=0.0, warmup=0.0, schedule="constant", epochs=200.0,
-    batch_pieces=1_000_000, batch_sentences=10, dropout=0.1, freeze_word_embeddings=False,
-    max_labels=1_000_000, negatives=1.0, paraphrase_prob=0.0, description_prob=0.0,
+    learning_rate=1e-5,
+    weight_decay=0.0,
+    warmup=0.0,
+    schedule="constant",
+    epochs=200.0,
+    batch_pieces=1_000_000,
+    batch_sentences=10,
+    dropout=0.1,
+    freeze_word_embeddings=False,
+    max_labels=1_000_000,
+    negatives=1.0,
+    paraphrase_prob=0.0,
+    description_prob=0.0,
     resplit_prob=0.0,
 )  # section 3.4 and appendix C
 PAPER_PRETRAIN = PAPER_FINETUNE.replace(epochs=3.0)
 FINETUNE = TrainConfig(
-    learning_rate=5e-5, epochs=20.0, batch_pieces=512, max_labels=1_000, negatives=1.0,
-    paraphrase_prob=0.0, description_prob=0.0, resplit_prob=0.3,
+    learning_rate=5e-5,
+    epochs=20.0,
+    batch_pieces=512,
+    max_labels=1_000,
+    negatives=1.0,
+    paraphrase_prob=0.0,
+    description_prob=0.0,
+    resplit_prob=0.3,
 )
 PRESETS: Mapping[str, TrainConfig] = types.MappingProxyType(
     {
@@ -204,7 +223,10 @@ PRESETS: Mapping[str, TrainConfig] = types.MappingProxyType(
 )
 
 RECOMMENDED_MODEL = ModelConfig(
-    label_encoder="shared", pooling="mean", composition="sum", temperature=True,
+    label_encoder="shared",
+    pooling="mean",
+    composition="sum",
+    temperature=True,
     decode="constrained",
 )
 MODEL_PRESETS: Mapping[str, ModelConfig] = types.MappingProxyType(
@@ -224,5 +246,3 @@ def train_preset(name: str) -> TrainConfig:
             f"{did_you_mean(name, PRESETS)}"
         )
     return PRESETS[name]
-
-

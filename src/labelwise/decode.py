@@ -100,9 +100,9 @@ def best_valid_tags(
         back.append(pointers)
         final[:n] = score
     ends_closed = ~may_end_open[order]
-    _by_label(final, n_labels, rules)[np.ix_(ends_closed, [True] * n_labels, ~rules.is_closed)] = (
-        -np.inf
-    )
+    _by_label(final, n_labels, rules)[
+        np.ix_(ends_closed, [True] * n_labels, ~rules.is_closed)
+    ] = -np.inf
     return _trace_back(final.argmax(1), back, starts, sizes, rules)
 
 

@@ -24,13 +24,11 @@ from labelwise.encoding import (
     IntArray,
     Window,
     batches_by_pieces,
-    compose_tags,
-    label_text,
-    tag_texts,
 )
 from labelwise.errors import LabelError
 from labelwise.labels import LabelSet
 from labelwise.schemes import MARKS
+from labelwise.tags import compose_tags, label_text, tag_texts
 
 SEGMENT_WORDS = 2048
 SEGMENT_CONTEXT = 64
@@ -158,9 +156,7 @@ class Engine:
                     yield np.concatenate(parts) if len(parts) > 1 else parts[0]
                     parts = []
 
-    def tag(
-        self, sentences: Iterable[Sequence[str]], table: TagTable
-    ) -> Iterator[list[Mention]]:
+    def tag(self, sentences: Iterable[Sequence[str]], table: TagTable) -> Iterator[list[Mention]]:
         """Find the mentions in sentences, in order, in memory independent of their number.
 
         Args:
@@ -230,7 +226,9 @@ class Engine:
                 high = low + int(scored.sum())
                 states = np.zeros((len(scored), self.backend.dim), dtype=np.float32)
                 states[scored] = found[low:high]
-                result[i] = states[window.start - window.word_start : window.end - window.word_start]
+                result[i] = states[
+                    window.start - window.word_start : window.end - window.word_start
+                ]
                 low = high
         return result
 

@@ -132,7 +132,7 @@ class DualEncoder(nn.Module):
         """Encode the label texts of a label set into one vector a tag.
 
         Args:
-            ids: Pieces of ``encoding.tag_texts``. Shape ``(labels, pieces)``.
+            ids: Pieces of ``tags.tag_texts``. Shape ``(labels, pieces)``.
             mask: True on real pieces. Shape ``(labels, pieces)``.
 
         Returns:

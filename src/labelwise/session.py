@@ -14,13 +14,14 @@ from dataclasses import dataclass
 import numpy as np
 
 from labelwise.annotation import Sentence
-from labelwise.encoding import FloatArray, IntArray, label_text, tag_ids, tag_texts
+from labelwise.encoding import FloatArray, IntArray
 from labelwise.engine import Engine, TagTable
 from labelwise.errors import LabelError, RequestError, some_of
 from labelwise.instant import FitSettings, fit_tag_vectors
 from labelwise.labels import LabelSet
 from labelwise.schemes import MARKS
 from labelwise.tag_params import TagParams
+from labelwise.tags import label_text, tag_ids, tag_texts
 
 
 @dataclass(frozen=True, slots=True)

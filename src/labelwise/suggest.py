@@ -28,7 +28,9 @@ def uncertainty(logits: FloatArray, worst: int = 3) -> float:
     return float(1 - margins.mean())
 
 
-def rank_diverse(scores: FloatArray, vectors: FloatArray, k: int, *, spread: float = 0.5) -> IntArray:
+def rank_diverse(
+    scores: FloatArray, vectors: FloatArray, k: int, *, spread: float = 0.5
+) -> IntArray:
     """Pick high scores whose vectors differ (maximal marginal relevance).
 
     Args:

@@ -233,6 +233,7 @@ class Tagger:
         """
         require("torch", "train", "Fine-tuning")
         from labelwise.training import finetune  # noqa: PLC0415
+
         label_set = self._label_set(labels if labels is not None else self._own_labels(examples))
         _check_labels(examples, label_set)
         self.label_set = label_set
@@ -286,9 +287,7 @@ def _record(text: str, mention: Mention, start: int, end: int, *, whole: bool = 
     )
 
 
-def _above(
-    mentions: list[Mention], label_set: LabelSet, threshold: float | None
-) -> list[Mention]:
+def _above(mentions: list[Mention], label_set: LabelSet, threshold: float | None) -> list[Mention]:
     """Mentions that reach their label's threshold, or the overall one."""
     floor = threshold or 0.0
     limits = {x.name: floor if x.threshold is None else x.threshold for x in label_set}

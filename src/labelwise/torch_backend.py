@@ -14,7 +14,7 @@ import numpy as np
 import torch
 import transformers
 from numpy.typing import NDArray
-from transformers import AutoModel, AutoTokenizer
+from transformers import AutoModel, AutoTokenizer, PretrainedConfig
 
 from labelwise.backend import FloatArray
 from labelwise.config import ModelConfig
@@ -143,6 +143,8 @@ def backend_from_encoder(
     """
     source = find_encoder(name_or_path)
     is_folder = Path(source).is_dir()
+    if not is_folder:  # a hostile config.json can run code while the model is built: look first
+        check_encoder_config(PretrainedConfig.get_config_dict(source)[0])
     with _no_progress_bar():
         text_tower = AutoModel.from_pretrained(
             source,
@@ -152,7 +154,6 @@ def backend_from_encoder(
             dtype=torch.float32,
             local_files_only=is_folder,
         )
-    check_encoder_config(json.loads(text_tower.config.to_json_string()))
     if hasattr(text_tower, "pooler"):
         text_tower.pooler = None
     if is_folder:
@@ -186,7 +187,9 @@ def backend_from_tensors(
         model: DualEncoder = DoubleTown(text_tower, config, len(tensors.get("tag_bias", ())))
     else:
         model = DualEncoder(text_tower, label_tower, config)
-    weights = {name: torch.from_numpy(np.asarray(a, dtype=np.float32)) for name, a in tensors.items()}
+    weights = {
+        name: torch.from_numpy(np.asarray(a, dtype=np.float32)) for name, a in tensors.items()
+    }
     try:
         model.load_state_dict(weights)
     except RuntimeError as err:

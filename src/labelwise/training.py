@@ -17,19 +17,19 @@ from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 from labelwise.annotation import Sentence
+from labelwise.batches import BatchStream, TrainBatch
 from labelwise.checkpoint import latest_step, save_step
 from labelwise.config import FINETUNE, ModelConfig, TrainConfig
-from labelwise.decode import best_tags, mentions_from_tag_ids
 from labelwise.double_town import DoubleTown
 from labelwise.errors import CheckpointError, ConfigError
 from labelwise.labels import LabelSet
-from labelwise.metrics import score_mentions
-from labelwise.modeling import DualEncoder, precision_context
-from labelwise.sources import BatchStream, Source, TrainBatch
+from labelwise.modeling import DualEncoder
+from labelwise.sources import Source
 from labelwise.torch_backend import TorchBackend
+from labelwise.updates import batch_loss, count_mentions, make_optimizer, precision_for
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,8 +58,6 @@ class Progress:
     left_s: float
     learning_rate: float
 
-
-_CALIBRATION = ("log_scale", "tag_bias")
 
 OnProgress = Callable[[Progress], None]
 
@@ -126,21 +124,6 @@ def finetune(
     return pretrain(backend, [source], config or FINETUNE, **options)
 
 
-def supports_bf16() -> bool:
-    """Whether this processor multiplies bf16 natively."""
-    has = getattr(torch.cpu, "_is_avx512_bf16_supported", None)
-    amx = getattr(torch.cpu, "_is_amx_tile_supported", None)
-    return bool((has and has()) or (amx and amx()))
-
-
-def _precision(config: TrainConfig, device: torch.device) -> str:
-    if config.precision != "auto":
-        return config.precision
-    if device.type == "cuda":
-        return "bf16" if torch.cuda.is_bf16_supported() else "fp32"
-    return "bf16" if supports_bf16() else "fp32"
-
-
 def _n_tags(sources: Sequence[Source], model: ModelConfig) -> int:
     """Tags of the one source that an output layer can be made for."""
     if len(sources) != 1:
@@ -159,11 +142,11 @@ class _Run:
     ) -> None:
         self.backend, self.stream, self.config, self.root = backend, stream, config, root
         self.model: DualEncoder = backend.model
-        self.precision = _precision(config, backend.device)
+        self.precision = precision_for(config, backend.device)
         self.model.set_dropout(config.dropout)
         self.model.freeze_word_embeddings(config.freeze_word_embeddings)
         torch.manual_seed(config.seed)
-        self.optimizer = _optimizer(self.model, config, backend.device)
+        self.optimizer = make_optimizer(self.model, config, backend.device)
         self.total_steps = _total_steps(config, stream)
         self.step, self.loss, self.n_pieces = 0, 0.0, 0
         self.elapsed_s = 0.0
@@ -243,7 +226,7 @@ class _Run:
         self.n_pieces += batch.n_pieces
         value = float(loss.detach())
         self.loss = value if self.step == 1 else 0.98 * self.loss + 0.02 * value
-        self.counts = 0.98 * self.counts + _batch_counts(batch, logits, self.backend.config.scheme)
+        self.counts = 0.98 * self.counts + count_mentions(batch, logits, self.backend.config.scheme)
 
     def _trainable(self) -> list[nn.Parameter]:
         return [p for group in self.optimizer.param_groups for p in group["params"]]
@@ -306,65 +289,6 @@ class _Run:
         settings = self.config.replace(checkpoint_every_s=0.0).to_json()
         data = [(s.name, len(s.sentences), s.label_set.digest) for s in self.stream.sources]
         return hashlib.sha256(f"{settings}{data}{self.backend.config}".encode()).hexdigest()
-
-
-def batch_loss(
-    model: DualEncoder, batch: TrainBatch, precision: str, device: torch.device
-) -> tuple[Tensor, Tensor]:
-    """Score one batch and compare with its tags.
-
-    Args:
-        model: The towers.
-        batch: Text and labels of one source.
-        precision: ``"fp32"`` or ``"bf16"``.
-        device: Where the model is.
-
-    Returns:
-        Cross-entropy over the counted words, and logits of shape ``(words, tags)``.
-    """
-
-    def tensor(array: Any) -> Tensor:
-        return torch.from_numpy(array).to(device)
-
-    text = batch.batch
-    with precision_context(precision, device):
-        states = model.word_states(*map(tensor, (text.ids, text.mask, text.rows, text.columns)))
-        rows = [model.encode_labels(*map(tensor, group)) for group in batch.label_groups]
-    tags = model.compose(torch.cat(rows)[tensor(batch.label_order)])
-    logits = model.logits(states, tags)
-    targets = tensor(batch.targets)
-    loss = nn.functional.cross_entropy(logits, targets, ignore_index=-1, reduction="sum")
-    return loss / max(int((batch.targets >= 0).sum()), 1), logits
-
-
-def _batch_counts(batch: TrainBatch, logits: Tensor, scheme: str) -> Any:
-    """Correct, predicted and gold mentions of a batch. Shape ``(3,)``."""
-    predicted = best_tags(logits.detach().float().cpu().numpy())
-    counted = batch.targets >= 0
-    ones = np.ones(len(predicted), dtype=np.float32)
-    sides = [
-        mentions_from_tag_ids(np.where(counted, t, 0), ones, batch.lengths, batch.labels, scheme)
-        for t in (batch.targets, predicted)
-    ]
-    scores = score_mentions(*sides)
-    return np.array([scores.n_correct, scores.n_predicted, scores.n_gold], dtype=np.float64)
-
-
-def _optimizer(
-    model: DualEncoder, config: TrainConfig, device: torch.device
-) -> torch.optim.Optimizer:
-    trainable = [(n, p) for n, p in model.named_parameters() if p.requires_grad]
-    calibration = [p for n, p in trainable if n in _CALIBRATION]
-    towers = [p for n, p in trainable if n not in _CALIBRATION]
-    groups = [
-        {"params": [p for p in towers if p.ndim > 1], "weight_decay": config.weight_decay},
-        {"params": [p for p in towers if p.ndim <= 1], "weight_decay": 0.0},
-        {"params": calibration, "weight_decay": 0.0, "rate": 10.0},  # few numbers, far to go
-    ]
-    fused = device.type in ("cpu", "cuda")
-    return torch.optim.AdamW(
-        [{"rate": 1.0} | g for g in groups if g["params"]], lr=config.learning_rate, fused=fused
-    )
 
 
 def _total_steps(config: TrainConfig, stream: BatchStream) -> int | None:

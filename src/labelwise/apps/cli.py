@@ -110,8 +110,10 @@ def evaluate(
     split: Annotated[str, typer.Option(help="Split of a dataset folder.")] = "test",
     labels: Annotated[
         str | None,
-        typer.Option(help="As for predict; by default those of the data's meta.json, of the "
-                     "model, or of the annotation."),
+        typer.Option(
+            help="As for predict; by default those of the data's meta.json, of the "
+            "model, or of the annotation."
+        ),
     ] = None,
     threshold: Threshold = None,
     device: Device = "cpu",

@@ -99,9 +99,7 @@ def _show(
     found = tagger.tag([s.words for s in shown], label_set)
     for sentence, mentions in zip(shown, found, strict=True):
         entities = records(sentence, mentions)
-        console.print(
-            highlight(sentence.text or "", entities, label_set.names, coloured=coloured)
-        )
+        console.print(highlight(sentence.text or "", entities, label_set.names, coloured=coloured))
     return evaluate(tagger, test, label_set).scores
 
 

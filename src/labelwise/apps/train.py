@@ -102,8 +102,10 @@ def finetune(
     split: Annotated[str, typer.Option(help="Split of a dataset folder.")] = "train",
     labels: Annotated[
         str | None,
-        typer.Option(help="Names with commas between, or a JSON or TOML file; by default those "
-                     "of the examples, in the words of the data's meta.json."),
+        typer.Option(
+            help="Names with commas between, or a JSON or TOML file; by default those "
+            "of the examples, in the words of the data's meta.json."
+        ),
     ] = None,
     preset: Preset = "recommended",
     config: ConfigFile = None,
