@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import shutil
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from labelwise.config import ModelConfig, TrainConfig
     from labelwise.sources import Source
     from labelwise.torch_backend import TorchBackend
-    from labelwise.training import Progress
+    from labelwise.training import OnProgress, Progress
 
 Train = Callable[..., "Progress"]
 SETTINGS_FILE, RECORD_FILE = "settings.json", "training.json"
@@ -110,7 +110,7 @@ def train_and_save(
         shown = ", ".join(f"{k}={v}" for k, v in values.items() if v is not None)
         note(f"{section} settings: {shown}")
     evaluate_dev = dev_f1(Tagger(backend, label_set=label_set), dev) if dev else None
-    with _progress(folders) as on_progress:
+    with shown_progress(folders) as on_progress:
         progress = train(
             output_dir=folders.checkpoints,
             resume=resume,
@@ -132,7 +132,7 @@ def train_and_save(
 
 
 @contextlib.contextmanager
-def _progress(folders: Folders):  # noqa: ANN202
+def shown_progress(folders: Folders) -> Iterator[OnProgress]:
     """Show and log a run; say how to go on with one that is interrupted."""
     try:
         with (

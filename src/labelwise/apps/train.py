@@ -71,11 +71,11 @@ def pretrain(
     model_config = resolve(MODEL_PRESETS[preset], sections["model"], flags)
     train_config = resolve(train_preset(_stage("pretrain", preset)), sections["train"], flags)
     folders = prepare_folders(output, checkpoints, resume=resume, tensorboard=tensorboard)
+    backend = new_model(encoder, model_config, device=device)
     sources = read_sources(source)
     facts = source_facts(sources)
     for fact in facts:
         note("{name}: {n_sentences:,} sentences, {n_labels:,} labels, {share:.1%}".format(**fact))
-    backend = new_model(encoder, model_config, device=device)
     from labelwise.training import pretrain as train
 
     progress = train_and_save(
