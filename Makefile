@@ -44,7 +44,8 @@ lint: setup ## Check style, format, types and import contracts.
 	$(BIN)/pyright --pythonpath $(BIN)/python
 	$(BIN)/lint-imports --no-logo --no-cache
 
-docs: setup ## Run the examples in README.md and docs/.
+docs: setup ## Write docs/cli.md, then run the examples in README.md and docs/.
+	$(BIN)/python scripts/cli_reference.py
 	$(BIN)/python -m pytest --doctest-glob='*.md' $(wildcard README.md) docs
 
 bench: setup ## Run every benchmark script.

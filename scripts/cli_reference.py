@@ -65,7 +65,9 @@ def _default(parameter: inspect.Parameter, info: Any) -> str:
         return "required"
     if isinstance(info.show_default, str):
         return f"`{info.show_default}`"
-    return "" if parameter.default is None or parameter.default is False else f"`{parameter.default}`"
+    return (
+        "" if parameter.default is None or parameter.default is False else f"`{parameter.default}`"
+    )
 
 
 if __name__ == "__main__":

@@ -14,9 +14,9 @@ from typing import Any
 
 import pytest
 import typer
-from builders import people_and_cities, tiny_backend, tiny_encoder_folder
 from typer.testing import CliRunner
 
+from builders import people_and_cities, tiny_backend, tiny_encoder_folder
 from labelwise.apps.cli import app
 from labelwise.apps.commands import register
 from labelwise.apps.runs import prepare_folders, shown_progress
@@ -81,7 +81,9 @@ def dataset(tmp_path: Path) -> Path:
 
 def test_predict_prints_one_object_a_text(model: Path) -> None:
     text = "Ada lives in New York."
-    result = json_of("predict", "--model", model, "--text", text, "--labels", "person,city", "--json")
+    result = json_of(
+        "predict", "--model", model, "--text", text, "--labels", "person,city", "--json"
+    )
     assert result["text"] == text
     assert [e["text"] for e in result["entities"]] == ["Ada", "New York"]
     assert set(result["entities"][0]) == {"text", "label", "start", "end", "score"}
@@ -228,9 +230,20 @@ def test_the_paper_preset_is_the_papers_model(encoder: Path, dataset: Path, tmp_
     assert settings["train"]["schedule"] == "constant"
 
 
-def test_a_run_is_resumed_from_its_checkpoints(encoder: Path, dataset: Path, tmp_path: Path) -> None:
+def test_a_run_is_resumed_from_its_checkpoints(
+    encoder: Path, dataset: Path, tmp_path: Path
+) -> None:
     run_folder = tmp_path / "checkpoints"
-    options = ("--encoder", encoder, "--source", dataset, "--max-steps", 3, "--checkpoints", run_folder)
+    options = (
+        "--encoder",
+        encoder,
+        "--source",
+        dataset,
+        "--max-steps",
+        3,
+        "--checkpoints",
+        run_folder,
+    )
     run("pretrain", *options, "-o", tmp_path / "a")
     message = failure("pretrain", *options, "-o", tmp_path / "b")
     assert "Add --resume" in message
@@ -258,7 +271,10 @@ def test_demo_shows_the_third_domain_before_and_after(encoder: Path, tmp_path: P
 
 
 MISTAKES = {
-    "missing model": (("predict", "--model", "nowhere", "--text", "a"), "no model folder 'nowhere'"),
+    "missing model": (
+        ("predict", "--model", "nowhere", "--text", "a"),
+        "no model folder 'nowhere'",
+    ),
     "doubled label": (("labels", "--labels", "a,b,a"), "'a'.*more than once"),
     "empty labels": (("labels", "--labels", ","), "No labels"),
     "missing label file": (("labels", "--labels", "nowhere.json"), "nowhere.json"),
@@ -418,5 +434,3 @@ sys.argv = ["labelwise", "labels", "--labels", {",".join(f"label{i}" for i in ra
 main()
 """
     assert _process(code).stderr == ""
-
-

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import pytest
-from builders import people_and_cities, sentence, tiny_tokenizer
 
+from builders import people_and_cities, sentence, tiny_tokenizer
 from labelwise.backend import FakeBackend
 from labelwise.errors import DataError, LabelError
 from labelwise.evaluation import evaluate
@@ -30,7 +30,9 @@ def test_micro_f1_equals_strict_seqeval(tagger: Tagger) -> None:
         for side in ([s.mentions for s in sentences], found)
     ]
     expected = seqeval.f1_score(*pairs, mode="strict", scheme=IOB2)
-    assert evaluate(tagger, sentences, ["person", "city"]).scores.micro_f1 == pytest.approx(expected)
+    assert evaluate(tagger, sentences, ["person", "city"]).scores.micro_f1 == pytest.approx(
+        expected
+    )
 
 
 def test_labels_default_to_those_of_the_tagger_then_of_the_sentences(tagger: Tagger) -> None:
@@ -41,7 +43,9 @@ def test_labels_default_to_those_of_the_tagger_then_of_the_sentences(tagger: Tag
 
 
 def test_gold_labels_outside_the_label_set_are_refused(tagger: Tagger) -> None:
-    with pytest.raises(LabelError, match=r"Label 'city' \(train:1, words 3-4\) is not in .*'persons'"):
+    with pytest.raises(
+        LabelError, match=r"Label 'city' \(train:1, words 3-4\) is not in .*'persons'"
+    ):
         evaluate(tagger, people_and_cities(), ["persons", "person"])
 
 

@@ -76,7 +76,14 @@ def test_the_label_table_shows_what_each_tag_reads_as() -> None:
 
 
 def test_the_count_table_lists_every_label() -> None:
-    assert _printed(count_table({"a": 1, "b": 2})).split() == ["label", "mentions", "a", "1", "b", "2"]
+    assert _printed(count_table({"a": 1, "b": 2})).split() == [
+        "label",
+        "mentions",
+        "a",
+        "1",
+        "b",
+        "2",
+    ]
 
 
 def _progress(elapsed_s: float, *, done: float = 0.5, dev_f1: float | None = None) -> Progress:

@@ -122,7 +122,7 @@ def _heading(console: Console, text: str) -> None:
 def _next_commands(model: Path) -> tuple[str, ...]:
     return (
         f"labelwise predict --model {model} --text '{DEMO_TEXT}'",
-        f"labelwise predict --model {model} --labels 'company,amount of money' --text '{DEMO_TEXT}'",
+        f"labelwise predict --model {model} --labels 'company,amount' --text '{DEMO_TEXT}'",
         f"labelwise evaluate --model {model} --data {SAMPLES / UNSEEN}",
         f"labelwise sample --data {SAMPLES / UNSEEN} --k 1 --seed 0 -o one-shot.jsonl",
     )

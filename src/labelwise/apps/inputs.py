@@ -161,7 +161,7 @@ def labels_to_learn(
         if missing:
             raise LabelError(
                 f"Labels {some_of(missing)} have no mention in the {len(examples)} examples of "
-                f"'{data}'. Expected at least one each. Annotate some, or leave them out of --labels."
+                f"'{data}'. Expected at least one each. Annotate some, or drop them from --labels."
             )
         return label_set
     known = [label_set for label_set in (read_label_set(data), own) if label_set is not None]

@@ -17,9 +17,9 @@ _CONTROL = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\ud800-\udfff]")
 
 
 def printable(text: str) -> str:
-    """Replace control characters, which terminals act on, one for one.
+    r"""Replace control characters, which terminals act on, one for one.
 
-    >>> printable("a\\x1b[31mb") == "a\\ufffd[31mb"
+    >>> printable("a\x1b[31mb") == "a\ufffd[31mb"
     True
     """
     return _CONTROL.sub("\ufffd", text)
@@ -28,8 +28,8 @@ def printable(text: str) -> str:
 def json_line(value: Any) -> str:
     """Return a value as one line of JSON that is valid UTF-8.
 
-    >>> json_line({"text": "caf\\u00e9", "end": 1})
-    '{"text": "caf\\u00e9", "end": 1}'
+    >>> json_line({"text": "café", "end": 1})
+    '{"text": "café", "end": 1}'
     """
     line = json.dumps(value, ensure_ascii=False)
     try:

@@ -1,4 +1,4 @@
-"""Training runs from the command line: folders checked first, progress shown, a model at the end."""
+"""Training runs: folders checked first, progress shown on the way, a model at the end."""
 
 from __future__ import annotations
 
