@@ -15,10 +15,10 @@ PAGE = Path(__file__).resolve().parents[1] / "docs" / "cli.md"
 INTRODUCTION = """\
 # Command line
 
-Every command takes `--help`. Data goes to stdout only with `--json`; progress and remarks go to stderr.
-Exit codes: 0 done, 1 a fault of labelwise, 2 bad input or usage, 130 interrupted.
-Settings come from the preset, then the `--config` file, then the flags; a trained model keeps its resolved
-settings as `settings.json`, which `--config` reads.
+Every command takes `--help`. Results go to stdout, as JSON with `--json`; progress and remarks go
+to stderr. Exit codes: 0 done, 1 a fault of labelwise, 2 bad input or usage, 130 interrupted.
+Settings come from the preset, then the `--config` file, then the flags; a trained model keeps its
+resolved settings as `settings.json`, which `--config` reads.
 
 This page is written by `make docs`; change the help texts instead.
 """

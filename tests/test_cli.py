@@ -379,7 +379,7 @@ def test_an_interrupted_run_says_where_its_checkpoint_is(
 ) -> None:
     (tmp_path / "m.run" / "step-000002").mkdir(parents=True)
     folders = prepare_folders(tmp_path / "m", None, resume=True, tensorboard=False)
-    with pytest.raises(KeyboardInterrupt, match="^$"), shown_progress(folders):
+    with pytest.raises(KeyboardInterrupt, match=r"^$"), shown_progress(folders):
         raise KeyboardInterrupt
     assert "m.run'; --resume goes on from it" in capsys.readouterr().err
 

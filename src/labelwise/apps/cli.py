@@ -207,8 +207,9 @@ def labels(
     else:
         from labelwise.loading import load_model
 
-        backend, own = load_model(model)
-        label_set, own_scheme = labels_to_predict(labels, own), backend.config.scheme
+        loaded = load_model(model)
+        label_set = labels_to_predict(labels, loaded.label_set)
+        own_scheme = loaded.backend.config.scheme
     scheme_name = scheme or own_scheme
     for names in label_set.same_words():
         note(f"Labels {', '.join(names)} read alike; no model can tell them apart.")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Iterable, Iterator, Sequence
 from itertools import accumulate
@@ -115,9 +116,8 @@ def read_labels(given: str) -> LabelSet:
         LabelError: It is no label set.
         DataError: The file cannot be read.
     """
-    path = Path(given)
-    if path.suffix in (".json", ".toml") or path.is_dir():
-        return LabelSet.read(path)
+    if given.endswith((".json", ".toml")) or os.path.isdir(given):
+        return LabelSet.read(given)
     return LabelSet.parse_names(given)
 
 

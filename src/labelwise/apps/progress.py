@@ -79,9 +79,8 @@ def tensorboard_scalars(folder: Path | None) -> Iterator[OnProgress]:
         yield lambda _: None
         return
     require("tensorboard", "train", "Logging for TensorBoard")
-    from torch.utils.tensorboard import SummaryWriter
-
-    with SummaryWriter(str(folder)) as writer:
+    writing = require("torch.utils.tensorboard", "train", "Logging for TensorBoard")
+    with writing.SummaryWriter(str(folder)) as writer:
 
         def log(progress: Progress) -> None:
             if progress.step % SCALARS_EVERY_STEPS == 0 or progress.done >= 1:

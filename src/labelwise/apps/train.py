@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import dataclasses
 import functools
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal, cast
 
 import typer
 
 from labelwise.apps.output import data, note
 from labelwise.apps.settings import read_settings, resolve
+
+if TYPE_CHECKING:
+    from labelwise.torch_backend import TorchBackend
+    from labelwise.training import Progress
 
 Preset = Annotated[
     Literal["recommended", "paper"],
@@ -130,8 +135,9 @@ def finetune(
     train_config = resolve(train_preset(_stage("finetune", preset)), sections["train"], flags)
     folders = prepare_folders(output, checkpoints, resume=resume, tensorboard=tensorboard)
     examples = read_dataset(dataset, split)
-    backend, own = load_model(model, device=device, engine="torch")
-    label_set = labels_to_learn(labels, dataset, own, examples)
+    loaded = load_model(model, device=device, engine="torch")
+    backend = cast("TorchBackend", loaded.backend)
+    label_set = labels_to_learn(labels, dataset, loaded.label_set, examples)
     note(f"{len(examples):,} examples of {len(label_set):,} labels from '{dataset}'")
     from labelwise.training import finetune as train
 
@@ -152,9 +158,7 @@ def _stage(stage: str, preset: str) -> str:
     return f"paper-{stage}" if preset == "paper" else stage
 
 
-def _report(progress: Any, output: Path, as_json: bool) -> None:
-    import dataclasses
-
+def _report(progress: Progress, output: Path, as_json: bool) -> None:
     if as_json:
         data({"model": str(output)} | dataclasses.asdict(progress))
     dev = "" if progress.dev_f1 is None else f", dev F1 {100 * progress.dev_f1:.1f}"
