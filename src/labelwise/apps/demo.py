@@ -1,0 +1,128 @@
+"""The main job on sample data: unseen labels found by their words, better after five examples."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from rich.console import Console
+from rich.table import Table
+
+from labelwise.annotation import Sentence
+from labelwise.apps.inputs import read_sources, records
+from labelwise.apps.progress import training_progress
+from labelwise.apps.render import highlight, stdout
+from labelwise.config import RECOMMENDED_MODEL, TrainConfig
+from labelwise.data import read_dataset
+from labelwise.errors import MissingExtraError
+from labelwise.evaluation import evaluate
+from labelwise.labels import LabelSet
+from labelwise.loading import DEFAULT_MODEL, find_model, new_model
+from labelwise.metrics import Scores
+from labelwise.sampling import sample_support_set
+from labelwise.tagger import Tagger
+
+SAMPLES = Path(__file__).parents[1] / "samples"
+SEEN, UNSEEN = ("support", "incidents"), "contracts"
+N_SHOWN, K, SEED = 4, 5, 0
+DEMO_TEXT = "Invoice 311 of Larkfield Foods Ltd over EUR 4,200 is due on 3 May."
+
+
+def run_demo(model: str | None, encoder: str, seconds: float, output: Path) -> None:
+    """Show zero-shot entities of a domain, fine-tune on a support set, and show them again.
+
+    Args:
+        model: Model to use; the installed default one, or else one trained on the spot.
+        encoder: Encoder to train it from.
+        seconds: How long to train it.
+        output: Where the fine-tuned model is saved.
+    """
+    console = stdout()
+    tagger = _tagger(console, model, encoder, seconds)
+    folder = SAMPLES / UNSEEN
+    label_set, test = LabelSet.read(folder), read_dataset(folder, "test")
+    shown = sorted(test, key=lambda s: -len({m.label for m in s.mentions}))[:N_SHOWN]
+
+    _heading(console, f"Zero-shot: {UNSEEN}, known by the words of {len(label_set)} labels only")
+    before = _show(console, tagger, shown, test, label_set)
+
+    support = sample_support_set(
+        read_dataset(folder, "train"), K, SEED, labels=label_set.names, allow_short=True
+    )
+    _heading(console, f"Fine-tuning on {len(support.sentences)} sentences, {K} mentions a label")
+    with training_progress(console) as on_progress:
+        tagger.finetune(support.sentences, label_set, on_progress=on_progress)
+    _heading(console, "The same sentences after fine-tuning")
+    after = _show(console, tagger, shown, test, label_set)
+
+    _heading(console, f"F1 on the {len(test)} test sentences")
+    console.print(_comparison(before, after))
+    tagger.save_pretrained(output)
+    _heading(console, "Try next")
+    for command in _next_commands(output):
+        console.print(f"  {command}")
+
+
+def _tagger(console: Console, model: str | None, encoder: str, seconds: float) -> Tagger:
+    try:
+        folder = find_model(model)
+    except MissingExtraError:
+        return _trained(console, encoder, seconds)
+    console.print(f"Using the model '{model or DEFAULT_MODEL}'.")
+    return Tagger.from_pretrained(folder)
+
+
+def _trained(console: Console, encoder: str, seconds: float) -> Tagger:
+    from labelwise.training import pretrain
+
+    _heading(
+        console,
+        f"No default model is installed: learning from {' and '.join(SEEN)} for {seconds:.0f} s",
+    )
+    backend = new_model(encoder, RECOMMENDED_MODEL)
+    sources = read_sources([SAMPLES / name for name in SEEN])
+    config = TrainConfig(max_minutes=seconds / 60)
+    with training_progress(console) as on_progress:
+        pretrain(backend, sources, config, on_progress=on_progress)
+    return Tagger(backend)
+
+
+def _show(
+    console: Console,
+    tagger: Tagger,
+    shown: Sequence[Sentence],
+    test: Sequence[Sentence],
+    label_set: LabelSet,
+) -> Scores:
+    """Print some sentences with their entities; return the scores on all."""
+    coloured = console.color_system is not None
+    found = tagger.tag([s.words for s in shown], label_set)
+    for sentence, mentions in zip(shown, found, strict=True):
+        entities = records(sentence, mentions)
+        console.print(highlight(sentence.text or "", entities, label_set.names, coloured=coloured))
+    return evaluate(tagger, test, label_set).scores
+
+
+def _comparison(before: Scores, after: Scores) -> Table:
+    table = Table("label", box=None, pad_edge=False)
+    for column in ("zero-shot", f"{K}-shot"):
+        table.add_column(column, justify="right")
+    for name in before.per_label:
+        pair = (before.per_label[name].f1, after.per_label[name].f1)
+        table.add_row(name, *(f"{100 * f1:.1f}" for f1 in pair))
+    total = (before.micro_f1, after.micro_f1)
+    table.add_row("all", *(f"{100 * f1:.1f}" for f1 in total), style="bold")
+    return table
+
+
+def _heading(console: Console, text: str) -> None:
+    console.print(f"\n{text}", style="bold")
+
+
+def _next_commands(model: Path) -> tuple[str, ...]:
+    return (
+        f"labelwise predict --model {model} --text '{DEMO_TEXT}'",
+        f"labelwise predict --model {model} --labels 'company,amount' --text '{DEMO_TEXT}'",
+        f"labelwise evaluate --model {model} --data {SAMPLES / UNSEEN}",
+        f"labelwise sample --data {SAMPLES / UNSEEN} --k 1 --seed 0 -o one-shot.jsonl",
+    )

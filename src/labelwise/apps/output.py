@@ -1,0 +1,71 @@
+"""Plain output: data on stdout, everything else on stderr, and nothing a terminal would obey."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+import typer
+
+from labelwise.errors import DataError
+from labelwise.files import atomic_file
+
+_CONTROL = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\ud800-\udfff]")
+
+
+def printable(text: str) -> str:
+    r"""Replace control characters, which terminals act on, one for one.
+
+    >>> printable("a\x1b[31mb") == "a\ufffd[31mb"
+    True
+    """
+    return _CONTROL.sub("\ufffd", text)
+
+
+def json_line(value: Any) -> str:
+    """Return a value as one line of JSON that is valid UTF-8.
+
+    >>> json_line({"text": "café", "end": 1})
+    '{"text": "café", "end": 1}'
+    """
+    line = json.dumps(value, ensure_ascii=False)
+    try:
+        line.encode()
+    except UnicodeEncodeError:  # half a surrogate pair
+        return json.dumps(value)
+    return line
+
+
+def data(value: Any) -> None:
+    """Write a value as one JSON line on stdout."""
+    typer.echo(json_line(value))
+
+
+def note(text: str) -> None:
+    """Tell the user something on stderr."""
+    typer.echo(printable(text), err=True)
+
+
+def write_json_lines(path: Path, values: Iterable[Any]) -> int:
+    """Write one JSON line a value, the whole file or nothing; returns how many.
+
+    Raises:
+        DataError: The file cannot be written.
+    """
+    count = 0
+    try:
+        with atomic_file(path) as stream:
+            for value in values:
+                stream.write(json_line(value).encode() + b"\n")
+                count += 1
+    except BrokenPipeError:
+        raise
+    except OSError as err:
+        raise DataError(
+            f"Cannot write '{path}': {err.strerror or err}. Expected a writable place in a folder "
+            "that exists. Choose another."
+        ) from err
+    return count

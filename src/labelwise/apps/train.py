@@ -1,0 +1,168 @@
+"""The commands that train: ``pretrain`` and ``finetune``."""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Literal, cast
+
+import typer
+
+from labelwise.apps.output import data, note
+from labelwise.apps.settings import read_settings, resolve
+
+if TYPE_CHECKING:
+    from labelwise.torch_backend import TorchBackend
+    from labelwise.training import Progress
+
+Preset = Annotated[
+    Literal["recommended", "paper"],
+    typer.Option(help="Settings to start from: the best known, or the paper's."),
+]
+ConfigFile = Annotated[
+    Path | None,
+    typer.Option("--config", help="TOML or JSON file of settings; flags go before it."),
+]
+Output = Annotated[Path, typer.Option("--output", "-o", help="Folder of the trained model.")]
+Resume = Annotated[
+    bool, typer.Option("--resume", help="Go on from the newest checkpoint of the same run.")
+]
+Checkpoints = Annotated[
+    Path | None,
+    typer.Option(help="Folder of the checkpoints; by default OUTPUT.run, removed at the end."),
+]
+TensorBoard = Annotated[
+    bool, typer.Option("--tensorboard", help="Log scalars under runs/ for TensorBoard.")
+]
+Dev = Annotated[
+    list[Path] | None,
+    typer.Option(help="Dataset whose dev split is scored with every checkpoint. Repeatable."),
+]
+Device = Annotated[str, typer.Option(help="Torch device, such as cpu or cuda.")]
+AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON object on stdout.")]
+
+
+def pretrain(
+    flags: dict[str, Any],
+    source: Annotated[
+        list[Path],
+        typer.Option(help="Dataset folder, or a folder of dataset folders. Repeatable."),
+    ],
+    output: Output,
+    encoder: Annotated[
+        str, typer.Option(help="Encoder to start from: a folder or a hub name.")
+    ] = "all-MiniLM-L6-v2",
+    preset: Preset = "recommended",
+    config: ConfigFile = None,
+    dev: Dev = None,
+    resume: Resume = False,
+    checkpoints: Checkpoints = None,
+    tensorboard: TensorBoard = False,
+    device: Device = "cpu",
+    as_json: AsJson = False,
+) -> None:
+    """Train a model on annotated corpora (the paper's first stage).
+
+    Every source brings its own labels; the model learns to read label words. Sections of a
+    --config file: model, train.
+    """
+    from labelwise.apps.inputs import read_sources
+    from labelwise.apps.runs import prepare_folders, source_facts, train_and_save
+    from labelwise.config import MODEL_PRESETS, train_preset
+    from labelwise.loading import new_model
+
+    sections = read_settings(config, ("model", "train"))
+    model_config = resolve(MODEL_PRESETS[preset], sections["model"], flags)
+    train_config = resolve(train_preset(_stage("pretrain", preset)), sections["train"], flags)
+    folders = prepare_folders(output, checkpoints, resume=resume, tensorboard=tensorboard)
+    backend = new_model(encoder, model_config, device=device)
+    sources = read_sources(source)
+    facts = source_facts(sources)
+    for fact in facts:
+        note("{name}: {n_sentences:,} sentences, {n_labels:,} labels, {share:.1%}".format(**fact))
+    from labelwise.training import pretrain as train
+
+    progress = train_and_save(
+        functools.partial(train, backend, sources, train_config),
+        backend,
+        folders,
+        {"stage": "pretrain", "encoder": encoder, "sources": facts},
+        {"model": backend.config, "train": train_config},
+        resume=resume,
+        dev=dev or (),
+    )
+    _report(progress, output, as_json)
+
+
+def finetune(
+    flags: dict[str, Any],
+    dataset: Annotated[
+        Path, typer.Option("--data", help="Annotated examples: a file or a dataset folder.")
+    ],
+    output: Output,
+    model: Annotated[
+        str | None, typer.Option(help="Model folder; the installed default model if left out.")
+    ] = None,
+    split: Annotated[str, typer.Option(help="Split of a dataset folder.")] = "train",
+    labels: Annotated[
+        str | None,
+        typer.Option(
+            help="Names with commas between, or a JSON or TOML file; by default those "
+            "of the examples, in the words of the data's meta.json."
+        ),
+    ] = None,
+    preset: Preset = "recommended",
+    config: ConfigFile = None,
+    dev: Dev = None,
+    resume: Resume = False,
+    checkpoints: Checkpoints = None,
+    tensorboard: TensorBoard = False,
+    device: Device = "cpu",
+    as_json: AsJson = False,
+) -> None:
+    """Train a model further on a few examples of your own (the paper's second stage).
+
+    Section of a --config file: train.
+    """
+    from labelwise.apps.inputs import labels_to_learn
+    from labelwise.apps.runs import prepare_folders, train_and_save
+    from labelwise.config import train_preset
+    from labelwise.data import read_dataset
+    from labelwise.loading import load_model
+
+    sections = read_settings(config, ("train",))
+    train_config = resolve(train_preset(_stage("finetune", preset)), sections["train"], flags)
+    folders = prepare_folders(output, checkpoints, resume=resume, tensorboard=tensorboard)
+    examples = read_dataset(dataset, split)
+    loaded = load_model(model, device=device, engine="torch")
+    backend = cast("TorchBackend", loaded.backend)
+    label_set = labels_to_learn(labels, dataset, loaded.label_set, examples)
+    note(f"{len(examples):,} examples of {len(label_set):,} labels from '{dataset}'")
+    from labelwise.training import finetune as train
+
+    progress = train_and_save(
+        functools.partial(train, backend, examples, label_set, train_config),
+        backend,
+        folders,
+        {"stage": "finetune", "model": model, "data": str(dataset), "n_examples": len(examples)},
+        {"train": train_config},
+        label_set=label_set,
+        resume=resume,
+        dev=dev or (),
+    )
+    _report(progress, output, as_json)
+
+
+def _stage(stage: str, preset: str) -> str:
+    return f"paper-{stage}" if preset == "paper" else stage
+
+
+def _report(progress: Progress, output: Path, as_json: bool) -> None:
+    if as_json:
+        data({"model": str(output)} | dataclasses.asdict(progress))
+    dev = "" if progress.dev_f1 is None else f", dev F1 {100 * progress.dev_f1:.1f}"
+    note(
+        f"Saved '{output}' after {progress.step:,} updates and {progress.elapsed_s:.0f} s: "
+        f"loss {progress.loss:.3f}, F1 {100 * progress.train_f1:.1f}{dev}"
+    )

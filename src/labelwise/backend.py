@@ -1,0 +1,91 @@
+"""What the engine asks of an encoder, whichever library runs it, and a fake one for tests."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping, Sequence
+from typing import Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from labelwise.config import ModelConfig
+from labelwise.encoding import Batch, IntArray, PieceTokenizer
+
+FloatArray = NDArray[np.float32]
+
+
+class EncoderBackend(Protocol):
+    """Runs the two towers of one model.
+
+    Attributes:
+        config: How the model turns labels into vectors.
+        tokenizer: Its piece tokenizer.
+        dim: Size of a vector.
+        digest: Identifies the weights; label vectors are cached under it.
+        scale: Factor on the dot product.
+        bias: Added to the scores of the first tags, O first; the rest get none. Shape ``(tags,)``.
+        max_positions: Longest sequence the encoder can read, in pieces.
+    """
+
+    config: ModelConfig
+    tokenizer: PieceTokenizer
+    dim: int
+    digest: str
+    scale: float
+    bias: FloatArray
+    max_positions: int
+
+    def word_states(self, batch: Batch) -> FloatArray:
+        """Encode a batch; one row a word in ``batch.rows``. Shape ``(words, dim)``."""
+        ...
+
+    def encode_labels(self, ids: IntArray, mask: NDArray[np.bool_]) -> FloatArray:
+        """Encode label texts, padded ``(labels, pieces)``. Shape ``(labels, dim)``."""
+        ...
+
+
+class FakeBackend:
+    """A backend without a network: a piece has a fixed vector, a text their mean.
+
+    Args:
+        tokenizer: Any piece tokenizer.
+        vectors: Vector of chosen piece ids, each of shape ``(dim,)``; other pieces get
+            pseudo-random ones.
+        config: Model settings; pooling is always the mean.
+        dim: Size of a vector.
+    """
+
+    def __init__(
+        self,
+        tokenizer: PieceTokenizer,
+        vectors: Mapping[int, Sequence[float]] | None = None,
+        config: ModelConfig | None = None,
+        dim: int = 8,
+    ) -> None:
+        """Keep the vectors."""
+        self.config = config or ModelConfig()
+        self.tokenizer = tokenizer
+        self.dim = dim
+        self.digest = hashlib.sha256(repr(sorted((vectors or {}).items())).encode()).hexdigest()
+        self.scale = 1.0
+        self.bias = np.zeros(1, dtype=np.float32)
+        self.max_positions = 512
+        self._vectors = {k: np.asarray(v, dtype=np.float32) for k, v in (vectors or {}).items()}
+
+    def _vector(self, piece: int) -> FloatArray:
+        if piece not in self._vectors:
+            self._vectors[piece] = np.random.default_rng(piece).normal(size=self.dim).astype("f4")
+        return self._vectors[piece]
+
+    def word_states(self, batch: Batch) -> FloatArray:
+        """Return the vector of each word's first piece. Shape ``(words, dim)``."""
+        pieces = batch.ids[batch.rows, batch.columns]
+        return np.array([self._vector(int(p)) for p in pieces], dtype=np.float32).reshape(
+            -1, self.dim
+        )
+
+    def encode_labels(self, ids: IntArray, mask: NDArray[np.bool_]) -> FloatArray:
+        """Return the mean of each text's inner pieces. Shape ``(labels, dim)``."""
+        rows = [[self._vector(int(p)) for p in row[keep][1:-1]] for row, keep in zip(ids, mask)]
+        return np.array([np.mean(r, axis=0) for r in rows], dtype=np.float32).reshape(-1, self.dim)

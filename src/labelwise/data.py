@@ -1,0 +1,339 @@
+"""Annotated text in and out: JSONL, CoNLL columns, dataset folders, Hugging Face rows.
+
+Whatever the form, what comes out is a list of sentences. This module does not sample and does
+not know which labels a model has.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+from labelwise.annotation import Sentence
+from labelwise.errors import DataError, some_of
+from labelwise.files import atomic_write_text
+from labelwise.labels import LabelSet
+from labelwise.rows import Row, json_object, row_of, sentences_from_rows
+from labelwise.schemes import (
+    BARE,
+    check_scheme,
+    detect_scheme,
+    is_tag,
+    mentions_from_tags,
+    tags_from_mentions,
+)
+from labelwise.words import without_surrogates
+
+_DOCUMENT_START = "-DOCSTART-"
+_COLUMN = re.compile(r"(?!\ufeff|-DOCSTART-\Z)[^ \t\n\r](?:[^\t\n\r]*[^ \t\n\r])?")
+
+
+class _Columns(NamedTuple):
+    """One sentence of a CoNLL file; ``lines`` holds the line number of every word."""
+
+    lines: list[int]
+    words: list[str]
+    tags: list[str]
+
+
+def read_jsonl(
+    path: str | Path, *, scheme: str | None = None, strict: bool = False
+) -> list[Sentence]:
+    """Read sentences from a file with one JSON object a line.
+
+    A line is ``{"tokens", "tags"}``; ``{"text", "entities"}`` with ``start``, ``end`` (code
+    points, end exclusive) and ``label`` (or ``type``) in each entity; or GLiNER's
+    ``{"tokenized_text", "ner"}``. ``id`` is optional. Text is split into words, which are split
+    further where an entity begins or ends inside one.
+
+    Args:
+        path: The file, in UTF-8.
+        scheme: Scheme of the tags; detected over the whole file if not given.
+        strict: Refuse tags that break the scheme.
+
+    Returns:
+        Sentences in order, named ``"<file stem>:<line>"`` unless they have an ``id``.
+
+    Raises:
+        DataError: The file or a line of it cannot be read.
+    """
+    path = Path(path)
+    rows = [
+        Row(json_object(line, f"{path}:{number}"), f"{path}:{number}", f"{path.stem}:{number}")
+        for number, line in _numbered_lines(path)
+        if line.strip()
+    ]
+    return sentences_from_rows(rows, scheme=scheme, strict=strict)
+
+
+def read_conll(
+    path: str | Path, *, scheme: str | None = None, strict: bool = False
+) -> list[Sentence]:
+    """Read sentences from columns: the word first, the tag last, a blank line between sentences.
+
+    Columns are separated by tabs or spaces; all lines have equally many. ``-DOCSTART-`` lines
+    and comments (``#``, unless the line is a word with its tag) are left out.
+
+    Args:
+        path: The file, in UTF-8.
+        scheme: Scheme of the tags; detected over the whole file if not given.
+        strict: Refuse tags that break the scheme.
+
+    Returns:
+        Sentences in order, named ``"<file stem>:<line of the first word>"``.
+
+    Raises:
+        DataError: The file or a line of it cannot be read.
+    """
+    path = Path(path)
+    blocks = list(_column_blocks(path, has_bare_labels=scheme == BARE))
+    scheme = check_scheme(scheme or detect_scheme(block.tags for block in blocks))
+    return [
+        Sentence(
+            words=tuple(block.words),
+            mentions=tuple(
+                mentions_from_tags(
+                    block.tags,
+                    scheme,
+                    strict=strict,
+                    where=lambda index, lines=block.lines: f"{path}:{lines[index]}",
+                )
+            ),
+            id=f"{path.stem}:{block.lines[0]}",
+        )
+        for block in blocks
+    ]
+
+
+def write_jsonl(path: str | Path, sentences: Iterable[Sentence]) -> None:
+    """Write sentences as JSONL, the whole file or nothing.
+
+    Sentences with text and offsets are written as text and entities, others as tokens and BIO
+    tags. Reading the text form splits the words anew.
+
+    Raises:
+        DataError: The file cannot be written.
+    """
+    lines = [json.dumps(row_of(sentence), ensure_ascii=False) for sentence in sentences]
+    _write(path, lines)
+
+
+def write_conll(path: str | Path, sentences: Iterable[Sentence], *, scheme: str = "bio") -> None:
+    """Write sentences as word, tab, tag, the whole file or nothing.
+
+    Ids are not written, and sentences without words are left out.
+
+    Raises:
+        DataError: The file cannot be written, or a word or label does not fit into a column.
+    """
+    blocks: list[str] = []
+    for sentence in sentences:
+        _check_columns(sentence)
+        tags = tags_from_mentions(len(sentence.words), sentence.mentions, scheme)
+        blocks += [f"{w}\t{tag}" for w, tag in zip(sentence.words, tags, strict=True)]
+        blocks.append("")
+    _write(path, blocks)
+
+
+def read_dataset(path: str | Path, split: str) -> list[Sentence]:
+    """Read one split of a dataset folder, or a single file whatever its split.
+
+    Args:
+        path: A folder with files such as ``train.jsonl`` or ``test.conll``, or one such file.
+        split: ``"train"``, ``"dev"``, ``"test"`` or another file stem.
+
+    Returns:
+        The sentences of the split.
+
+    Raises:
+        DataError: There is no such split, or it cannot be read.
+    """
+    path = Path(path)
+    if not path.is_dir():
+        return _reader(path)(path)
+    for suffix, read in _READERS.items():
+        if (file := path / f"{split}{suffix}").is_file():
+            return read(file)
+    found = sorted(file.stem for file in path.iterdir() if file.suffix in _READERS)
+    raise DataError(
+        f"'{path}' has no split '{split}'. Expected '{split}.jsonl' or '{split}.conll' in it. "
+        f"It has {some_of(found) or 'no data files'}; name one of these or add the file."
+    )
+
+
+def read_label_set(path: str | Path) -> LabelSet | None:
+    """Read the label words and descriptions that come with a dataset.
+
+    Args:
+        path: A dataset folder, or a file in one.
+
+    Returns:
+        The label set of ``meta.json``; None if there is no such file or it has no
+        ``label_words``, or empty ones.
+
+    Raises:
+        DataError: ``meta.json`` cannot be read.
+    """
+    folder = Path(path) if Path(path).is_dir() else Path(path).parent
+    meta = folder / "meta.json"
+    if not meta.is_file() or not json_object(_read_text(meta), str(meta)).get("label_words"):
+        return None
+    return LabelSet.read(meta)
+
+
+def labels_of(sentences: Iterable[Sentence]) -> list[str]:
+    """List the labels of all mentions, each once, sorted.
+
+    >>> from labelwise.annotation import Mention
+    >>> labels_of([Sentence(("Ana", "in", "Oslo"), (Mention(0, 1, "PER"), Mention(2, 3, "LOC")))])
+    ['LOC', 'PER']
+    """
+    return sorted({mention.label for sentence in sentences for mention in sentence.mentions})
+
+
+def from_hf_dataset(
+    dataset: Iterable[object],
+    *,
+    name: str = "hf",
+    tags_column: str | None = None,
+    scheme: str | None = None,
+    strict: bool = False,
+) -> list[Sentence]:
+    """Read one split of a Hugging Face dataset, or any iterable of such rows.
+
+    Args:
+        dataset: Rows with ``tokens`` and a tags column, or any other form of ``read_jsonl``.
+            Numbered tags are named by ``dataset.features``.
+        name: First half of the ids; the row number from 1 is the second.
+        tags_column: Column of the tags; ``ner_tags`` or ``tags`` if not given.
+        scheme: Scheme of the tags; detected if not given. ``"bare"`` takes label names.
+        strict: Refuse tags that break the scheme.
+
+    Returns:
+        Sentences in order.
+
+    Raises:
+        DataError: A row cannot be read.
+    """
+    features = getattr(dataset, "features", None) or {}
+    rows: list[Row] = []
+    for number, values in enumerate(dataset, start=1):
+        place = f"{name}, row {number}"
+        if not isinstance(values, Mapping):
+            raise DataError(
+                f"A row is {type(values).__name__} ({place}). Expected a mapping. "
+                "Pass one split, such as dataset['train']."
+            )
+        column = tags_column or ("ner_tags" if "ner_tags" in values else "tags")
+        if column in values:
+            tags = _named_tags(values[column], features.get(column), f"{place}, '{column}'")
+            values = {**values, "tags": tags}
+        rows.append(Row(values, place, f"{name}:{number}"))
+    return sentences_from_rows(rows, scheme=scheme, strict=strict)
+
+
+_READERS = {".jsonl": read_jsonl, ".conll": read_conll, ".txt": read_conll}
+
+
+def _reader(path: Path) -> Callable[[Path], list[Sentence]]:
+    if path.suffix not in _READERS:
+        raise DataError(
+            f"'{path}' is neither a folder nor a known kind of file. Expected a name that ends in "
+            f"{some_of(_READERS)}. Rename the file or call read_jsonl or read_conll."
+        )
+    return _READERS[path.suffix]
+
+
+def _read_text(path: Path) -> str:
+    try:
+        data = path.read_bytes()
+        return data.decode("utf-8-sig")
+    except OSError as err:
+        raise DataError(
+            f"Cannot read '{path}': {err.strerror}. Expected a file. Check the path."
+        ) from err
+    except UnicodeDecodeError as err:
+        line = err.object[: err.start].count(b"\n") + 1
+        raise DataError(
+            f"Byte 0x{err.object[err.start]:02x} ({path}:{line}) is not UTF-8. "
+            "Expected a UTF-8 file. Convert it."
+        ) from err
+
+
+def _numbered_lines(path: Path) -> Iterator[tuple[int, str]]:
+    """Split at line feeds only: words may hold other characters that count as line ends."""
+    return enumerate(_read_text(path).split("\n"), start=1)
+
+
+def _write(path: str | Path, lines: Iterable[str]) -> None:
+    text = without_surrogates("".join(f"{line}\n" for line in lines))
+    try:
+        atomic_write_text(path, text)
+    except OSError as err:
+        raise DataError(
+            f"Cannot write '{path}': {err.strerror}. Expected a writable place in a folder that "
+            "exists. Make the folder or choose another."
+        ) from err
+
+
+def _columns(line: str) -> list[str]:
+    """Split a line at its tabs or, if it has none, at runs of spaces."""
+    line = line.rstrip(" \t\r")
+    if "\t" in line:
+        return [column.strip(" ") for column in line.split("\t")]
+    return [column for column in line.split(" ") if column]
+
+
+def _column_blocks(path: Path, *, has_bare_labels: bool) -> Iterator[_Columns]:
+    lines = [(number, _columns(line)) for number, line in _numbered_lines(path)]
+    width = next((len(c) for _, c in lines if c and not c[0].startswith(("#", _DOCUMENT_START))), 2)
+    block = _Columns([], [], [])
+    for number, columns in [*lines, (len(lines) + 1, [])]:
+        if not columns or columns[0] == _DOCUMENT_START:
+            if block.words:
+                yield block
+            block = _Columns([], [], [])
+            continue
+        is_word = len(columns) == width and (has_bare_labels or is_tag(columns[-1]))
+        if columns[0].startswith("#") and not block.words and not is_word:
+            continue
+        _check_width(columns, width, f"{path}:{number}")
+        block.lines.append(number)
+        block.words.append(columns[0])
+        block.tags.append(columns[-1])
+
+
+def _check_width(columns: Sequence[str], width: int, place: str) -> None:
+    if len(columns) < 2 or len(columns) != width or not columns[0]:
+        raise DataError(
+            f"The line has {sum(map(bool, columns))} columns ({place}). Expected "
+            f"{max(width, 2)}: the word first, the tag last, separated by tabs or spaces. "
+            "Correct the line."
+        )
+
+
+def _check_columns(sentence: Sentence) -> None:
+    for text in [*sentence.words, *(mention.label for mention in sentence.mentions)]:
+        if not _COLUMN.fullmatch(text):
+            raise DataError(
+                f"{text!r} (sentence '{sentence.id}') cannot stand in a column. Expected a word or "
+                "label without tabs, line ends or spaces around it. Use write_jsonl."
+            )
+
+
+def _named_tags(tags: object, feature: object, place: str) -> object:
+    """Name numbered tags by a ``ClassLabel`` in a sequence feature; leave others as they are."""
+    feature = feature[0] if isinstance(feature, list) and feature else feature
+    names = getattr(getattr(feature, "feature", feature), "names", None) or []
+    if not isinstance(tags, list | tuple) or not any(type(tag) is int for tag in tags):
+        return tags
+    for tag in tags:
+        if type(tag) is not int or not 0 <= tag < len(names):
+            raise DataError(
+                f"Tag {tag!r} ({place}) has no name among {len(names)}. Expected tags as text, or "
+                "numbers of a ClassLabel in dataset.features. Pass the names as text."
+            )
+    return [names[tag] for tag in tags]

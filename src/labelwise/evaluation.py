@@ -1,0 +1,108 @@
+"""A tagger measured on annotated sentences: scores, kinds of errors, and speed.
+
+Reads no files and loads no models.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from labelwise.annotation import Sentence
+from labelwise.data import labels_of
+from labelwise.errors import DataError, LabelError, did_you_mean, some_of
+from labelwise.labels import LabelSet
+from labelwise.metrics import ErrorBreakdown, Scores, error_breakdown, score_mentions
+from labelwise.tagger import Labels, Tagger
+
+
+@dataclass(frozen=True, slots=True)
+class Evaluation:
+    """What a tagger did on some sentences.
+
+    Attributes:
+        scores: Over exact mentions, in total and by label.
+        errors: Wrong and missing mentions by kind.
+        n_sentences: Sentences tagged.
+        n_words: Words in them.
+        seconds: What tagging took, label vectors included.
+    """
+
+    scores: Scores
+    errors: ErrorBreakdown
+    n_sentences: int
+    n_words: int
+    seconds: float
+
+    @property
+    def words_per_s(self) -> float:
+        """Words tagged a second."""
+        return self.n_words / max(self.seconds, 1e-9)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return everything as JSON-able values."""
+        return self.scores.to_dict() | {
+            "errors": dataclasses.asdict(self.errors),
+            "n_sentences": self.n_sentences,
+            "n_words": self.n_words,
+            "seconds": round(self.seconds, 3),
+            "words_per_s": round(self.words_per_s, 1),
+        }
+
+
+def evaluate(
+    tagger: Tagger,
+    sentences: Sequence[Sentence],
+    labels: Labels | None = None,
+    *,
+    threshold: float | None = None,
+) -> Evaluation:
+    """Tag sentences and compare with their annotation.
+
+    Args:
+        tagger: The model.
+        sentences: Annotated sentences, such as a test split.
+        labels: What to look for; by default the tagger's own label set, or else the labels of
+            the sentences.
+        threshold: Drop predicted mentions whose score is lower.
+
+    Returns:
+        Scores of every label looked for, errors and speed.
+
+    Raises:
+        DataError: There are no sentences.
+        LabelError: A sentence bears a label that is not looked for.
+    """
+    if not sentences:
+        raise DataError("No sentences to evaluate on. Expected annotated sentences.")
+    if labels is None:
+        labels = tagger.label_set if tagger.label_set is not None else labels_of(sentences)
+    label_set = LabelSet.parse(labels)
+    _check_gold(sentences, label_set)
+    started = time.perf_counter()
+    predicted = list(tagger.tag((s.words for s in sentences), label_set, threshold=threshold))
+    seconds = time.perf_counter() - started
+    gold = [s.mentions for s in sentences]
+    return Evaluation(
+        scores=score_mentions(gold, predicted, label_set.names),
+        errors=error_breakdown(gold, predicted),
+        n_sentences=len(sentences),
+        n_words=sum(len(s.words) for s in sentences),
+        seconds=seconds,
+    )
+
+
+def _check_gold(sentences: Sequence[Sentence], label_set: LabelSet) -> None:
+    """Refuse gold labels outside the label set: leaving them out would flatter the scores."""
+    for sentence in sentences:
+        for mention in sentence.mentions:
+            if mention.label not in label_set:
+                raise LabelError(
+                    f"Label '{mention.label}' ({sentence.id or 'sentence without id'}, words "
+                    f"{mention.start}-{mention.end}) is not in the label set "
+                    f"[{some_of(label_set.names)}].{did_you_mean(mention.label, label_set.names)} "
+                    "Add it to the labels, or take it out of the data."
+                )

@@ -1,0 +1,59 @@
+"""Files that are either the old one or the new one, never half of one.
+
+Knows nothing of what is written.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import secrets
+from collections.abc import Iterator
+from pathlib import Path
+from typing import BinaryIO
+
+
+@contextlib.contextmanager
+def atomic_file(path: str | Path) -> Iterator[BinaryIO]:
+    """Open a stream whose bytes appear under ``path`` all at once, or not at all.
+
+    The bytes go to a temporary file in the same folder, reach the disk, and are then renamed.
+    An error inside the ``with`` block leaves the old file as it was and no temporary file.
+
+    Args:
+        path: The file to create or replace. A link is followed, not replaced.
+
+    Yields:
+        A binary stream to write to.
+
+    Raises:
+        OSError: The folder is absent or cannot be written to.
+    """
+    target = Path(path).resolve()
+    temporary = target.with_name(f".labelwise-{secrets.token_hex(8)}.tmp")
+    try:
+        with temporary.open("xb") as stream:
+            yield stream
+            stream.flush()
+            os.fsync(stream.fileno())
+        os.replace(temporary, target)
+    finally:
+        temporary.unlink(missing_ok=True)
+    sync_folder(target.parent)
+
+
+def atomic_write_text(path: str | Path, text: str) -> None:
+    """Write a UTF-8 text file as a whole or not at all; see ``atomic_file``."""
+    with atomic_file(path) as stream:
+        stream.write(text.encode("utf-8"))
+
+
+def sync_folder(path: str | Path) -> None:
+    """Make renames inside a folder survive a power cut, where the system can."""
+    if os.name != "posix":
+        return
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

@@ -1,0 +1,96 @@
+"""One label: a name, the words it reads as, and what users may add to it."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from typing import cast
+
+from labelwise.errors import LabelError
+
+_UNREADABLE = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]")
+
+
+@dataclass(frozen=True)
+class Label:
+    """One kind of entity.
+
+    Attributes:
+        name: As in the data and in results, such as ``"PER"``.
+        words: What the label encoder reads, such as ``"person"``.
+        description: A sentence that says what is meant, if there is one.
+        threshold: Lowest score of a reported mention, where it differs from the overall one.
+    """
+
+    name: str
+    words: str
+    description: str | None = None
+    threshold: float | None = None
+
+    def __post_init__(self) -> None:
+        """Normalise white space and refuse what no encoder or file could hold."""
+        name = checked_name(self.name)
+        words = _checked_text(self.words, f"words of label '{name}'")
+        if not words:
+            raise LabelError(
+                f"The words of label '{name}' are empty. Expected words such as 'person'. "
+                "Leave them out to derive them from the name."
+            )
+        description = self.description
+        if description is not None:
+            description = _checked_text(description, f"description of label '{name}'")
+        object.__setattr__(self, "name", name)
+        object.__setattr__(self, "words", words)
+        object.__setattr__(self, "description", description or None)
+        object.__setattr__(self, "threshold", _checked_threshold(self.threshold, name))
+
+
+def checked_name(name: object) -> str:
+    """Return a label name without white space around it.
+
+    Raises:
+        LabelError: It is not a string, or empty, or unprintable, or the tag ``"O"``.
+    """
+    if not isinstance(name, str):
+        raise LabelError(
+            f"Label name {name!r} is of type '{type(name).__name__}'. Expected a string. Quote it."
+        )
+    stripped = name.strip()
+    if not stripped:
+        raise LabelError("A label name is empty. Expected a name such as 'person'. Remove it.")
+    if _UNREADABLE.search(stripped):
+        raise LabelError(
+            f"Label name {name!r} holds a control character or half a surrogate pair. "
+            "Expected printable text. Remove it."
+        )
+    if stripped == "O":
+        raise LabelError(
+            "A label is named 'O', the tag of words outside all mentions. Expected another name. "
+            "Remove it: every label set has 'O' already."
+        )
+    return stripped
+
+
+def _checked_text(text: object, what: str) -> str:
+    if not isinstance(text, str):
+        raise LabelError(
+            f"Found {text!r} as {what}. Expected a string, not '{type(text).__name__}'. Quote it."
+        )
+    collapsed = " ".join(text.split())
+    if _UNREADABLE.search(collapsed):
+        raise LabelError(
+            f"Found a control character or half a surrogate pair in the {what}: {text!r}. "
+            "Expected printable text. Remove it."
+        )
+    return collapsed
+
+
+def _checked_threshold(threshold: object, name: str) -> float | None:
+    if threshold is None:
+        return None
+    is_number = isinstance(threshold, (int, float)) and not isinstance(threshold, bool)
+    if not is_number or not 0 <= cast("float", threshold) <= 1:
+        raise LabelError(
+            f"Label '{name}' has threshold {threshold!r}. Expected a number from 0 to 1, or none."
+        )
+    return float(cast("float", threshold))

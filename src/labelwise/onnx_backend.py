@@ -1,0 +1,112 @@
+"""The towers run by ONNX Runtime: prediction and the instant fit without torch."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnxruntime
+from numpy.typing import NDArray
+
+from labelwise.config import ModelConfig
+from labelwise.encoding import Batch, FloatArray, IntArray, PieceTokenizer
+from labelwise.errors import CheckpointError
+
+MAX_ONNX_BYTES = 2 << 30
+_EXTERNAL_DATA = b"\x0a\x08location\x12"  # protobuf: an entry whose key is "location"
+
+
+class OnnxBackend:
+    """Runs exported towers for the engine; see ``backend.EncoderBackend``.
+
+    Args:
+        graphs: Path of the graph of each tower: ``"text"``, and ``"label"`` if it has its own.
+        tokenizer: Piece tokenizer of both.
+        config: How labels become vectors.
+        facts: ``dim``, ``scale``, ``bias`` and ``max_positions``, as written by the export.
+        digest: Identifies the weights.
+        threads: Threads of one call; 0 lets ONNX Runtime take every core.
+    """
+
+    def __init__(
+        self,
+        graphs: Mapping[str, Path],
+        tokenizer: PieceTokenizer,
+        config: ModelConfig,
+        facts: Mapping[str, Any],
+        *,
+        digest: str,
+        threads: int = 0,
+    ) -> None:
+        """Open the graphs."""
+        self.config = config
+        self.tokenizer = tokenizer
+        self.digest = digest
+        self.dim = int(facts["dim"])
+        self.scale = float(facts["scale"])
+        self.bias: FloatArray = np.array(facts["bias"], dtype=np.float32)
+        self.max_positions = int(facts["max_positions"])
+        self._text = open_session(graphs["text"], threads)
+        own_label_tower = "label" in graphs
+        self._label = open_session(graphs["label"], threads) if own_label_tower else self._text
+
+    def word_states(self, batch: Batch) -> FloatArray:
+        """Encode a batch; one row a word in ``batch.rows``. Shape ``(words, dim)``."""
+        positions = batch.rows * batch.ids.shape[1] + batch.columns
+        return _run(self._text, batch.ids, batch.mask, positions)
+
+    def encode_labels(self, ids: IntArray, mask: NDArray[np.bool_]) -> FloatArray:
+        """Encode label texts, padded ``(labels, pieces)``. Shape ``(labels, dim)``."""
+        if self.config.pooling == "cls":
+            return _run(self._label, ids, mask, np.arange(len(ids)) * ids.shape[1])
+        states = _run(self._label, ids, mask, np.flatnonzero(mask))
+        lengths = mask.sum(1)
+        totals = np.add.reduceat(states, np.cumsum(lengths) - lengths, axis=0)
+        return totals / lengths[:, None].astype(np.float32)
+
+
+def open_session(path: Path, threads: int) -> onnxruntime.InferenceSession:
+    """Open one graph file; a graph that points at other files is refused.
+
+    Raises:
+        CheckpointError: The file is too large, names external data, or is no ONNX graph.
+    """
+    size = path.stat().st_size
+    if size > MAX_ONNX_BYTES:
+        raise CheckpointError(
+            f"'{path}' has {size} bytes. Expected at most {MAX_ONNX_BYTES}. Export the model again."
+        )
+    data = path.read_bytes()
+    if _EXTERNAL_DATA in data:
+        raise CheckpointError(
+            f"'{path}' keeps its weights in other files. Expected one self-contained ONNX file. "
+            "Export it with `labelwise export`."
+        )
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = threads
+    options.log_severity_level = 3
+    try:
+        return onnxruntime.InferenceSession(data, options, providers=["CPUExecutionProvider"])
+    except Exception as err:  # onnxruntime raises its own types, without a common root
+        raise CheckpointError(
+            f"ONNX Runtime cannot read '{path}': {str(err).splitlines()[0]}. "
+            "Export the model again with `labelwise export`."
+        ) from err
+
+
+def _run(
+    session: onnxruntime.InferenceSession,
+    ids: IntArray,
+    mask: NDArray[np.bool_],
+    positions: IntArray,
+) -> FloatArray:
+    """States at flat positions of a padded batch. Shape ``(words, dim)``."""
+    feeds = {
+        "input_ids": ids,
+        "attention_mask": mask.astype(np.int64),
+        "positions": positions.astype(np.int64),
+    }
+    (states,) = session.run(None, feeds)
+    return np.asarray(states, dtype=np.float32)

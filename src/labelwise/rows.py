@@ -1,0 +1,240 @@
+"""One JSON object or dataset row into one sentence, whichever of the known forms it has.
+
+The forms are words with tags, words with spans, and raw text with spans. Files are not opened
+here.
+"""
+
+from __future__ import annotations
+
+import json
+from bisect import bisect_left, bisect_right
+from collections.abc import Iterable, Mapping, Sequence
+from itertools import pairwise
+from typing import Any, NamedTuple, TypeGuard
+
+from labelwise.annotation import Mention, Sentence
+from labelwise.errors import DataError, some_of
+from labelwise.schemes import check_scheme, detect_scheme, mentions_from_tags, tags_from_mentions
+from labelwise.words import split_words, without_surrogates
+
+Span = tuple[int, int, str]  # start, end (exclusive), label
+
+_FORMS = "'tokens' and 'tags'; 'text' and 'entities' (or 'spans'); or 'tokenized_text' and 'ner'"
+
+
+class Row(NamedTuple):
+    """One sentence as read, before its tags or spans are looked at.
+
+    Attributes:
+        values: What the source has.
+        place: Where it is, for messages: ``"train.jsonl:17"``.
+        default_id: Id of the sentence if ``values`` has none.
+    """
+
+    values: Mapping[str, Any]
+    place: str
+    default_id: str
+
+
+def json_object(text: str, place: str) -> dict[str, Any]:
+    """Parse a JSON object.
+
+    Raises:
+        DataError: The text is not JSON, or not an object.
+    """
+    try:
+        values = json.loads(text)
+    except (ValueError, RecursionError) as err:
+        is_syntax = isinstance(err, json.JSONDecodeError)
+        reason = f"{err.msg} at column {err.colno}" if is_syntax else str(err)
+        raise DataError(
+            f"This is not JSON ({place}): {reason}. Expected a JSON object. Correct it."
+        ) from err
+    if not isinstance(values, dict):
+        raise DataError(
+            f"This is a JSON {type(values).__name__} ({place}). Expected a JSON object. "
+            "Write one object a sentence, each on its line."
+        )
+    return values
+
+
+def sentences_from_rows(
+    rows: Sequence[Row], *, scheme: str | None = None, strict: bool = False
+) -> list[Sentence]:
+    """Turn rows into sentences.
+
+    Args:
+        rows: All rows of a file: the scheme of tags is detected over the whole.
+        scheme: Scheme of the tags, if known.
+        strict: Refuse tags that break the scheme.
+
+    Raises:
+        DataError: A row has no known form, or its tags or spans do not fit its words.
+    """
+    tag_lists = (row.values["tags"] for row in rows if _is_strings(row.values.get("tags")))
+    scheme = check_scheme(scheme or detect_scheme(tag_lists))
+    return [_sentence(row, scheme, strict) for row in rows]
+
+
+def row_of(sentence: Sentence) -> dict[str, Any]:
+    """Write a sentence as a row: text and entities where it has text, else tokens and BIO tags."""
+    row: dict[str, Any] = {"id": sentence.id} if sentence.id else {}
+    if sentence.text is None or sentence.offsets is None:
+        tags = tags_from_mentions(len(sentence.words), sentence.mentions, "bio")
+        return row | {"tokens": list(sentence.words), "tags": tags}
+    offsets = sentence.offsets
+    entities = [
+        {"start": offsets[m.start][0], "end": offsets[m.end - 1][1], "label": m.label}
+        for m in sentence.mentions
+    ]
+    return row | {"text": sentence.text, "entities": entities}
+
+
+def _is_strings(value: object) -> TypeGuard[Sequence[str]]:
+    return isinstance(value, list | tuple) and all(isinstance(item, str) for item in value)
+
+
+def _strings(row: Row, key: str) -> tuple[str, ...]:
+    value = row.values.get(key)
+    if not _is_strings(value):
+        raise DataError(
+            f"'{key}' is not a list of strings ({row.place}). Expected one string a word. "
+            "Correct the line."
+        )
+    return tuple(without_surrogates(item) for item in value)
+
+
+def _sentence(row: Row, scheme: str, strict: bool) -> Sentence:
+    keys = row.values.keys()
+    if keys >= {"tokens", "tags"}:
+        return _from_tags(row, scheme, strict)
+    if keys >= {"tokenized_text", "ner"}:
+        return _from_word_spans(row)
+    for spans_key in ("entities", "spans"):
+        if keys >= {"text", spans_key}:
+            return _from_text(row, spans_key)
+    raise DataError(
+        f"The keys are {some_of(keys) or 'missing'} ({row.place}). Expected {_FORMS}. "
+        "Rename the keys; write an empty list where there are no mentions."
+    )
+
+
+def _id(row: Row) -> str:
+    given = row.values.get("id")
+    return row.default_id if given is None else without_surrogates(str(given))
+
+
+def _from_tags(row: Row, scheme: str, strict: bool) -> Sentence:
+    words, tags = _strings(row, "tokens"), _strings(row, "tags")
+    if len(words) != len(tags):
+        raise DataError(
+            f"There are {len(words)} tokens but {len(tags)} tags ({row.place}). "
+            "Expected one tag a token. Correct the line."
+        )
+    mentions = mentions_from_tags(
+        tags, scheme, strict=strict, where=lambda index: f"{row.place}, word {index}"
+    )
+    return Sentence(words, tuple(mentions), _id(row))
+
+
+def _from_word_spans(row: Row) -> Sentence:
+    words = _strings(row, "tokenized_text")
+    spans: list[Span] = []
+    for item in _items(row, "ner"):
+        if not isinstance(item, list | tuple) or len(item) != 3:
+            raise _bad_span(item, row.place)
+        start, last, label = item
+        start, last, label = _span(start, last, label, item, row.place)
+        spans.append((start, last + 1, label))
+    mentions = [Mention(*span) for span in _flat(spans, len(words), "words", row.place)]
+    return Sentence(words, tuple(mentions), _id(row))
+
+
+def _from_text(row: Row, spans_key: str) -> Sentence:
+    text = row.values["text"]
+    if not isinstance(text, str):
+        raise DataError(
+            f"'text' is {type(text).__name__} ({row.place}). Expected a string. Correct the line."
+        )
+    text = without_surrogates(text)
+    found = [_text_span(item, text, row.place) for item in _items(row, spans_key)]
+    spans = _flat(found, len(text), "characters", row.place)
+    offsets = _cut(split_words(text), {border for span in spans for border in span[:2]})
+    firsts = {start: index for index, (start, _) in enumerate(offsets)}
+    ends = {end: index + 1 for index, (_, end) in enumerate(offsets)}
+    mentions: list[Mention] = []
+    for start, end, label in spans:
+        if start not in firsts or end not in ends:
+            raise DataError(
+                f"Span {start}-{end} '{label}' ({row.place}) begins or ends with white space: "
+                f"{text[start:end]!r}. Expected whole words. Trim the span."
+            )
+        mentions.append(Mention(firsts[start], ends[end], label))
+    words = tuple(text[start:end] for start, end in offsets)
+    return Sentence(words, tuple(mentions), _id(row), text, tuple(offsets))
+
+
+def _items(row: Row, key: str) -> Sequence[object]:
+    value = row.values.get(key)
+    if not isinstance(value, list | tuple):
+        raise DataError(
+            f"'{key}' is {type(value).__name__} ({row.place}). Expected a list. "
+            "Write an empty list where there are no mentions."
+        )
+    return value
+
+
+def _text_span(item: object, text: str, place: str) -> Span:
+    if not isinstance(item, Mapping):
+        raise _bad_span(item, place)
+    start, end, label = _span(
+        item.get("start"), item.get("end"), item.get("label", item.get("type")), item, place
+    )
+    quoted = item.get("text", text[start:end])
+    if without_surrogates(str(quoted)) != text[start:end]:
+        raise DataError(
+            f"Span {start}-{end} '{label}' ({place}) reads {text[start:end]!r}, not {quoted!r}. "
+            "Expected offsets in code points, end exclusive. Convert the offsets."
+        )
+    return start, end, label
+
+
+def _span(start: object, end: object, label: object, item: object, place: str) -> Span:
+    if type(start) is not int or type(end) is not int or not isinstance(label, str) or not label:
+        raise _bad_span(item, place)
+    return start, end, without_surrogates(label)
+
+
+def _bad_span(item: object, place: str) -> DataError:
+    return DataError(
+        f"Span {item!r} ({place}) is not understood. Expected whole numbers 'start' and 'end' and "
+        "a 'label', or [start, last, label] in 'ner'. Correct the span."
+    )
+
+
+def _flat(spans: Iterable[Span], length: int, unit: str, place: str) -> list[Span]:
+    """Sort spans and refuse those that overlap or lie outside."""
+    spans = sorted(spans)
+    for start, end, label in spans:
+        if not 0 <= start < end <= length:
+            raise DataError(
+                f"Span {start}-{end} '{label}' ({place}) does not fit the {length} {unit}. "
+                f"Expected 0 <= start < end <= {length}, end exclusive. Correct the span."
+            )
+    for one, other in pairwise(spans):
+        if other[0] < one[1]:
+            raise DataError(
+                f"Spans {one[0]}-{one[1]} '{one[2]}' and {other[0]}-{other[1]} '{other[2]}' "
+                f"({place}) overlap. Expected one label a word. Keep one of them."
+            )
+    return spans
+
+
+def _cut(offsets: Iterable[tuple[int, int]], borders: Iterable[int]) -> list[tuple[int, int]]:
+    """Split words further where a mention begins or ends inside one."""
+    borders = sorted(borders)
+    pieces: list[tuple[int, int]] = []
+    for start, end in offsets:
+        inner = borders[bisect_right(borders, start) : bisect_left(borders, end)]
+        pieces += pairwise([start, *inner, end])
+    return pieces

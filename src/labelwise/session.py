@@ -1,0 +1,186 @@
+"""A learning session: examples in one at a time, tag vectors that follow at once.
+
+Both encoders stay as they are; the states of every example are kept, so one more example costs
+one more sentence's encoding and a warm-started solve. Runs wherever prediction runs.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import time
+from collections.abc import Collection, Iterable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from labelwise.annotation import Sentence
+from labelwise.encoding import FloatArray, IntArray
+from labelwise.engine import Engine, TagTable
+from labelwise.errors import LabelError, RequestError, some_of
+from labelwise.instant import FitSettings, fit_tag_vectors
+from labelwise.labels import LabelSet
+from labelwise.schemes import MARKS
+from labelwise.tag_params import TagParams
+from labelwise.tags import label_text, tag_ids, tag_texts
+
+
+@dataclass(frozen=True, slots=True)
+class FitReport:
+    """What an instant fit did.
+
+    Attributes:
+        n_examples: Sentences it learned from.
+        n_mentions: Mentions in them.
+        strength: Strength of the prior that was used.
+        seconds: Time of the solve, encoding left out.
+        missing: Labels without a mention; they keep the vectors of their words.
+    """
+
+    n_examples: int
+    n_mentions: int
+    strength: float
+    seconds: float
+    missing: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class _Example:
+    sentence: Sentence
+    spoken: frozenset[str] | None
+    states: FloatArray
+    tags: IntArray
+
+
+class Session:
+    """Examples of one label set, and the tag vectors fitted to them.
+
+    Args:
+        engine: Encodes words and labels.
+        label_set: What is looked for.
+        settings: Of the fit.
+    """
+
+    def __init__(
+        self, engine: Engine, label_set: LabelSet, settings: FitSettings | None = None
+    ) -> None:
+        """Start from the vectors of the label words."""
+        self.label_set = label_set
+        self.settings = settings or FitSettings()
+        self._engine = engine
+        self._examples: list[_Example] = []
+        self._prior = self._word_vectors()
+        self._params = self._prior
+
+    @property
+    def examples(self) -> list[Sentence]:
+        """The examples, in the order they were given."""
+        return [e.sentence for e in self._examples]
+
+    @property
+    def digest(self) -> str:
+        """Hash over the examples, so that a saved fit can say what it was learned from."""
+        sha = hashlib.sha256()
+        for sentence in self.examples:
+            sha.update(repr((sentence.words, sentence.mentions)).encode("utf-8", "replace"))
+        return sha.hexdigest()
+
+    @property
+    def table(self) -> TagTable:
+        """The fitted tag vectors, ready to score."""
+        return TagTable(
+            self.label_set,
+            (self._params.tag_vectors * self._params.scale).astype(np.float32),
+            self._params.tag_biases.astype(np.float32),
+        )
+
+    def add(self, examples: Iterable[Sentence], *, labels: Collection[str] | None = None) -> None:
+        """Add examples without fitting yet.
+
+        Args:
+            examples: Annotated sentences; one without mentions says that nothing is in it.
+            labels: The only labels these examples speak about. Other labels may well occur in
+                them unmarked, and are not counted as absent. None means all.
+
+        Raises:
+            LabelError: An example, or ``labels``, names a label that the label set lacks.
+        """
+        sentences = list(examples)
+        spoken = None if labels is None else frozenset(labels)
+        named = {m.label for s in sentences for m in s.mentions} | (spoken or frozenset())
+        unknown = sorted(n for n in named if n not in self.label_set)
+        if unknown:
+            raise LabelError(
+                f"The examples name labels that are not in the label set: {some_of(unknown)}. "
+                f"Expected {some_of(self.label_set.names)}. Add them to the labels first."
+            )
+        label_ids = {name: i for i, name in enumerate(self.label_set.names)}
+        scheme = self._engine.backend.config.scheme
+        for sentence, states in zip(
+            sentences, self._engine.states([s.words for s in sentences]), strict=True
+        ):
+            tags = tag_ids(len(sentence.words), sentence.mentions, label_ids, scheme)
+            readable = states.any(1)
+            self._examples.append(_Example(sentence, spoken, states[readable], tags[readable]))
+
+    def undo(self) -> Sentence:
+        """Take the last example back and fit again.
+
+        Raises:
+            RequestError: There is no example left.
+        """
+        if not self._examples:
+            raise RequestError("There is no example to take back. Add one with fit().")
+        removed = self._examples.pop()
+        self.fit()
+        return removed.sentence
+
+    def fit(self) -> FitReport:
+        """Move the tag vectors to where all examples pull them; without any, back to the words."""
+        examples = [e for e in self._examples if len(e.tags)]
+        started = time.perf_counter()
+        strength = float("inf")
+        if examples:
+            result = fit_tag_vectors(
+                np.concatenate([e.states for e in examples]),
+                np.concatenate([e.tags for e in examples]),
+                np.repeat(np.arange(len(examples)), [len(e.tags) for e in examples]),
+                self._prior,
+                self.settings,
+                start=self._params,
+                allowed=self._allowed(examples),
+            )
+            self._params, strength = result.params, result.strength
+        else:
+            self._params = self._prior
+        present = {m.label for s in self.examples for m in s.mentions}
+        return FitReport(
+            n_examples=len(self._examples),
+            n_mentions=sum(len(s.mentions) for s in self.examples),
+            strength=strength,
+            seconds=time.perf_counter() - started,
+            missing=tuple(n for n in self.label_set.names if n not in present),
+        )
+
+    def _allowed(self, examples: Sequence[_Example]) -> np.ndarray | None:
+        """Labels each word speaks about; None if all do. Shape ``(words, labels)``."""
+        if all(e.spoken is None for e in examples):
+            return None
+        names = self.label_set.names
+        rows = [[e.spoken is None or n in e.spoken for n in names] for e in examples]
+        return np.repeat(np.array(rows), [len(e.tags) for e in examples], axis=0)
+
+    def _word_vectors(self) -> TagParams:
+        """The centre of the prior: what the label words alone say."""
+        backend = self._engine.backend
+        config, scale = backend.config, backend.scale
+        bias = float(backend.bias[0]) if len(backend.bias) else 0.0
+        if config.composition != "sum":
+            matrix = self._engine.tag_table(self.label_set).matrix / scale
+            n_marks = len(MARKS[config.scheme])
+            return TagParams.independent(matrix, n_marks, other_bias=bias, scale=scale)
+        texts = tag_texts([label_text(x.words, x.description) for x in self.label_set], config)
+        vectors = self._engine.encode_labels(texts)
+        first_label = 1 + len(MARKS[config.scheme])
+        return TagParams.summed(
+            vectors[0], vectors[1:first_label], vectors[first_label:], other_bias=bias, scale=scale
+        )

@@ -1,0 +1,128 @@
+"""Annotated corpora to learn from: sentences, what their labels read as, and broader labels."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections import Counter, defaultdict
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from labelwise.annotation import Mention, Sentence
+from labelwise.data import labels_of, read_dataset, read_label_set
+from labelwise.labels import LabelSet
+from labelwise.rows import Row, sentences_from_rows
+from labelwise.words import split_words
+
+
+@dataclass(frozen=True)
+class Source:
+    """One corpus to learn from.
+
+    Attributes:
+        name: For messages and the model card.
+        sentences: Annotated sentences.
+        label_set: Words and descriptions of its labels.
+        alternatives: Other names of a label, drawn at random in training.
+        parents: The broader label of a label, such as "person" of "singer".
+        weight: Relative number of batches; 0 means by size and number of labels.
+    """
+
+    name: str
+    sentences: Sequence[Sentence]
+    label_set: LabelSet
+    alternatives: Mapping[str, Sequence[str]] = field(default_factory=dict)
+    parents: Mapping[str, str] = field(default_factory=dict)
+    weight: float = 0.0
+
+    @property
+    def sampling_weight(self) -> float:
+        """Square root of the size times a mild bonus for variety of labels."""
+        return self.weight or math.sqrt(len(self.sentences)) * len(self.label_set) ** 0.25
+
+
+def read_source(path: str | Path, *, split: str = "train", weight: float = 0.0) -> Source:
+    """Read a dataset folder as a training source.
+
+    Where lines also carry ``coarse_tags``, these become the parents of the labels; a
+    ``type_words.tsv`` (name, alternatives separated by ``;``, definition) gives paraphrases.
+
+    Args:
+        path: Folder with ``train.jsonl`` and, if it has one, ``meta.json``.
+        split: Split to train on.
+        weight: Relative number of batches; 0 means by size and number of labels.
+    """
+    folder = Path(path)
+    sentences = read_dataset(folder, split)
+    alternatives, definitions = _read_type_words(folder / "type_words.tsv")
+    parents = _parents(sentences, _read_coarse(folder / f"{split}.jsonl"))
+    names = sorted({*labels_of(sentences), *parents.values()})
+    label_set = _label_set(names, read_label_set(folder), definitions)
+    return Source(folder.name, sentences, label_set, alternatives, parents, weight)
+
+
+def _parents(fine: Sequence[Sentence], coarse: Sequence[Sentence]) -> dict[str, str]:
+    """Give every label the coarse label that most of its mentions bear."""
+    votes: defaultdict[str, Counter[str]] = defaultdict(Counter)
+    for one, other in zip(fine, coarse, strict=False):
+        broader = {(m.start, m.end): m.label for m in other.mentions}
+        for mention in one.mentions:
+            if span_label := broader.get((mention.start, mention.end)):
+                votes[mention.label][span_label] += 1
+    return {label: counts.most_common(1)[0][0] for label, counts in votes.items()}
+
+
+def _read_coarse(path: Path) -> list[Sentence]:
+    """Sentences of a file by their ``coarse_tags``; none where lines have no such field."""
+    if not path.is_file():
+        return []
+    with path.open(encoding="utf-8") as lines:
+        rows = [(n, json.loads(line)) for n, line in enumerate(lines, 1) if '"coarse_tags"' in line]
+    return sentences_from_rows(
+        [
+            Row(values | {"tags": values["coarse_tags"]}, f"{path}:{n}", f"{path.stem}:{n}")
+            for n, values in rows
+        ]
+    )
+
+
+def _label_set(
+    names: Sequence[str], known: LabelSet | None, definitions: Mapping[str, str]
+) -> LabelSet:
+    spec = {}
+    for name in names:
+        if known is not None and name in known:
+            spec[name] = {"words": known[name].words, "description": known[name].description}
+        else:
+            spec[name] = {"description": definitions.get(name)}
+    return LabelSet.parse(spec)
+
+
+def _read_type_words(path: Path) -> tuple[dict[str, list[str]], dict[str, str]]:
+    alternatives: dict[str, list[str]] = {}
+    definitions: dict[str, str] = {}
+    if path.is_file():
+        for line in path.read_text(encoding="utf-8").splitlines()[1:]:
+            name, others, definition = (*line.split("\t"), "", "")[:3]
+            alternatives[name] = [o.strip() for o in others.split(";") if o.strip()]
+            definitions[name] = definition
+    return alternatives, definitions
+
+
+def resplit(sentence: Sentence) -> Sentence:
+    """Split words as raw text is split, so that a model meets both kinds.
+
+    >>> resplit(Sentence(("U.S.-led",), (Mention(0, 1, "x"),))).words
+    ('U', '.', 'S', '.', '-', 'led')
+    """
+    words: list[str] = []
+    start_of = [0]
+    for word in sentence.words:
+        plain = word.isascii() and word.isalnum()
+        words.extend([word] if plain else [word[a:b] for a, b in split_words(word)] or [word])
+        start_of.append(len(words))
+    mentions = tuple(
+        Mention(start_of[m.start], start_of[m.end], m.label) for m in sentence.mentions
+    )
+    return Sentence(tuple(words), mentions, sentence.id)

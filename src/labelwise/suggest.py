@@ -1,0 +1,56 @@
+"""Which texts are worth annotating next: unsure ones, and not five of the same kind."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from labelwise.encoding import FloatArray, IntArray
+
+
+def uncertainty(logits: FloatArray, worst: int = 3) -> float:
+    """Rate how unsure a sentence's tags are, by the margin between the two best tags.
+
+    A mean over all words would bury one doubtful name under nine sure O words, so only the
+    least sure words count.
+
+    Args:
+        logits: Shape ``(words, tags)``.
+        worst: How many of the least sure words are averaged.
+
+    Returns:
+        0 where every word is sure, 1 where the worst are tied.
+    """
+    if not len(logits):
+        return 0.0
+    shifted = np.exp(logits - logits.max(1, keepdims=True))
+    top = np.partition(shifted / shifted.sum(1, keepdims=True), -2, axis=1)[:, -2:]
+    margins = np.sort(top[:, 1] - top[:, 0])[:worst]
+    return float(1 - margins.mean())
+
+
+def rank_diverse(
+    scores: FloatArray, vectors: FloatArray, k: int, *, spread: float = 0.5
+) -> IntArray:
+    """Pick high scores whose vectors differ (maximal marginal relevance).
+
+    Args:
+        scores: One a text. Shape ``(batch,)``.
+        vectors: One a text, any length. Shape ``(batch, dim)``.
+        k: How many to pick.
+        spread: Weight of being unlike those picked before, 0 to 1.
+
+    Returns:
+        Indices of the picked texts, best first. Shape ``(batch,)``.
+    """
+    norms = np.linalg.norm(vectors, axis=1, keepdims=True)
+    unit = vectors / np.maximum(norms, 1e-9)
+    closest = np.zeros(len(scores))
+    left = np.ones(len(scores), dtype=bool)
+    picked: list[int] = []
+    for _ in range(min(k, len(scores))):
+        value = np.where(left, (1 - spread) * scores - spread * closest, -np.inf)
+        best = int(value.argmax())
+        picked.append(best)
+        left[best] = False
+        closest = np.maximum(closest, unit @ unit[best])
+    return np.array(picked, dtype=np.int64)

@@ -1,0 +1,303 @@
+"""``Tagger``: what users hold. Texts and label names in, entities out; examples in, better ones.
+
+Joins the engine with loading, the instant fit and training; has no logic of scoring itself.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Self, cast, overload
+
+from labelwise.annotation import Mention, Record, Sentence
+from labelwise.backend import EncoderBackend
+from labelwise.config import TrainConfig
+from labelwise.data import labels_of
+from labelwise.engine import Engine, TagTable
+from labelwise.errors import LabelError, RequestError, require, some_of
+from labelwise.labels import LabelSet
+from labelwise.loading import load_model, save_model
+from labelwise.words import split_words
+
+if TYPE_CHECKING:
+    from labelwise.torch_backend import TorchBackend
+    from labelwise.training import Progress
+
+Labels = LabelSet | Sequence[str] | Mapping[str, Any]
+
+
+class Tagger:
+    """Finds entities of any kinds you name.
+
+    Args:
+        backend: Runs the encoders.
+        label_set: Labels to use when a call names none.
+        folder: Where the model was loaded from; fine-tuning reads its weights there.
+
+    >>> from labelwise import Tagger
+    >>> tagger = Tagger.from_pretrained()  # doctest: +SKIP
+    >>> tagger.predict("Ada Lovelace lived in London.", labels=["person", "city"])  # doctest: +SKIP
+    """
+
+    def __init__(
+        self,
+        backend: EncoderBackend,
+        *,
+        label_set: LabelSet | None = None,
+        folder: Path | None = None,
+    ) -> None:
+        """Take the parts as they are."""
+        self.engine = Engine(backend)
+        self.label_set = label_set
+        self._folder = folder
+
+    @property
+    def backend(self) -> EncoderBackend:
+        """What runs the encoders."""
+        return self.engine.backend
+
+    @classmethod
+    def from_pretrained(
+        cls,
+        name_or_path: str | Path | None = None,
+        *,
+        device: str = "cpu",
+        engine: str = "auto",
+        threads: int = 0,
+    ) -> Self:
+        """Load a model: the default one, a saved folder, or a bare encoder to train.
+
+        Args:
+            name_or_path: Folder written by ``save_pretrained``; None for the installed default
+                model.
+            device: ``"cpu"`` or a torch device.
+            engine: ``"auto"``, ``"torch"`` or ``"onnx"``.
+            threads: Threads of one ONNX call; 0 means every core.
+
+        Raises:
+            CheckpointError: The folder is missing, damaged, of another version or hostile.
+            MissingExtraError: No default model is installed, or torch is needed and missing.
+        """
+        model = load_model(name_or_path, device=device, engine=engine, threads=threads)
+        return cls(model.backend, label_set=model.label_set, folder=model.folder)
+
+    def save_pretrained(self, path: str | Path) -> None:
+        """Write the model and its label set to a folder, whole or not at all."""
+        save_model(path, self.backend, self.label_set)
+
+    @overload
+    def predict(
+        self, texts: str, labels: Labels | None = ..., *, threshold: float | None = ...
+    ) -> list[Record]: ...
+    @overload
+    def predict(
+        self, texts: Iterable[str], labels: Labels | None = ..., *, threshold: float | None = ...
+    ) -> list[list[Record]]: ...
+    def predict(
+        self,
+        texts: str | Iterable[str],
+        labels: Labels | None = None,
+        *,
+        threshold: float | None = None,
+    ) -> list[Record] | list[list[Record]]:
+        """Find entities in one text or many.
+
+        Args:
+            texts: A text, or an iterable of texts, of any length.
+            labels: Names, ``{name: description}`` or a ``LabelSet``; the model's own by default.
+            threshold: Drop entities whose score is lower; a label's own threshold goes before.
+
+        Returns:
+            Entities of the text, or a list of them for every text.
+        """
+        if isinstance(texts, str):
+            return next(self.stream([texts], labels, threshold=threshold))
+        return list(self.stream(texts, labels, threshold=threshold))
+
+    def stream(
+        self,
+        texts: Iterable[str],
+        labels: Labels | None = None,
+        *,
+        threshold: float | None = None,
+    ) -> Iterator[list[Record]]:
+        """Find entities in an endless stream of texts, in order.
+
+        Args:
+            texts: Any iterable; it is read a little ahead, never as a whole.
+            labels: As for ``predict``.
+            threshold: As for ``predict``.
+
+        Yields:
+            Entities of each text.
+        """
+        table = self._table(labels)
+        for_words, for_records = itertools.tee(_split(t, i) for i, t in enumerate(texts))
+        mentions = self.engine.tag((words for _, words, _ in for_words), table)
+        for (text, _, offsets), found in zip(for_records, mentions, strict=True):
+            kept = _above(found, table.label_set, threshold)
+            yield [_record(text, m, offsets[m.start][0], offsets[m.end - 1][1]) for m in kept]
+
+    def predict_entities(
+        self, text: str, labels: Labels | None = None, threshold: float = 0.5
+    ) -> list[Record]:
+        """Find entities in one text, with GLiNER's signature and record."""
+        return self.predict(text, labels, threshold=threshold)
+
+    @overload
+    def predict_words(
+        self, words: Sequence[str], labels: Labels | None = ..., *, threshold: float | None = ...
+    ) -> list[Record]: ...
+    @overload
+    def predict_words(
+        self,
+        words: Sequence[Sequence[str]],
+        labels: Labels | None = ...,
+        *,
+        threshold: float | None = ...,
+    ) -> list[list[Record]]: ...
+    def predict_words(
+        self,
+        words: Sequence[str] | Sequence[Sequence[str]],
+        labels: Labels | None = None,
+        *,
+        threshold: float | None = None,
+    ) -> list[Record] | list[list[Record]]:
+        """Find entities in pre-tokenised sentences; offsets count words.
+
+        Args:
+            words: A list of words, or a list of such lists.
+            labels: As for ``predict``.
+            threshold: As for ``predict``.
+
+        Returns:
+            Entities of the sentence, or of every sentence; ``text`` joins words with spaces.
+        """
+        if isinstance(words, str):
+            raise RequestError(
+                "predict_words was given one text. Expected a list of words. Use predict(text)."
+            )
+        one = all(isinstance(w, str) for w in words)
+        sentences: list[Sequence[str]] = [words] if one else list(words)  # type: ignore[list-item]
+        tagged = self.tag(sentences, labels, threshold=threshold)
+        result = [
+            [_record(" ".join(s[m.start : m.end]), m, m.start, m.end, whole=True) for m in found]
+            for s, found in zip(sentences, tagged, strict=True)
+        ]
+        return result[0] if one else result
+
+    def tag(
+        self,
+        sentences: Iterable[Sequence[str]],
+        labels: Labels | None = None,
+        *,
+        threshold: float | None = None,
+    ) -> Iterator[list[Mention]]:
+        """Find the mentions in pre-tokenised sentences, as a stream.
+
+        Args:
+            sentences: Words of each sentence.
+            labels: As for ``predict``.
+            threshold: As for ``predict``.
+
+        Yields:
+            Mentions of each sentence, in words.
+        """
+        table = self._table(labels)
+        for found in self.engine.tag(sentences, table):
+            yield _above(found, table.label_set, threshold)
+
+    def finetune(
+        self,
+        examples: Sequence[Sentence],
+        labels: Labels | None = None,
+        *,
+        config: TrainConfig | None = None,
+        **options: Any,
+    ) -> Progress:
+        """Train both towers on annotated examples (the paper's second stage); needs torch.
+
+        Args:
+            examples: Annotated sentences.
+            labels: The label set; by default the model's own, or the labels of the examples.
+            config: Training settings; see ``config.PRESETS``.
+            **options: As for ``training.finetune``: ``output_dir``, ``resume``, ``on_progress``.
+
+        Returns:
+            The final state of the run.
+
+        Raises:
+            LabelError: The examples bear labels that the label set lacks.
+            MissingExtraError: torch is not installed.
+        """
+        require("torch", "train", "Fine-tuning")
+        from labelwise.training import finetune  # noqa: PLC0415
+
+        label_set = self._label_set(labels if labels is not None else self._own_labels(examples))
+        _check_labels(examples, label_set)
+        self.label_set = label_set
+        return finetune(self._trainable_backend(), examples, label_set, config, **options)
+
+    def _trainable_backend(self) -> TorchBackend:
+        """The backend, if torch runs it; else the same model, reloaded with torch."""
+        if not hasattr(self.backend, "model"):
+            if self._folder is None:
+                raise RequestError(
+                    "This tagger's backend cannot train, and it was not loaded from a folder. "
+                    "Expected a model with weights. Use Tagger.from_pretrained(path)."
+                )
+            self.engine = Engine(load_model(self._folder, engine="torch").backend)
+        return cast("TorchBackend", self.backend)
+
+    def _own_labels(self, examples: Sequence[Sentence]) -> Labels:
+        return self.label_set if self.label_set is not None else labels_of(examples)
+
+    def _label_set(self, labels: Labels | None) -> LabelSet:
+        if labels is not None:
+            return LabelSet.parse(labels)
+        if self.label_set is None:
+            raise RequestError(
+                "No labels given, and this model has no label set of its own. "
+                "Name what to look for: labels=['person', 'city']."
+            )
+        return self.label_set
+
+    def _table(self, labels: Labels | None) -> TagTable:
+        return self.engine.tag_table(self._label_set(labels))
+
+
+def _split(text: str, index: int) -> tuple[str, list[str], list[tuple[int, int]]]:
+    if not isinstance(text, str):
+        raise RequestError(
+            f"Text number {index} is a {type(text).__name__}. Expected str. "
+            "For words, use predict_words."
+        )
+    offsets = split_words(text)
+    return text, [text[a:b] for a, b in offsets], offsets
+
+
+def _record(text: str, mention: Mention, start: int, end: int, *, whole: bool = False) -> Record:
+    return Record(
+        text=text if whole else text[start:end],
+        label=mention.label,
+        start=start,
+        end=end,
+        score=round(mention.score, 4),
+    )
+
+
+def _above(mentions: list[Mention], label_set: LabelSet, threshold: float | None) -> list[Mention]:
+    """Mentions that reach their label's threshold, or the overall one."""
+    floor = threshold or 0.0
+    limits = {x.name: floor if x.threshold is None else x.threshold for x in label_set}
+    return [m for m in mentions if m.score >= limits[m.label]]
+
+
+def _check_labels(examples: Sequence[Sentence], label_set: LabelSet) -> None:
+    unknown = [name for name in labels_of(examples) if name not in label_set]
+    if unknown:
+        raise LabelError(
+            f"The examples bear labels that are not in the label set: {some_of(unknown)}. "
+            f"Expected {some_of(label_set.names)}. Add them to the labels, or drop those examples."
+        )

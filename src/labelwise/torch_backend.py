@@ -1,0 +1,200 @@
+"""The towers run by torch: what training uses, and prediction where torch is the better engine."""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import hashlib
+import json
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+import transformers
+from numpy.typing import NDArray
+from transformers import AutoModel, AutoTokenizer, PretrainedConfig
+
+from labelwise.backend import FloatArray
+from labelwise.config import ModelConfig
+from labelwise.double_town import DoubleTown
+from labelwise.encoder_config import check_encoder_config
+from labelwise.encoders import find_encoder, tokenizer_json
+from labelwise.encoding import Batch, IntArray, PieceTokenizer
+from labelwise.errors import CheckpointError
+from labelwise.modeling import DualEncoder, dual_encoder, encoder_from_config, precision_context
+
+
+class TorchBackend:
+    """Runs a ``DualEncoder`` for the engine; see ``backend.EncoderBackend``.
+
+    Args:
+        model: The towers.
+        tokenizer: Piece tokenizer of both.
+        device: Such as ``"cpu"`` or ``"cuda"``.
+        precision: ``"fp32"`` or ``"bf16"``.
+    """
+
+    def __init__(
+        self,
+        model: DualEncoder,
+        tokenizer: PieceTokenizer,
+        *,
+        device: str = "cpu",
+        precision: str = "fp32",
+    ) -> None:
+        """Move the model to the device."""
+        self.device = torch.device(device)
+        self.model = model.to(self.device)
+        self.tokenizer = tokenizer
+        self.precision = precision
+        self.config: ModelConfig = model.config
+        self.dim: int = model.dim
+        self.max_positions = max_positions(model.text_tower)
+
+    @property
+    def scale(self) -> float:
+        """Factor on the dot product."""
+        return float(self.model.scale.detach())
+
+    @property
+    def bias(self) -> FloatArray:
+        """Added to the scores of the first tags, O first. Shape ``(tags,)``."""
+        return self.model.tag_bias.detach().float().cpu().numpy()
+
+    @functools.cached_property
+    def digest(self) -> str:
+        """Hash of every weight; cleared by ``changed()``."""
+        sha = hashlib.sha256(self.config.to_json().encode())
+        for name, value in sorted(self.model.state_dict().items()):
+            sha.update(name.encode())
+            sha.update(value.detach().cpu().contiguous().float().numpy().tobytes())
+        return sha.hexdigest()
+
+    def changed(self) -> None:
+        """Forget the digest after the weights have moved."""
+        self.__dict__.pop("digest", None)
+
+    @torch.inference_mode()
+    def word_states(self, batch: Batch) -> FloatArray:
+        """Encode a batch; one row a word in ``batch.rows``. Shape ``(words, dim)``."""
+        self.model.eval()
+        with precision_context(self.precision, self.device):
+            states = self.model.word_states(
+                *(self._tensor(a) for a in (batch.ids, batch.mask, batch.rows, batch.columns))
+            )
+        return states.cpu().numpy()
+
+    @torch.inference_mode()
+    def encode_labels(self, ids: IntArray, mask: NDArray[np.bool_]) -> FloatArray:
+        """Encode label texts, padded ``(labels, pieces)``. Shape ``(labels, dim)``."""
+        self.model.eval()
+        with precision_context(self.precision, self.device):
+            return self.model.encode_labels(self._tensor(ids), self._tensor(mask)).cpu().numpy()
+
+    def _tensor(self, array: NDArray[Any]) -> torch.Tensor:
+        return torch.from_numpy(array).to(self.device)
+
+    def encoder_configs(self) -> dict[str, dict[str, Any]]:
+        """Return the checked configuration of each tower, JSON-able."""
+        towers = {"text": self.model.text_tower, "label": self.model.label_tower}
+        return {
+            name: check_encoder_config(json.loads(tower.config.to_json_string()))  # type: ignore[union-attr, operator]
+            for name, tower in towers.items()
+            if tower is not None
+        }
+
+    def tensors(self) -> dict[str, NDArray[Any]]:
+        """Return every weight by name, as float32."""
+        return {
+            name: value.detach().float().cpu().contiguous().numpy()
+            for name, value in self.model.state_dict().items()
+        }
+
+
+@contextlib.contextmanager
+def _no_progress_bar() -> Iterator[None]:
+    shown = transformers.logging.is_progress_bar_enabled()
+    transformers.logging.disable_progress_bar()
+    try:
+        yield
+    finally:
+        if shown:
+            transformers.logging.enable_progress_bar()
+
+
+def max_positions(tower: torch.nn.Module) -> int:
+    """Return the longest sequence an encoder reads, in pieces."""
+    config: Any = tower.config
+    reserved = 2 if config.model_type in ("roberta", "xlm-roberta", "camembert", "mpnet") else 0
+    return int(getattr(config, "max_position_embeddings", 512)) - reserved
+
+
+def backend_from_encoder(
+    name_or_path: str | Path, config: ModelConfig, *, device: str = "cpu"
+) -> TorchBackend:
+    """Build a model around a pre-trained encoder; it has not learned any labels yet.
+
+    Args:
+        name_or_path: See ``encoders.find_encoder``.
+        config: How labels become vectors.
+        device: Torch device.
+    """
+    source = find_encoder(name_or_path)
+    is_folder = Path(source).is_dir()
+    if not is_folder:  # a hostile config.json can run code while the model is built: look first
+        check_encoder_config(PretrainedConfig.get_config_dict(source)[0])
+    with _no_progress_bar():
+        text_tower = AutoModel.from_pretrained(
+            source,
+            trust_remote_code=False,
+            use_safetensors=True,
+            attn_implementation="sdpa",
+            dtype=torch.float32,
+            local_files_only=is_folder,
+        )
+    if hasattr(text_tower, "pooler"):
+        text_tower.pooler = None
+    if is_folder:
+        tokenizer = PieceTokenizer.from_json(tokenizer_json(source))
+    else:
+        fast = AutoTokenizer.from_pretrained(source, use_fast=True, trust_remote_code=False)
+        tokenizer = PieceTokenizer.from_json(fast.backend_tokenizer.to_str())
+    limit = min(config.max_pieces, max_positions(text_tower))
+    config = config.replace(max_pieces=limit)
+    if config.architecture == "double_town":
+        return TorchBackend(DoubleTown(text_tower, config), tokenizer, device=device)
+    return TorchBackend(dual_encoder(text_tower, config), tokenizer, device=device)
+
+
+def backend_from_tensors(
+    configs: Mapping[str, dict[str, Any]],
+    tensors: Mapping[str, NDArray[Any]],
+    config: ModelConfig,
+    tokenizer: PieceTokenizer,
+    *,
+    device: str = "cpu",
+) -> TorchBackend:
+    """Rebuild a saved model.
+
+    Raises:
+        CheckpointError: The weights do not fit the configuration.
+    """
+    text_tower = encoder_from_config(configs["text"])
+    label_tower = encoder_from_config(configs["label"]) if "label" in configs else None
+    if config.architecture == "double_town":
+        model: DualEncoder = DoubleTown(text_tower, config, len(tensors.get("tag_bias", ())))
+    else:
+        model = DualEncoder(text_tower, label_tower, config)
+    weights = {
+        name: torch.from_numpy(np.asarray(a, dtype=np.float32)) for name, a in tensors.items()
+    }
+    try:
+        model.load_state_dict(weights)
+    except RuntimeError as err:
+        raise CheckpointError(
+            f"The weights do not fit the model's configuration: {str(err).splitlines()[-1].strip()} "
+            "Expected the files of one save_pretrained() call. Save the model again."
+        ) from err
+    return TorchBackend(model, tokenizer, device=device)

@@ -1,0 +1,436 @@
+"""The command line: the same names as in Python, data on stdout, one line for every mistake."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import runpy
+import subprocess
+import sys
+from dataclasses import fields
+from pathlib import Path
+from typing import Any
+
+import pytest
+import typer
+from typer.testing import CliRunner
+
+from builders import people_and_cities, tiny_backend, tiny_encoder_folder
+from labelwise.apps.cli import app
+from labelwise.apps.commands import register
+from labelwise.apps.runs import prepare_folders, shown_progress
+from labelwise.config import FINETUNE, RECOMMENDED_MODEL, ModelConfig, TrainConfig
+from labelwise.data import read_jsonl, write_jsonl
+from labelwise.tagger import Tagger
+
+REPOSITORY = Path(__file__).resolve().parents[1]
+SAMPLES = REPOSITORY / "src" / "labelwise" / "samples"
+LEARN = ("--learning-rate", "3e-3", "--no-freeze-word-embeddings", "--precision", "fp32")
+
+
+def run(*arguments: object, stdin: str | None = None, code: int = 0) -> Any:
+    result = CliRunner().invoke(app, [str(a) for a in arguments], input=stdin)
+    assert result.exit_code == code, result.output
+    return result
+
+
+def json_of(*arguments: object, stdin: str | None = None) -> Any:
+    """The one JSON value that a command prints."""
+    (line,) = run(*arguments, stdin=stdin).stdout.splitlines()
+    return json.loads(line)
+
+
+def failure(*arguments: object) -> str:
+    """The one line that a command with bad input prints."""
+    result = run(*arguments, code=2)
+    assert result.stdout == ""
+    (line,) = result.stderr.splitlines()
+    return line
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A tiny model that knows four sentences by heart."""
+    config = RECOMMENDED_MODEL.replace(max_pieces=64)
+    tagger = Tagger(tiny_backend(config))
+    settings = FINETUNE.replace(
+        learning_rate=3e-3, epochs=60.0, freeze_word_embeddings=False, precision="fp32"
+    )
+    tagger.finetune(people_and_cities(), ["person", "city"], config=settings)
+    folder = tmp_path_factory.mktemp("models") / "learned"
+    tagger.save_pretrained(folder)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def encoder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tiny_encoder_folder(tmp_path_factory.mktemp("encoders"))
+
+
+@pytest.fixture
+def dataset(tmp_path: Path) -> Path:
+    folder = tmp_path / "people"
+    folder.mkdir()
+    for split in ("train", "dev", "test"):
+        write_jsonl(folder / f"{split}.jsonl", people_and_cities())
+    words = {"person": "person", "city": "city"}
+    (folder / "meta.json").write_text(json.dumps({"label_words": words}))
+    return folder
+
+
+def test_predict_prints_one_object_a_text(model: Path) -> None:
+    text = "Ada lives in New York."
+    result = json_of(
+        "predict", "--model", model, "--text", text, "--labels", "person,city", "--json"
+    )
+    assert result["text"] == text
+    assert [e["text"] for e in result["entities"]] == ["Ada", "New York"]
+    assert set(result["entities"][0]) == {"text", "label", "start", "end", "score"}
+
+
+def test_predict_uses_the_labels_of_the_model(model: Path) -> None:
+    result = json_of("predict", "--model", model, "--text", "Rome is not Paris .", "--json")
+    assert {e["label"] for e in result["entities"]} == {"city"}
+
+
+def test_predict_equals_the_python_call(model: Path) -> None:
+    texts = ["Ada lives in Oslo .", "", "Bob \U0001f600 went to Rome"]
+    options = [part for text in texts for part in ("--text", text)]
+    lines = run("predict", "--model", model, *options, "--json").stdout.splitlines()
+    expected = Tagger.from_pretrained(model).predict(texts)
+    assert [json.loads(line)["entities"] for line in lines] == expected
+
+
+def test_predict_reads_texts_jsonl_conll_and_stdin_alike(model: Path, tmp_path: Path) -> None:
+    words = ["Ada", "lives", "in", "Oslo", "."]
+    inputs = {
+        "a.txt": "Ada lives in Oslo .\r\n",
+        "a.jsonl": json.dumps({"tokens": words}) + "\n\n",
+        "b.jsonl": json.dumps({"text": " ".join(words)}),
+        "a.conll": "".join(f"{w}\tO\n" for w in words),
+    }
+    found = []
+    for name, content in inputs.items():
+        (tmp_path / name).write_text(content, encoding="utf-8", newline="")
+        found.append(json_of("predict", tmp_path / name, "--model", model, "--json"))
+    found.append(json_of("predict", "-", "--model", model, "--json", stdin=inputs["a.txt"]))
+    assert all(result == found[0] for result in found)
+    entities = found[0]["entities"]
+    assert [found[0]["text"][e["start"] : e["end"]] for e in entities] == ["Ada", "Oslo"]
+
+
+def test_predict_marks_entities_for_people(model: Path) -> None:
+    result = run("predict", "--model", model, "--text", "Ada lives in Oslo .")
+    assert result.stdout == "[Ada](person) lives in [Oslo](city) .\n"
+
+
+def test_predict_writes_a_file_and_nothing_else(model: Path, tmp_path: Path) -> None:
+    target = tmp_path / "out.jsonl"
+    result = run("predict", "--model", model, "--text", "Ada lives in Oslo .", "-o", target)
+    assert result.stdout == ""
+    assert len(json.loads(target.read_text())["entities"]) == 2
+
+
+def test_predict_with_a_threshold_above_all_scores_finds_nothing(model: Path) -> None:
+    options = ("--threshold", "1", "--json")
+    assert json_of("predict", "--model", model, "--text", "Ada", *options)["entities"] == []
+
+
+def test_evaluate_prints_what_others_rely_on(model: Path, dataset: Path) -> None:
+    report = json_of("evaluate", "--model", model, "--data", dataset, "--split", "test", "--json")
+    assert report["micro_f1"] == report["precision"] == report["recall"] == 1.0
+    assert set(report["per_label"]) == {"person", "city"}
+    assert report["per_label"]["city"]["n_gold"] == 4
+    assert report["words_per_s"] > 0
+    assert report["n_sentences"] == 4
+
+
+def test_evaluate_takes_labels_from_a_file(model: Path, dataset: Path, tmp_path: Path) -> None:
+    labels = tmp_path / "labels.json"
+    labels.write_text(json.dumps({"person": {"words": "label 1"}, "city": {"words": "label 2"}}))
+    options = ("--data", dataset, "--labels", labels, "--json")
+    assert json_of("evaluate", "--model", model, *options)["micro_f1"] < 1.0
+
+
+def test_evaluate_shows_a_table_for_people(model: Path, dataset: Path) -> None:
+    shown = run("evaluate", "--model", model, "--data", dataset).stdout
+    assert "words/s" in shown
+    assert "100.0" in shown
+
+
+def test_sample_writes_the_sentences_and_says_which(tmp_path: Path) -> None:
+    target = tmp_path / "support.jsonl"
+    options = ("--data", SAMPLES / "support", "--k", 2, "--seed", 1)
+    summary = json_of("sample", *options, "-o", target, "--json")
+    assert len(read_jsonl(target)) == len(summary["ids"]) == summary["n_sentences"]
+    assert min(summary["counts"].values()) >= 2
+    assert json_of("sample", *options, "--json")["digest"] == summary["digest"]
+
+
+def test_sample_shows_counts_for_people() -> None:
+    shown = run("sample", "--data", SAMPLES / "support", "--k", 1, "--labels", "city").stdout
+    assert shown.split()[:3] == ["label", "mentions", "city"]
+
+
+def test_labels_shows_what_each_tag_reads_as() -> None:
+    shown = json_of("labels", "--labels", "PER,cell_line", "--json")
+    assert shown["tags"]["B-PER"] == "begin person"
+    assert shown["tags"]["I-cell_line"] == "inside cell line"
+    assert shown["labels"]["PER"]["words"] == "person"
+
+
+def test_labels_of_a_model_come_with_its_scheme(model: Path) -> None:
+    assert list(json_of("labels", "--model", model, "--json")["labels"]) == ["person", "city"]
+
+
+def test_labels_that_read_alike_are_pointed_out() -> None:
+    assert "read alike" in run("labels", "--labels", "person,Person").stderr
+
+
+def test_pretrain_then_finetune_then_evaluate(
+    encoder: Path, dataset: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    first, second = tmp_path / "first", tmp_path / "second"
+    options = ("--encoder", encoder, "--max-steps", 5, "--max-pieces", 64, *LEARN)
+    run("pretrain", "--source", dataset, "--dev", dataset, "-o", first, *options)
+    assert not first.with_name("first.run").exists()
+    examples = dataset / "train.jsonl"
+    result = json_of(
+        "finetune", "--model", first, "--data", examples, "-o", second, "--epochs", 60, *LEARN,
+        "--json",
+    )  # fmt: skip
+    assert result["done"] == 1.0
+    report = json_of("evaluate", "--model", second, "--data", dataset, "--json")
+    assert report["micro_f1"] > 0.9
+    assert json_of("labels", "--model", second, "--json")["labels"]["city"]["words"] == "city"
+
+
+def test_pretrain_saves_settings_that_config_reads(
+    encoder: Path, dataset: Path, tmp_path: Path
+) -> None:
+    options = ("--encoder", encoder, "--max-steps", 1, "--scheme", "bioes", "--seed", 7)
+    run("pretrain", "--source", dataset.parent, "-o", tmp_path / "a", *options)
+    saved = tmp_path / "a" / "settings.json"
+    again = ("--encoder", encoder, "--config", saved, "--seed", 8)
+    run("pretrain", "--source", dataset, "-o", tmp_path / "b", *again)
+    settings = json.loads((tmp_path / "b" / "settings.json").read_text())
+    assert (settings["model"]["scheme"], settings["train"]["seed"]) == ("bioes", 8)
+    record = json.loads((tmp_path / "a" / "training.json").read_text())
+    assert record["sources"][0]["name"] == "people"
+
+
+def test_the_paper_preset_is_the_papers_model(encoder: Path, dataset: Path, tmp_path: Path) -> None:
+    options = ("--encoder", encoder, "--preset", "paper", "--max-steps", 1)
+    run("pretrain", "--source", dataset, "-o", tmp_path / "m", *options)
+    settings = json.loads((tmp_path / "m" / "settings.json").read_text())
+    paper = ModelConfig().to_dict() | {"max_pieces": 128}
+    assert settings["model"] == paper
+    assert settings["train"]["schedule"] == "constant"
+
+
+def test_a_run_is_resumed_from_its_checkpoints(
+    encoder: Path, dataset: Path, tmp_path: Path
+) -> None:
+    run_folder = tmp_path / "checkpoints"
+    options = (
+        "--encoder",
+        encoder,
+        "--source",
+        dataset,
+        "--max-steps",
+        3,
+        "--checkpoints",
+        run_folder,
+    )
+    run("pretrain", *options, "-o", tmp_path / "a")
+    message = failure("pretrain", *options, "-o", tmp_path / "b")
+    assert "Add --resume" in message
+    run("pretrain", *options, "-o", tmp_path / "b", "--resume")
+    weights = [(tmp_path / name / "model.safetensors").read_bytes() for name in "ab"]
+    assert weights[0] == weights[1]
+
+
+def test_tensorboard_scalars_are_logged(
+    encoder: Path, dataset: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pytest.importorskip("tensorboard")
+    monkeypatch.chdir(tmp_path)
+    options = ("--encoder", encoder, "--max-steps", 1, "--tensorboard")
+    run("pretrain", "--source", dataset, "-o", tmp_path / "m", *options)
+    assert list((tmp_path / "runs" / "m").glob("events*"))
+
+
+def test_demo_shows_the_third_domain_before_and_after(encoder: Path, tmp_path: Path) -> None:
+    output = tmp_path / "demo"
+    shown = run("demo", "--encoder", encoder, "--seconds", 1, "-o", output).stdout
+    for part in ("Zero-shot: contracts", "after fine-tuning", "F1 on the", "labelwise predict"):
+        assert part in shown
+    assert (output / "manifest.json").is_file()
+
+
+MISTAKES = {
+    "missing model": (
+        ("predict", "--model", "nowhere", "--text", "a"),
+        "no model folder 'nowhere'",
+    ),
+    "doubled label": (("labels", "--labels", "a,b,a"), "'a'.*more than once"),
+    "empty labels": (("labels", "--labels", ","), "No labels"),
+    "missing label file": (("labels", "--labels", "nowhere.json"), "nowhere.json"),
+    "missing data": (("sample", "--data", "nowhere.jsonl"), "nowhere.jsonl"),
+    "missing split": (("sample", "--data", SAMPLES / "support", "--split", "x"), "no split 'x'"),
+    "k too large": (("sample", "--data", SAMPLES / "support", "--k", 999), "999-shot.*Use k="),
+    "bad setting": (
+        ("pretrain", "--source", SAMPLES, "-o", "m", "--learning-rate", "7"),
+        "'learning_rate' is 7.0. Expected",
+    ),
+    "no sources": (("pretrain", "--source", REPOSITORY / "tests", "-o", "m"), "no 'train.jsonl'"),
+    "missing config": (
+        ("pretrain", "--source", SAMPLES, "-o", "m", "--config", "no.toml"),
+        "no.toml",
+    ),
+    "missing encoder": (
+        ("pretrain", "--source", SAMPLES, "-o", "m", "--encoder", "./nowhere"),
+        "no encoder folder './nowhere'",
+    ),
+    "foreign output": (("pretrain", "--source", SAMPLES, "-o", SAMPLES), "manifest.json"),
+}
+
+
+@pytest.mark.parametrize(("arguments", "message"), MISTAKES.values(), ids=MISTAKES.keys())
+def test_a_mistake_is_one_line_and_exit_code_2(
+    arguments: tuple[object, ...], message: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert re.search(message, failure(*arguments))
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_label_without_examples_is_named(model: Path, dataset: Path, tmp_path: Path) -> None:
+    options = ("--data", dataset / "train.jsonl", "--labels", "person,city,drug")
+    message = failure("finetune", "--model", model, *options, "-o", tmp_path / "m")
+    assert "'drug' have no mention in the 4 examples" in message
+
+
+def test_a_config_file_with_unknown_keys_is_refused(dataset: Path, tmp_path: Path) -> None:
+    config = tmp_path / "run.toml"
+    options = ("pretrain", "--source", dataset, "-o", tmp_path / "m", "--config", config)
+    config.write_text("[trian]\nseed = 1\n")
+    assert "Did you mean 'train'?" in failure(*options)
+    config.write_text("[train]\nlearning_rat = 1\n")
+    assert "Did you mean 'learning_rate'?" in failure(*options)
+
+
+def test_predict_without_labels_says_how_to_give_them(tmp_path: Path) -> None:
+    from builders import tiny_model_folder
+
+    folder = tiny_model_folder(tmp_path)
+    assert "Add --labels person,city" in failure("predict", "--model", folder, "--text", "a")
+
+
+def test_predict_names_the_broken_line(model: Path, tmp_path: Path) -> None:
+    path = tmp_path / "texts.jsonl"
+    path.write_text('{"text": "a"}\n{"txt": "a"}\n')
+    target = tmp_path / "out.jsonl"
+    message = failure("predict", path, "--model", model, "-o", target)
+    assert "texts.jsonl:2" in message
+    assert not target.exists()
+
+
+@pytest.mark.parametrize("arguments", [(), ("x", "--text", "y"), ("--text", "y", "--threshold", 2)])
+def test_wrong_usage_is_exit_code_2(arguments: tuple[object, ...]) -> None:
+    run("predict", *arguments, code=2)
+
+
+def _failing(error: BaseException) -> typer.Typer:
+    small = typer.Typer()
+
+    def fail() -> None:
+        """Fail."""
+        raise error
+
+    register(small, fail)
+    return small
+
+
+def test_a_fault_of_ours_is_one_line_and_exit_code_1() -> None:
+    result = CliRunner().invoke(_failing(ZeroDivisionError("two\nlines \x1b[0m")), [])
+    assert result.exit_code == 1
+    (line,) = result.stderr.splitlines()
+    assert line.startswith("Error: Unexpected ZeroDivisionError: two lines \ufffd[0m.")
+    assert "--debug" in line
+
+
+def test_debug_shows_the_traceback() -> None:
+    result = CliRunner().invoke(_failing(ZeroDivisionError("x")), ["--debug"])
+    assert result.exit_code == 1
+    assert "Traceback" in result.stderr
+
+
+def test_an_interrupt_is_exit_code_130() -> None:
+    result = CliRunner().invoke(_failing(KeyboardInterrupt()), [])
+    assert result.exit_code == 130
+    assert "Interrupted" in result.stderr
+
+
+def test_an_interrupted_run_says_where_its_checkpoint_is(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "m.run" / "step-000002").mkdir(parents=True)
+    folders = prepare_folders(tmp_path / "m", None, resume=True, tensorboard=False)
+    with pytest.raises(KeyboardInterrupt, match=r"^$"), shown_progress(folders):
+        raise KeyboardInterrupt
+    assert "m.run'; --resume goes on from it" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("command", "config"), [("pretrain", ModelConfig), ("pretrain", TrainConfig),
+                            ("finetune", TrainConfig)]
+)  # fmt: skip
+def test_every_setting_is_a_flag(command: str, config: type[ModelConfig | TrainConfig]) -> None:
+    page = (REPOSITORY / "docs" / "cli.md").read_text(encoding="utf-8")
+    section = page.split(f"## labelwise {command}")[1].split("\n## ")[0]
+    for field in fields(config):
+        assert f"`--{field.name.replace('_', '-')}" in section
+        assert field.metadata["help"] in section
+
+
+def test_the_page_of_the_command_line_is_current() -> None:
+    script = runpy.run_path(str(REPOSITORY / "scripts" / "cli_reference.py"))
+    page = (REPOSITORY / "docs" / "cli.md").read_text(encoding="utf-8")
+    assert page == script["reference"](), "docs/cli.md is stale: run `make docs`"
+
+
+def _process(code: str) -> subprocess.CompletedProcess[str]:
+    environment = os.environ | {"PYTHONPATH": str(REPOSITORY / "src")}
+    return subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, env=environment, check=False
+    )
+
+
+def test_help_and_sample_do_not_import_torch() -> None:
+    code = f"""
+import sys
+from typer.testing import CliRunner
+from labelwise.apps.cli import app
+assert CliRunner().invoke(app, ["pretrain", "--help"]).exit_code == 0
+arguments = ["sample", "--data", {str(SAMPLES / "support")!r}, "--k", "1", "--json"]
+assert CliRunner().invoke(app, arguments).exit_code == 0
+assert not {{"torch", "transformers", "onnxruntime"}} & set(sys.modules)
+"""
+    assert _process(code).stderr == ""
+
+
+def test_a_closed_pipe_is_quiet() -> None:
+    code = f"""
+import os, sys
+from labelwise.apps.cli import main
+reader, writer = os.pipe()
+os.dup2(writer, 1)
+os.close(reader)
+os.close(writer)
+sys.argv = ["labelwise", "labels", "--labels", {",".join(f"label{i}" for i in range(5000))!r}]
+main()
+"""
+    assert _process(code).stderr == ""

@@ -1,0 +1,66 @@
+"""Measuring a tagger: the numbers are those of seqeval, and no gold label is left out."""
+
+from __future__ import annotations
+
+import pytest
+
+from builders import people_and_cities, sentence, tiny_tokenizer
+from labelwise.backend import FakeBackend
+from labelwise.errors import DataError, LabelError
+from labelwise.evaluation import evaluate
+from labelwise.labels import LabelSet
+from labelwise.schemes import tags_from_mentions
+from labelwise.tagger import Tagger
+
+
+@pytest.fixture
+def tagger() -> Tagger:
+    """Tag by pseudo-random vectors: some mentions right, most wrong."""
+    return Tagger(FakeBackend(tiny_tokenizer()))
+
+
+def test_micro_f1_equals_strict_seqeval(tagger: Tagger) -> None:
+    seqeval = pytest.importorskip("seqeval.metrics")
+    from seqeval.scheme import IOB2
+
+    sentences = people_and_cities()
+    found = list(tagger.tag([s.words for s in sentences], ["person", "city"]))
+    pairs = [
+        [tags_from_mentions(len(s.words), m, "bio") for s, m in zip(sentences, side, strict=True)]
+        for side in ([s.mentions for s in sentences], found)
+    ]
+    expected = seqeval.f1_score(*pairs, mode="strict", scheme=IOB2)
+    assert evaluate(tagger, sentences, ["person", "city"]).scores.micro_f1 == pytest.approx(
+        expected
+    )
+
+
+def test_labels_default_to_those_of_the_tagger_then_of_the_sentences(tagger: Tagger) -> None:
+    sentences = people_and_cities()
+    assert list(evaluate(tagger, sentences).scores.per_label) == ["city", "person"]
+    tagger.label_set = LabelSet.parse(["person", "city", "drug"])
+    assert list(evaluate(tagger, sentences).scores.per_label) == ["person", "city", "drug"]
+
+
+def test_gold_labels_outside_the_label_set_are_refused(tagger: Tagger) -> None:
+    with pytest.raises(
+        LabelError, match=r"Label 'city' \(train:1, words 3-4\) is not in .*'persons'"
+    ):
+        evaluate(tagger, people_and_cities(), ["persons", "person"])
+
+
+def test_no_sentences_are_refused(tagger: Tagger) -> None:
+    with pytest.raises(DataError, match="No sentences to evaluate on"):
+        evaluate(tagger, [], ["person"])
+
+
+def test_a_high_threshold_drops_predictions(tagger: Tagger) -> None:
+    assert evaluate(tagger, people_and_cities(), threshold=1.0).scores.n_predicted == 0
+
+
+def test_the_report_has_scores_errors_and_speed(tagger: Tagger) -> None:
+    report = evaluate(tagger, [sentence("Ada/B-person lives here")], ["person"]).to_dict()
+    assert {"micro_f1", "precision", "recall", "per_label", "errors", "words_per_s"} <= set(report)
+    assert report["n_sentences"] == 1
+    assert report["n_words"] == 3
+    assert report["per_label"]["person"]["n_gold"] == 1
