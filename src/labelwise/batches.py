@@ -172,7 +172,8 @@ class BatchStream:
     def _build(self, index: int, members: Sequence[int], draw: random.Random) -> TrainBatch:
         source = self.sources[index]
         items = [self._prepared[index][i] for i in members]
-        labels = self._choose_labels(source, items, draw)
+        broader = self._broader(source, items, draw)
+        labels = self._choose_labels(source, items, broader, draw)
         texts = [self._read_as(source, name, draw) for name in labels]
         one_text = self._model.architecture == "double_town"
         limit = self._model.max_pieces if one_text else self._model.max_label_pieces
@@ -180,6 +181,7 @@ class BatchStream:
         groups = groups_by_length([len(e) for e in encoded])
         batch = self._tokenizer.batch([item.pieces for item in items])
         tag_of = {name: i for i, name in enumerate(labels)}
+        tag_of |= {fine: tag_of[parent] for fine, parent in broader.items() if parent in tag_of}
         per_item = [self._targets(item, tag_of) for item in items]
         return TrainBatch(
             source=source.name,
@@ -191,21 +193,41 @@ class BatchStream:
             labels=labels,
         )
 
-    def _choose_labels(
+    def _broader(
         self, source: Source, items: Sequence[_Prepared], draw: random.Random
+    ) -> dict[str, str]:
+        """Labels that read as their parents in this batch: none, about half of them, or all.
+
+        With half of them, a batch may hold "politician" beside "person", so that a model learns
+        that the narrower label wins where both are asked for.
+        """
+        if not source.parents or draw.random() >= self._config.parent_prob:
+            return {}
+        share = draw.choice((0.5, 0.5, 1.0))
+        known = [n for n in _labels_in(items) if n in source.parents]
+        return {n: source.parents[n] for n in known if draw.random() < share}
+
+    def _choose_labels(
+        self,
+        source: Source,
+        items: Sequence[_Prepared],
+        broader: Mapping[str, str],
+        draw: random.Random,
     ) -> list[str]:
         """Labels present in the batch, then absent ones of the source up to ``max_labels``."""
         if self._model.architecture == "double_town":  # its output layer fixes labels and order
             return source.label_set.names
-        limit = self._config.max_labels
-        present = sorted({m.label for item in items for m in item.mentions})
+        limit, in_text = self._config.max_labels, _labels_in(items)
+        present = sorted({broader.get(n, n) for n in in_text})
         draw.shuffle(present)
         chosen = present[:limit]
         if not chosen or draw.random() < self._config.negatives:
-            names = source.label_set.names
-            extra = draw.sample(names, min(len(names), limit))
-            taken = set(present)
-            chosen += [n for n in extra if n not in taken][: limit - len(chosen)]
+            extra = _sample(source.label_set.names, limit, draw)
+            if broader:
+                extra = _sample(sorted(set(source.parents.values())), limit // 2, draw) + extra
+            taken = {*present, *in_text}
+            fresh = [n for n in dict.fromkeys(extra) if n not in taken]
+            chosen += fresh[: limit - len(chosen)]
         draw.shuffle(chosen)
         return chosen
 
@@ -227,6 +249,14 @@ class BatchStream:
             if mention.label not in tag_of:
                 tags[mention.start : mention.end] = -1
         return tags[item.pieces.first >= 0]
+
+
+def _labels_in(items: Sequence[_Prepared]) -> list[str]:
+    return sorted({m.label for item in items for m in item.mentions})
+
+
+def _sample(names: Sequence[str], n: int, draw: random.Random) -> list[str]:
+    return draw.sample(names, min(n, len(names)))
 
 
 def _inside(mentions: Sequence[Mention], word_start: int, pieces: Pieces) -> tuple[Mention, ...]:

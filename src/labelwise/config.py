@@ -179,6 +179,12 @@ class TrainConfig(_Config):
     description_prob: float = _setting(
         0.15, "How often a label reads with its description.", low=0.0, high=1.0
     )
+    parent_prob: float = _setting(
+        0.5,
+        "How often a batch lets labels read as their broader ones, half of them or all.",
+        low=0.0,
+        high=1.0,
+    )
     resplit_prob: float = _setting(
         0.5, "How often a sentence's words are split as raw text would be.", low=0.0, high=1.0
     )
@@ -200,6 +206,7 @@ PAPER_FINETUNE = TrainConfig(
     negatives=1.0,
     paraphrase_prob=0.0,
     description_prob=0.0,
+    parent_prob=0.0,
     resplit_prob=0.0,
 )  # section 3.4 and appendix C
 PAPER_PRETRAIN = PAPER_FINETUNE.replace(epochs=3.0)
@@ -211,6 +218,7 @@ FINETUNE = TrainConfig(
     negatives=1.0,
     paraphrase_prob=0.0,
     description_prob=0.0,
+    parent_prob=0.0,
     resplit_prob=0.3,
 )
 PRESETS: Mapping[str, TrainConfig] = types.MappingProxyType(

@@ -6,7 +6,7 @@ import importlib.util
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 from labelwise.backend import EncoderBackend
 from labelwise.checkpoint import Manifest, verify, write_folder
@@ -14,6 +14,7 @@ from labelwise.config import ModelConfig
 from labelwise.encoder_config import check_encoder_config
 from labelwise.encoders import tokenizer_json
 from labelwise.encoding import PieceTokenizer
+from labelwise.engine import TagTable
 from labelwise.errors import CheckpointError, ConfigError, MissingExtraError, require
 from labelwise.labels import LabelSet
 from labelwise.strict_json import dump_json, read_json
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
 DEFAULT_MODEL = "labelwise-mini-en"
 _CONFIG, _LABELS, _TOKENIZER = "config.json", "labels.json", "tokenizer.json"
 _WEIGHTS, _TEXT_GRAPH, _LABEL_GRAPH = "model.safetensors", "text.onnx", "label.onnx"
+_FIT = "fit.safetensors"
 
 
 @dataclass(frozen=True)
@@ -35,11 +37,13 @@ class LoadedModel:
         backend: Runs the encoders.
         label_set: Labels saved with the model, if any.
         folder: Where it came from.
+        fitted: Tag vectors of the label set that a fit has found, if any.
     """
 
     backend: EncoderBackend
     label_set: LabelSet | None
     folder: Path
+    fitted: TagTable | None = None
 
 
 def load_model(
@@ -73,7 +77,14 @@ def load_model(
         backend = _onnx_backend(manifest, values, threads)
     else:
         backend = _torch_backend(manifest, values, device)
-    return LoadedModel(backend, label_set, manifest.folder)
+    return LoadedModel(backend, label_set, manifest.folder, _fitted(manifest, label_set))
+
+
+def _fitted(manifest: Manifest, label_set: LabelSet | None) -> TagTable | None:
+    if label_set is None or _FIT not in manifest.files:
+        return None
+    arrays = load_tensors(manifest.file(_FIT))
+    return TagTable(label_set, arrays["matrix"], arrays["bias"])
 
 
 def _engine(manifest: Manifest, engine: str, device: str) -> str:
@@ -130,6 +141,8 @@ def save_model(
     backend: EncoderBackend,
     label_set: LabelSet | None = None,
     *,
+    fitted: TagTable | None = None,
+    source: Path | None = None,
     dtype: str = "float32",
     extra_files: Mapping[str, str | bytes] | None = None,
 ) -> None:
@@ -137,15 +150,36 @@ def save_model(
 
     Args:
         path: The folder; a model that was there is replaced.
-        backend: A torch backend.
+        backend: The encoders.
         label_set: Saved with the model as its default labels.
+        fitted: Tag vectors of that label set.
+        source: Folder that a backend without weights of its own (ONNX) was loaded from.
         dtype: ``"float32"`` or ``"float16"`` for the weights on disk.
         extra_files: More content by file name, such as a model card.
+
+    Raises:
+        CheckpointError: The folder holds something else, or the disk refuses.
     """
-    tensors = {k: v.astype(dtype) for k, v in backend.tensors().items()}  # type: ignore[attr-defined]
+    files: dict[str, Any] = {}
+    if hasattr(backend, "tensors"):
+        files = _torch_files(cast("TorchBackend", backend), dtype)
+    elif source is not None:
+        manifest = verify(source)
+        kept = set(manifest.files) - {_LABELS, _FIT}
+        files = {name: manifest.file(name).read_bytes() for name in kept}
+    if label_set is not None:
+        files[_LABELS] = dump_json(label_set.to_dict(), _LABELS)
+        if fitted is not None:
+            arrays = {"matrix": fitted.matrix, "bias": fitted.bias}
+            files[_FIT] = lambda target: save_tensors(target, arrays)
+    write_folder(path, files | dict(extra_files or {}))
+
+
+def _torch_files(backend: TorchBackend, dtype: str) -> dict[str, Any]:
+    tensors = {name: array.astype(dtype) for name, array in backend.tensors().items()}
     config: dict[str, Any] = {
         "model": backend.config.to_dict(),
-        "encoders": backend.encoder_configs(),  # type: ignore[attr-defined]
+        "encoders": backend.encoder_configs(),
         "facts": {
             "dim": backend.dim,
             "scale": backend.scale,
@@ -153,15 +187,11 @@ def save_model(
             "max_positions": backend.max_positions,
         },
     }
-    files: dict[str, Any] = {
+    return {
         _CONFIG: dump_json(config, _CONFIG),
         _TOKENIZER: backend.tokenizer.to_json(),
         _WEIGHTS: lambda target: save_tensors(target, tensors),
-        **(extra_files or {}),
     }
-    if label_set is not None:
-        files[_LABELS] = dump_json(label_set.to_dict(), _LABELS)
-    write_folder(path, files)
 
 
 def _read_config(manifest: Manifest) -> dict[str, Any]:

@@ -6,6 +6,7 @@ one more sentence's encoding and a warm-started solve. Runs wherever prediction 
 
 from __future__ import annotations
 
+import dataclasses
 import hashlib
 import time
 from collections.abc import Collection, Iterable, Sequence
@@ -58,17 +59,24 @@ class Session:
         engine: Encodes words and labels.
         label_set: What is looked for.
         settings: Of the fit.
+        start: Tag vectors of an earlier fit, whose examples are gone; they become the centre of
+            the prior in place of the label words.
     """
 
     def __init__(
-        self, engine: Engine, label_set: LabelSet, settings: FitSettings | None = None
+        self,
+        engine: Engine,
+        label_set: LabelSet,
+        settings: FitSettings | None = None,
+        *,
+        start: TagTable | None = None,
     ) -> None:
-        """Start from the vectors of the label words."""
+        """Start from the vectors of the label words, or of an earlier fit."""
         self.label_set = label_set
         self.settings = settings or FitSettings()
         self._engine = engine
         self._examples: list[_Example] = []
-        self._prior = self._word_vectors()
+        self._prior = self._word_vectors() if start is None else self._from_table(start)
         self._params = self._prior
 
     @property
@@ -184,3 +192,8 @@ class Session:
         return TagParams.summed(
             vectors[0], vectors[1:first_label], vectors[first_label:], other_bias=bias, scale=scale
         )
+
+    def _from_table(self, table: TagTable) -> TagParams:
+        scale, n_marks = self._engine.backend.scale, len(MARKS[self._engine.backend.config.scheme])
+        params = TagParams.independent(table.matrix / scale, n_marks, scale=scale)
+        return dataclasses.replace(params, biases=table.bias)

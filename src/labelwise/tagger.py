@@ -5,10 +5,13 @@ Joins the engine with loading, the instant fit and training; has no logic of sco
 
 from __future__ import annotations
 
+import dataclasses
 import itertools
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self, cast, overload
+
+import numpy as np
 
 from labelwise.annotation import Mention, Record, Sentence
 from labelwise.backend import EncoderBackend
@@ -16,8 +19,11 @@ from labelwise.config import TrainConfig
 from labelwise.data import labels_of
 from labelwise.engine import Engine, TagTable
 from labelwise.errors import LabelError, RequestError, require, some_of
+from labelwise.instant import FitSettings
 from labelwise.labels import LabelSet
 from labelwise.loading import load_model, save_model
+from labelwise.session import FitReport, Session
+from labelwise.suggest import rank_diverse, uncertainty
 from labelwise.words import split_words
 
 if TYPE_CHECKING:
@@ -34,6 +40,7 @@ class Tagger:
         backend: Runs the encoders.
         label_set: Labels to use when a call names none.
         folder: Where the model was loaded from; fine-tuning reads its weights there.
+        fitted: Tag vectors that an earlier fit of this label set has found.
 
     >>> from labelwise import Tagger
     >>> tagger = Tagger.from_pretrained()  # doctest: +SKIP
@@ -46,11 +53,14 @@ class Tagger:
         *,
         label_set: LabelSet | None = None,
         folder: Path | None = None,
+        fitted: TagTable | None = None,
     ) -> None:
         """Take the parts as they are."""
         self.engine = Engine(backend)
         self.label_set = label_set
         self._folder = folder
+        self._fitted = fitted
+        self._session: Session | None = None
 
     @property
     def backend(self) -> EncoderBackend:
@@ -80,11 +90,16 @@ class Tagger:
             MissingExtraError: No default model is installed, or torch is needed and missing.
         """
         model = load_model(name_or_path, device=device, engine=engine, threads=threads)
-        return cls(model.backend, label_set=model.label_set, folder=model.folder)
+        return cls(
+            model.backend,
+            label_set=model.label_set,
+            folder=model.folder,
+            fitted=model.fitted,
+        )
 
     def save_pretrained(self, path: str | Path) -> None:
-        """Write the model and its label set to a folder, whole or not at all."""
-        save_model(path, self.backend, self.label_set)
+        """Write the model, its label set and what it was fitted to, whole or not at all."""
+        save_model(path, self.backend, self.label_set, fitted=self._fitted, source=self._folder)
 
     @overload
     def predict(
@@ -208,6 +223,97 @@ class Tagger:
         for found in self.engine.tag(sentences, table):
             yield _above(found, table.label_set, threshold)
 
+    @property
+    def examples(self) -> list[Sentence]:
+        """What the instant fit has learned from since the model was loaded."""
+        return self._session.examples if self._session else []
+
+    def fit(
+        self,
+        examples: Iterable[Sentence],
+        labels: Labels | None = None,
+        *,
+        only: Collection[str] | None = None,
+        settings: FitSettings | None = None,
+    ) -> FitReport:
+        """Learn from examples in a fraction of a second: only the tag vectors move.
+
+        The vectors of the label words are the centre of a Gaussian prior, so a single example
+        already helps; both encoders stay as they are. Starts afresh: see ``partial_fit``.
+
+        Args:
+            examples: Annotated sentences; one without mentions says that nothing is in it.
+            labels: The label set; by default the model's own, or the labels of the examples.
+            only: Labels these examples speak about, if not all of the label set.
+            settings: Strength of the prior; chosen from the examples by default.
+
+        Returns:
+            What the fit did.
+
+        Raises:
+            LabelError: The examples bear labels that the label set lacks.
+        """
+        given = list(examples)
+        label_set = self._label_set(labels if labels is not None else self._own_labels(given))
+        session = Session(self.engine, label_set, settings)
+        session.add(given, labels=only)
+        return self._take(session)
+
+    def partial_fit(
+        self, examples: Iterable[Sentence], *, only: Collection[str] | None = None
+    ) -> FitReport:
+        """Learn from more examples, on top of those of the last ``fit``.
+
+        Args:
+            examples: As for ``fit``.
+            only: As for ``fit``.
+
+        Returns:
+            What the fit did, over all examples.
+        """
+        if self._session is None:
+            self._session = Session(self.engine, self._label_set(None), start=self._fitted)
+        self._session.add(examples, labels=only)
+        return self._take(self._session)
+
+    def undo(self) -> Sentence:
+        """Take back the last example and fit again; returns it.
+
+        Raises:
+            RequestError: There is none.
+        """
+        if self._session is None:
+            raise RequestError("There is no example to take back. Add one with fit().")
+        removed = self._session.undo()
+        self._fitted = self._session.table
+        return removed
+
+    def _take(self, session: Session) -> FitReport:
+        report = session.fit()
+        self._session, self.label_set, self._fitted = session, session.label_set, session.table
+        return report
+
+    def suggest(self, texts: Sequence[str], k: int = 5, labels: Labels | None = None) -> list[int]:
+        """Rank unlabelled texts by how much annotating them would teach.
+
+        Args:
+            texts: Candidates.
+            k: How many to pick.
+            labels: As for ``predict``.
+
+        Returns:
+            Indices of the texts to annotate next: unsure ones that differ from each other.
+        """
+        table = self._table(labels)
+        words = [_split(text, i)[1] for i, text in enumerate(texts)]
+        scores, means = [], []
+        for states in self.engine.states(words):
+            scores.append(uncertainty(table.logits(states)))
+            means.append(states.mean(0) if len(states) else np.zeros(self.backend.dim, "f4"))
+        if not scores:
+            return []
+        return rank_diverse(np.array(scores), np.stack(means), k).tolist()
+
     def finetune(
         self,
         examples: Sequence[Sentence],
@@ -236,7 +342,7 @@ class Tagger:
 
         label_set = self._label_set(labels if labels is not None else self._own_labels(examples))
         _check_labels(examples, label_set)
-        self.label_set = label_set
+        self.label_set, self._fitted, self._session = label_set, None, None
         return finetune(self._trainable_backend(), examples, label_set, config, **options)
 
     def _trainable_backend(self) -> TorchBackend:
@@ -264,7 +370,11 @@ class Tagger:
         return self.label_set
 
     def _table(self, labels: Labels | None) -> TagTable:
-        return self.engine.tag_table(self._label_set(labels))
+        """Fitted vectors where the label set is the fitted one, else those of the words."""
+        label_set = self._label_set(labels)
+        if self._fitted is not None and label_set.digest == self._fitted.label_set.digest:
+            return dataclasses.replace(self._fitted, label_set=label_set)
+        return self.engine.tag_table(label_set)
 
 
 def _split(text: str, index: int) -> tuple[str, list[str], list[tuple[int, int]]]:
