@@ -16,25 +16,42 @@ FloatArray = NDArray[np.float32]
 
 
 class EncoderBackend(Protocol):
-    """Runs the two towers of one model.
+    """Runs the two towers of one model."""
 
-    Attributes:
-        config: How the model turns labels into vectors.
-        tokenizer: Its piece tokenizer.
-        dim: Size of a vector.
-        digest: Identifies the weights; label vectors are cached under it.
-        scale: Factor on the dot product.
-        bias: Added to the scores of the first tags, O first; the rest get none. Shape ``(tags,)``.
-        max_positions: Longest sequence the encoder can read, in pieces.
-    """
+    @property
+    def config(self) -> ModelConfig:
+        """How the model turns labels into vectors."""
+        ...
 
-    config: ModelConfig
-    tokenizer: PieceTokenizer
-    dim: int
-    digest: str
-    scale: float
-    bias: FloatArray
-    max_positions: int
+    @property
+    def tokenizer(self) -> PieceTokenizer:
+        """Its piece tokenizer."""
+        ...
+
+    @property
+    def dim(self) -> int:
+        """Size of a vector."""
+        ...
+
+    @property
+    def digest(self) -> str:
+        """Identifies the weights; label vectors are cached under it."""
+        ...
+
+    @property
+    def scale(self) -> float:
+        """Factor on the dot product."""
+        ...
+
+    @property
+    def bias(self) -> FloatArray:
+        """Added to the scores of the first tags, O first; the rest get none. Shape ``(tags,)``."""
+        ...
+
+    @property
+    def max_positions(self) -> int:
+        """Longest sequence the encoder can read, in pieces."""
+        ...
 
     def word_states(self, batch: Batch) -> FloatArray:
         """Encode a batch; one row a word in ``batch.rows``. Shape ``(words, dim)``."""
@@ -87,5 +104,6 @@ class FakeBackend:
 
     def encode_labels(self, ids: IntArray, mask: NDArray[np.bool_]) -> FloatArray:
         """Return the mean of each text's inner pieces. Shape ``(labels, dim)``."""
-        rows = [[self._vector(int(p)) for p in row[keep][1:-1]] for row, keep in zip(ids, mask)]
+        texts = [row[keep][1:-1] for row, keep in zip(ids, mask, strict=True)]
+        rows = [[self._vector(int(p)) for p in text] for text in texts]
         return np.array([np.mean(r, axis=0) for r in rows], dtype=np.float32).reshape(-1, self.dim)

@@ -216,7 +216,7 @@ class BatchStream:
     ) -> list[str]:
         """Labels present in the batch, then absent ones of the source up to ``max_labels``."""
         if self._model.architecture == "double_town":  # its output layer fixes labels and order
-            return source.label_set.names
+            return list(source.label_set.names)
         limit, in_text = self._config.max_labels, _labels_in(items)
         present = sorted({broader.get(n, n) for n in in_text})
         draw.shuffle(present)

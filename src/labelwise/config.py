@@ -76,9 +76,9 @@ def _problem(config: _Config, f: dataclasses.Field[Any]) -> str | None:
     expected = typing.get_type_hints(type(config))[f.name]
     if not _fits(value, expected):
         return f"'{f.name}' is {value!r}. Expected {_type_text(expected)}"
-    if isinstance(value, int | float) and not isinstance(value, bool):
-        if (low is not None and value < low) or (high is not None and value > high):
-            return f"'{f.name}' is {value!r}. Expected a value in [{low}, {high}]"
+    is_number = isinstance(value, int | float) and not isinstance(value, bool)
+    if is_number and ((low is not None and value < low) or (high is not None and value > high)):
+        return f"'{f.name}' is {value!r}. Expected a value in [{low}, {high}]"
     return None
 
 

@@ -121,7 +121,7 @@ def _first_scores(
     score = logits[starts].astype(np.float32)
     strict = ~may_start_open[: len(starts)]
     view = _by_label(score, n_labels, rules)
-    view[np.ix_(strict, [True] * n_labels, rules.continues)] = -np.inf
+    view[np.broadcast_to(strict[:, None, None] & rules.continues, view.shape)] = -np.inf
     return score
 
 
@@ -229,9 +229,9 @@ def mentions_from_tag_ids(
     owner = sentence[begin]
     offset = (ends_at - sizes)[owner]
     label_ids = (tags[begin] - 1) // len(MARKS[scheme])
-    rows = zip(owner, begin - offset, end - offset, label_ids, scores, strict=True)
-    for i, low, high, label, score in rows:
-        found[i].append(Mention(int(low), int(high), labels[label], float(min(score, 1.0))))
+    columns = (owner, begin - offset, end - offset, label_ids, np.minimum(scores, 1.0))
+    for i, low, high, label, score in zip(*(c.tolist() for c in columns), strict=True):
+        found[i].append(Mention(low, high, labels[label], score))
     return found
 
 

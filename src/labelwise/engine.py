@@ -104,9 +104,9 @@ class Engine:
             ids, mask = self.backend.tokenizer.pad([pieces[i] for i in group])
             rows = self.backend.encode_labels(ids, mask)
             fresh.update(zip((missing[i] for i in group), rows, strict=True))
-        result = np.stack([fresh.get(t, self._vectors.get((digest, t))) for t in texts])
+        known = fresh | {t: v for t in texts if (v := self._vectors.get((digest, t))) is not None}
         self._remember(digest, fresh)
-        return result
+        return np.stack([known[t] for t in texts])
 
     def _remember(self, digest: str, fresh: dict[str, FloatArray]) -> None:
         for text, vector in fresh.items():

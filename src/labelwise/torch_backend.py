@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import functools
 import hashlib
 import json
 from collections.abc import Iterator, Mapping
@@ -52,6 +51,7 @@ class TorchBackend:
         self.config: ModelConfig = model.config
         self.dim: int = model.dim
         self.max_positions = max_positions(model.text_tower)
+        self._digest: str | None = None
 
     @property
     def scale(self) -> float:
@@ -63,9 +63,14 @@ class TorchBackend:
         """Added to the scores of the first tags, O first. Shape ``(tags,)``."""
         return self.model.tag_bias.detach().float().cpu().numpy()
 
-    @functools.cached_property
+    @property
     def digest(self) -> str:
-        """Hash of every weight; cleared by ``changed()``."""
+        """Hash of every weight, computed once until ``changed()`` is called."""
+        if self._digest is None:
+            self._digest = self._hash_weights()
+        return self._digest
+
+    def _hash_weights(self) -> str:
         sha = hashlib.sha256(self.config.to_json().encode())
         for name, value in sorted(self.model.state_dict().items()):
             sha.update(name.encode())
@@ -74,7 +79,7 @@ class TorchBackend:
 
     def changed(self) -> None:
         """Forget the digest after the weights have moved."""
-        self.__dict__.pop("digest", None)
+        self._digest = None
 
     @torch.inference_mode()
     def word_states(self, batch: Batch) -> FloatArray:
@@ -194,7 +199,7 @@ def backend_from_tensors(
         model.load_state_dict(weights)
     except RuntimeError as err:
         raise CheckpointError(
-            f"The weights do not fit the model's configuration: {str(err).splitlines()[-1].strip()} "
+            f"The weights do not fit the configuration: {str(err).splitlines()[-1].strip()} "
             "Expected the files of one save_pretrained() call. Save the model again."
         ) from err
     return TorchBackend(model, tokenizer, device=device)

@@ -264,7 +264,7 @@ class _Run:
             return
         if found.state["settings"] != self._settings_digest():
             raise CheckpointError(
-                f"'{found.folder}' belongs to a run with other settings or data. Expected the same "
+                f"'{found.path}' belongs to a run with other settings or data. Expected the same "
                 "sources and settings as before. Use another output folder, or run without resume."
             )
         weights = {k: torch.from_numpy(v) for k, v in found.load("model").items()}

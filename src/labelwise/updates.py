@@ -25,6 +25,7 @@ def supports_bf16() -> bool:
 
 
 def precision_for(config: TrainConfig, device: torch.device) -> str:
+    """Resolve precision "auto" for a device."""
     if config.precision != "auto":
         return config.precision
     if device.type == "cuda":
@@ -66,17 +67,18 @@ def count_mentions(batch: TrainBatch, logits: Tensor, scheme: str) -> Any:
     predicted = best_tags(logits.detach().float().cpu().numpy())
     counted = batch.targets >= 0
     ones = np.ones(len(predicted), dtype=np.float32)
-    sides = [
+    gold, found = (
         mentions_from_tag_ids(np.where(counted, t, 0), ones, batch.lengths, batch.labels, scheme)
         for t in (batch.targets, predicted)
-    ]
-    scores = score_mentions(*sides)
+    )
+    scores = score_mentions(gold, found)
     return np.array([scores.n_correct, scores.n_predicted, scores.n_gold], dtype=np.float64)
 
 
 def make_optimizer(
     model: DualEncoder, config: TrainConfig, device: torch.device
 ) -> torch.optim.Optimizer:
+    """Build AdamW over what is trainable; scale and bias of O learn ten times as fast."""
     trainable = [(n, p) for n, p in model.named_parameters() if p.requires_grad]
     calibration = [p for n, p in trainable if n in _CALIBRATION]
     towers = [p for n, p in trainable if n not in _CALIBRATION]
