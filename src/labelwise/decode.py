@@ -231,7 +231,7 @@ def mentions_from_tag_ids(
     label_ids = (tags[begin] - 1) // len(MARKS[scheme])
     columns = (owner, begin - offset, end - offset, label_ids, np.minimum(scores, 1.0))
     for i, low, high, label, score in zip(*(c.tolist() for c in columns), strict=True):
-        found[i].append(Mention(low, high, labels[label], score))
+        found[i].append(Mention(low, high, labels[int(label)], score))
     return found
 
 
