@@ -5,6 +5,7 @@ What the instant fit moves, and all that prediction needs of it; encodes and dec
 
 from __future__ import annotations
 
+import dataclasses
 import functools
 from dataclasses import dataclass
 from typing import Self
@@ -15,6 +16,10 @@ from numpy.typing import NDArray
 from labelwise.errors import ShapeError
 
 FloatArray = NDArray[np.float32]
+IntArray = NDArray[np.int64]
+
+
+NEIGHBOUR_SHARE = 0.7
 
 
 @dataclass(frozen=True)
@@ -108,6 +113,19 @@ class TagParams:
         composition[1:, len(shared) :] = np.eye(n_tags)
         return cls(parts, _other_first(other_bias, len(parts)), composition, n_marks, scale)
 
+    def padded(self, dim: int) -> Self:
+        """Score wider states, of which the centre of the prior reads the first columns alone.
+
+        Args:
+            dim: Width of the states, such as those of ``add_neighbours``.
+
+        Returns:
+            The same scores for the same first columns.
+        """
+        parts = np.zeros((len(self.parts), dim), np.float32)
+        parts[:, : self.parts.shape[1]] = self.parts
+        return dataclasses.replace(self, parts=parts)
+
     @property
     def n_labels(self) -> int:
         """Number of labels."""
@@ -139,3 +157,28 @@ def _other_first(other_bias: float, n_parts: int) -> FloatArray:
     biases = np.zeros(n_parts, np.float32)
     biases[0] = other_bias
     return biases
+
+
+def add_neighbours(
+    states: FloatArray, sentence_ids: IntArray, share: float = NEIGHBOUR_SHARE
+) -> FloatArray:
+    """Put the states of the words before and after beside the state of every word.
+
+    What a fit learns of a word's neighbours moves boundaries, which the vectors of label words
+    know least about on domains far from the training data.
+
+    Args:
+        states: Shape ``(words, dim)``.
+        sentence_ids: Words of one sentence stand together; next sentences differ.
+            Shape ``(words,)``.
+        share: How freely a fit uses neighbours, relative to the word itself.
+
+    Returns:
+        The word, the word before, the word after; zero where there is none.
+        Shape ``(words, dim)``, three times as wide.
+    """
+    same = (sentence_ids[1:] == sentence_ids[:-1])[:, None]
+    gap = np.zeros((1, states.shape[1]), states.dtype)
+    before = np.concatenate([gap, states[:-1] * same])
+    after = np.concatenate([states[1:] * same, gap])
+    return np.concatenate([states, before * share, after * share], axis=1).astype(np.float32)
