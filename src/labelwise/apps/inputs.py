@@ -181,7 +181,7 @@ def read_sources(folders: Sequence[Path]) -> list[Source]:
     """
     from labelwise.sources import read_source
 
-    return [read_source(d) for folder in folders for d in _datasets(folder)]
+    return [read_source(dataset) for folder in folders for dataset in _datasets(folder)]
 
 
 def _datasets(folder: Path) -> list[Path]:
