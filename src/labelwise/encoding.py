@@ -121,7 +121,8 @@ class PieceTokenizer:
         Returns:
             One entry a sentence. At most 32 pieces of a word are read.
         """
-        clean = [[self._space + without_surrogates(w) for w in words] for words in sentences]
+        space = self._space
+        clean = [[w and space + without_surrogates(w) for w in words] for words in sentences]
         encodings = self._tokenizer.encode_batch(
             clean, is_pretokenized=True, add_special_tokens=False
         )
@@ -166,16 +167,18 @@ class PieceTokenizer:
             yield Window(text_index, pieces, 0, 0, n_words, True)
             return
         bounds = _word_bounds(pieces, len(self._prefix), len(pieces.ids) - len(self._suffix))
-        spans = _window_spans(bounds, max_pieces - self.n_special)
+        room = max_pieces - self.n_special
+        spans = _window_spans(bounds, room)
         start = 0
         for i, (low, high) in enumerate(spans):
             is_last = i == len(spans) - 1
             end = n_words if is_last else (spans[i + 1][0] + high + 1) // 2
-            yield Window(text_index, self._cut(pieces, bounds, low, high), low, start, end, is_last)
+            cut = self._cut(pieces, bounds, low, high, room)
+            yield Window(text_index, cut, low, start, end, is_last)
             start = end
 
-    def _cut(self, pieces: Pieces, bounds: IntArray, low: int, high: int) -> Pieces:
-        body = pieces.ids[bounds[low] : bounds[high]]
+    def _cut(self, pieces: Pieces, bounds: IntArray, low: int, high: int, room: int) -> Pieces:
+        body = pieces.ids[bounds[low] : bounds[high]][:room]  # one word may be longer than that
         first = pieces.first[low:high]
         shifted = np.where(first < 0, -1, first - bounds[low] + len(self._prefix))
         ids = np.concatenate([self._prefix, body, self._suffix]).astype(np.int64)

@@ -125,6 +125,7 @@ class DualEncoder(nn.Module):
         inner = mask.clone()
         inner[:, 0] = False
         inner[torch.arange(len(ids)), mask.sum(1) - 1] = False
+        inner |= mask & ~inner.any(1, keepdim=True)  # a text without pieces of its own
         rows = nn.functional.embedding(ids, self.static_table)  # type: ignore[arg-type]
         return rows.masked_fill(~inner.unsqueeze(-1), -torch.inf).amax(1).float()
 

@@ -1,0 +1,204 @@
+"""Scores to tags to mentions, against brute force and against the tag reader."""
+
+from __future__ import annotations
+
+import itertools
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from labelwise.annotation import Mention
+from labelwise.decode import (
+    best_tags,
+    best_valid_tags,
+    label_probabilities,
+    mentions_from_tag_ids,
+)
+from labelwise.schemes import MARKS, SCHEMES, mentions_from_tags, tag_names
+from strategies import tag_lists
+
+LABELS = ("PER", "LOC")
+CONTINUING, OPEN = frozenset("IE"), frozenset("BI")
+
+each_scheme = pytest.mark.parametrize("scheme", SCHEMES)
+
+
+def n_tags(scheme: str, n_labels: int = len(LABELS)) -> int:
+    return 1 + n_labels * len(MARKS[scheme])
+
+
+def random_logits(seed: int, n_words: int, scheme: str) -> np.ndarray:
+    """Normal scores, rounded so that float sums are exact. Shape ``(words, tags)``."""
+    drawn = np.random.default_rng(seed).normal(size=(n_words, n_tags(scheme)))
+    return (np.round(drawn * 256) / 256).astype(np.float32)
+
+
+def is_valid(tags: list[str], scheme: str, *, open_start: bool, open_end: bool) -> bool:
+    """Whether a tag sequence keeps the rules of its scheme, told word by word."""
+    if scheme == "io":
+        return True
+    for i, tag in enumerate(tags):
+        mark, _, label = tag.partition("-")
+        before = tags[i - 1] if i else ("B-" + label if open_start else "O")
+        if mark in CONTINUING and not (before[0] in OPEN and before[2:] == label):
+            return False
+        if scheme == "bioes" and i and before[0] in OPEN and mark not in CONTINUING:
+            return False
+    return open_end or scheme != "bioes" or tags[-1][0] not in OPEN
+
+
+def brute_force_score(logits: np.ndarray, scheme: str, **borders: bool) -> float:
+    """The best total over all valid tag sequences."""
+    names = tag_names(LABELS, scheme)
+    return max(
+        float(logits[np.arange(len(logits)), list(ids)].sum())
+        for ids in itertools.product(range(len(names)), repeat=len(logits))
+        if is_valid([names[i] for i in ids], scheme, **borders)
+    )
+
+
+def named(ids: np.ndarray, scheme: str) -> list[str]:
+    return [tag_names(LABELS, scheme)[i] for i in ids]
+
+
+def split(values: np.ndarray, lengths: list[int]) -> list[np.ndarray]:
+    return np.split(values, np.cumsum(lengths)[:-1]) if lengths else []
+
+
+@pytest.mark.parametrize("open_end", [False, True])
+@pytest.mark.parametrize("open_start", [False, True])
+@each_scheme
+def test_best_valid_tags_are_the_best_of_all_valid_sequences(
+    scheme: str, open_start: bool, open_end: bool
+) -> None:
+    borders = {"open_start": open_start, "open_end": open_end}
+    n_longest = 3 if scheme == "bioes" else 4
+    for seed in range(12):
+        logits = random_logits(seed, 1 + seed % n_longest, scheme)
+        found = best_valid_tags(
+            logits, [len(logits)], scheme, open_start=[open_start], open_end=[open_end]
+        )
+        assert is_valid(named(found, scheme), scheme, **borders)
+        total = float(logits[np.arange(len(logits)), found].sum())
+        assert total == brute_force_score(logits, scheme, **borders)
+
+
+@given(st.integers(0, 999), st.lists(st.integers(0, 7), max_size=5), st.data())
+@each_scheme
+def test_sentences_decode_together_as_alone(
+    scheme: str, seed: int, lengths: list[int], data: st.DataObject
+) -> None:
+    logits = random_logits(seed, sum(lengths), scheme)
+    flags = st.lists(st.booleans(), min_size=len(lengths), max_size=len(lengths))
+    starts, ends = data.draw(flags), data.draw(flags)
+    together = best_valid_tags(logits, lengths, scheme, open_start=starts, open_end=ends)
+    alone = [
+        best_valid_tags(part, [len(part)], scheme, open_start=[a], open_end=[b])
+        for part, a, b in zip(split(logits, lengths), starts, ends, strict=True)
+    ]
+    assert together.tolist() == [int(t) for tags in alone for t in tags]
+
+
+@given(st.integers(0, 999), st.lists(st.integers(0, 7), max_size=5))
+@each_scheme
+def test_valid_tags_are_always_valid(scheme: str, seed: int, lengths: list[int]) -> None:
+    logits = random_logits(seed, sum(lengths), scheme)
+    for ids in split(best_valid_tags(logits, lengths, scheme), lengths):
+        tags = named(ids, scheme)
+        assert not tags or is_valid(tags, scheme, open_start=False, open_end=False)
+        mentions_from_tags(tags, scheme, strict=True)
+
+
+@given(st.integers(0, 9999), st.integers(1, 4))
+@each_scheme
+def test_valid_argmax_is_kept(scheme: str, seed: int, n_words: int) -> None:
+    logits = random_logits(seed, n_words, scheme)
+    argmax = best_tags(logits)
+    if is_valid(named(argmax, scheme), scheme, open_start=False, open_end=False):
+        found = best_valid_tags(logits, [n_words], scheme)
+        assert logits[np.arange(n_words), found].sum() == logits.max(1).sum()
+
+
+@each_scheme
+def test_no_words_have_no_tags(scheme: str) -> None:
+    nothing = np.zeros((0, n_tags(scheme)), dtype=np.float32)
+    for lengths in ([], [0], [0, 0]):
+        assert best_valid_tags(nothing, lengths, scheme).shape == (0,)
+        tags = best_tags(nothing)
+        assert tags.dtype == np.int64
+        assert label_probabilities(nothing, tags, len(MARKS[scheme])).shape == (0,)
+        found = mentions_from_tag_ids(tags, np.zeros(0, np.float32), lengths, LABELS, scheme)
+        assert found == [[] for _ in lengths]
+
+
+def test_long_sentence_keeps_the_rules_with_a_thousand_labels() -> None:
+    logits = np.random.default_rng(0).normal(size=(300, n_tags("bioes", 1000))).astype("f4")
+    ids = best_valid_tags(logits, [300], "bioes")
+    names = tag_names([f"l{i}" for i in range(1000)], "bioes")
+    mentions_from_tags([names[i] for i in ids], "bioes", strict=True)
+
+
+# Probabilities
+
+
+@given(st.integers(0, 999), st.integers(0, 9))
+@each_scheme
+def test_label_probability_is_the_softmax_mass_of_the_label(
+    scheme: str, seed: int, n_words: int
+) -> None:
+    rng, n_marks = np.random.default_rng(seed), len(MARKS[scheme])
+    logits = rng.normal(scale=20, size=(n_words, n_tags(scheme))).astype(np.float32)
+    tags = rng.integers(0, n_tags(scheme), size=n_words)
+    softmax = np.exp(logits - logits.max(1, keepdims=True, initial=-np.inf)).astype(np.float64)
+    softmax /= softmax.sum(1, keepdims=True)
+    own = np.append(-1, np.repeat(np.arange(len(LABELS)), n_marks))  # label of every tag
+    expected = [row[own == own[tag]].sum() for row, tag in zip(softmax, tags, strict=True)]
+    assert np.allclose(label_probabilities(logits, tags, n_marks), expected, atol=1e-6)
+
+
+def test_label_probabilities_are_the_same_in_many_chunks() -> None:
+    logits = np.random.default_rng(0).normal(size=(1500, 1001)).astype(np.float32)
+    tags = best_tags(logits)
+    whole = label_probabilities(logits, tags, 2)
+    rows = [label_probabilities(logits[i : i + 1], tags[i : i + 1], 2)[0] for i in range(1500)]
+    assert np.allclose(whole, rows, atol=1e-6)
+
+
+def test_extreme_scores_give_no_nan() -> None:
+    logits = np.array([[1e30, -1e30, 0], [-1e4, 0, -1e4]], dtype=np.float32)
+    assert label_probabilities(logits, best_tags(logits), 2).tolist() == [1.0, 1.0]
+
+
+# Mentions
+
+
+@given(st.data())
+@each_scheme
+def test_mentions_are_those_that_the_tag_reader_finds(scheme: str, data: st.DataObject) -> None:
+    labels = ("PER", "LOC", "creative-work")
+    tag_id = {tag: i for i, tag in enumerate(tag_names(labels, scheme))}
+    one = tag_lists("".join(MARKS[scheme]))
+    sentences = data.draw(st.lists(st.one_of(one, st.just([])), max_size=5))
+    ids = np.array([tag_id[t] for tags in sentences for t in tags], dtype=np.int64)
+    lengths = [len(tags) for tags in sentences]
+    found = mentions_from_tag_ids(ids, np.ones(len(ids), np.float32), lengths, labels, scheme)
+    assert found == [mentions_from_tags(tags, scheme) for tags in sentences]
+
+
+@given(st.lists(st.floats(0, 1, width=32), min_size=1, max_size=9))
+def test_score_is_the_mean_probability_of_the_words(probabilities: list[float]) -> None:
+    tags = np.array([1] + [2] * (len(probabilities) - 1))
+    values = np.array([0.25, *probabilities], dtype=np.float32)
+    [mentions] = mentions_from_tag_ids(np.append(0, tags), values, [len(values)], ["PER"], "bio")
+    assert mentions == [Mention(1, len(values), "PER")]
+    assert mentions[0].score == pytest.approx(np.mean(probabilities), abs=1e-6)
+    assert 0 <= mentions[0].score <= 1
+
+
+def test_mentions_hold_plain_numbers() -> None:
+    [[mention]] = mentions_from_tag_ids(
+        np.array([1]), np.ones(1, dtype=np.float32), [1], ["PER"], "bio"
+    )
+    assert [type(v) for v in (mention.start, mention.end, mention.score)] == [int, int, float]
