@@ -180,17 +180,22 @@ def _torch_files(backend: TorchBackend, dtype: str) -> dict[str, Any]:
     config: dict[str, Any] = {
         "model": backend.config.to_dict(),
         "encoders": backend.encoder_configs(),
-        "facts": {
-            "dim": backend.dim,
-            "scale": backend.scale,
-            "bias": [float(b) for b in backend.bias],
-            "max_positions": backend.max_positions,
-        },
+        "facts": _facts(backend),
     }
     return {
         _CONFIG: dump_json(config, _CONFIG),
         _TOKENIZER: backend.tokenizer.to_json(),
         _WEIGHTS: lambda target: save_tensors(target, tensors),
+    }
+
+
+def _facts(backend: EncoderBackend) -> dict[str, Any]:
+    """What the engine needs to know of a model beside its graphs."""
+    return {
+        "dim": backend.dim,
+        "scale": backend.scale,
+        "bias": [float(b) for b in backend.bias],
+        "max_positions": backend.max_positions,
     }
 
 
@@ -208,18 +213,30 @@ def _read_config(manifest: Manifest) -> dict[str, Any]:
     return {"model": model, "encoders": encoders, "facts": facts}
 
 
+def onnx_backend(graphs: Mapping[str, bytes], backend: TorchBackend) -> EncoderBackend:
+    """Run exported graphs in place of the model they came from, to compare the two.
+
+    Args:
+        graphs: ONNX files by name, as ``onnx_export.export_towers`` returns them.
+        backend: That model.
+    """
+    from labelwise.onnx_backend import OnnxBackend  # noqa: PLC0415
+
+    towers = {Path(name).stem: data for name, data in graphs.items()}
+    facts = _facts(backend)
+    return OnnxBackend(towers, backend.tokenizer, backend.config, facts, digest=backend.digest)
+
+
 def _onnx_backend(manifest: Manifest, values: dict[str, Any], threads: int) -> EncoderBackend:
     from labelwise.onnx_backend import OnnxBackend  # noqa: PLC0415
 
-    graphs = {"text": manifest.file(_TEXT_GRAPH)}
-    if _LABEL_GRAPH in manifest.files:
-        graphs["label"] = manifest.file(_LABEL_GRAPH)
+    names = [n for n in (_TEXT_GRAPH, _LABEL_GRAPH) if n in manifest.files]
     return OnnxBackend(
-        graphs,
+        {Path(name).stem: manifest.file(name).read_bytes() for name in names},
         PieceTokenizer.from_json(tokenizer_json(manifest.folder)),
         values["model"],
         values["facts"],
-        digest="".join(manifest.files[path.name].sha256 for path in graphs.values()),
+        digest="".join(manifest.files[name].sha256 for name in names),
         threads=threads,
     )
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -14,7 +13,6 @@ from labelwise.config import ModelConfig
 from labelwise.encoding import Batch, FloatArray, IntArray, PieceTokenizer
 from labelwise.errors import CheckpointError
 
-MAX_ONNX_BYTES = 2 << 30
 _EXTERNAL_DATA = b"\x0a\x08location\x12"  # protobuf: an entry whose key is "location"
 
 
@@ -22,7 +20,7 @@ class OnnxBackend:
     """Runs exported towers for the engine; see ``backend.EncoderBackend``.
 
     Args:
-        graphs: Path of the graph of each tower: ``"text"``, and ``"label"`` if it has its own.
+        graphs: ONNX file of each tower: ``"text"``, and ``"label"`` if it has its own.
         tokenizer: Piece tokenizer of both.
         config: How labels become vectors.
         facts: ``dim``, ``scale``, ``bias`` and ``max_positions``, as written by the export.
@@ -32,7 +30,7 @@ class OnnxBackend:
 
     def __init__(
         self,
-        graphs: Mapping[str, Path],
+        graphs: Mapping[str, bytes],
         tokenizer: PieceTokenizer,
         config: ModelConfig,
         facts: Mapping[str, Any],
@@ -67,22 +65,20 @@ class OnnxBackend:
         return totals / lengths[:, None].astype(np.float32)
 
 
-def open_session(path: Path, threads: int) -> onnxruntime.InferenceSession:
-    """Open one graph file; a graph that points at other files is refused.
+def open_session(data: bytes, threads: int) -> onnxruntime.InferenceSession:
+    """Open one graph; a graph that points at other files is refused.
+
+    Args:
+        data: Content of the ONNX file.
+        threads: Threads of one call; 0 means every core.
 
     Raises:
-        CheckpointError: The file is too large, names external data, or is no ONNX graph.
+        CheckpointError: The graph names external data, or is no ONNX graph.
     """
-    size = path.stat().st_size
-    if size > MAX_ONNX_BYTES:
-        raise CheckpointError(
-            f"'{path}' has {size} bytes. Expected at most {MAX_ONNX_BYTES}. Export the model again."
-        )
-    data = path.read_bytes()
     if _EXTERNAL_DATA in data:
         raise CheckpointError(
-            f"'{path}' keeps its weights in other files. Expected one self-contained ONNX file. "
-            "Export it with `labelwise export`."
+            "The model's ONNX file keeps its weights in other files. Expected one self-contained "
+            "file. Export it with `labelwise export`."
         )
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = threads
@@ -91,7 +87,7 @@ def open_session(path: Path, threads: int) -> onnxruntime.InferenceSession:
         return onnxruntime.InferenceSession(data, options, providers=["CPUExecutionProvider"])
     except Exception as err:  # onnxruntime raises its own types, without a common root
         raise CheckpointError(
-            f"ONNX Runtime cannot read '{path}': {str(err).splitlines()[0]}. "
+            f"ONNX Runtime cannot read the model's graph: {str(err).splitlines()[0]}. "
             "Export the model again with `labelwise export`."
         ) from err
 

@@ -96,11 +96,15 @@ def _quantize(path: Path) -> Path:
     from onnxruntime.quantization import QuantType, quantize_dynamic  # noqa: PLC0415
 
     target = path.with_name("tower.int8.onnx")
-    quantize_dynamic(
-        str(path),
-        str(target),
-        op_types_to_quantize=["MatMul", "Gather"],
-        per_channel=True,
-        weight_type=QuantType.QInt8,
-    )
+    logging.disable(logging.WARNING)  # it advises a preprocessing step that changes nothing here
+    try:
+        quantize_dynamic(
+            str(path),
+            str(target),
+            op_types_to_quantize=["MatMul", "Gather"],
+            per_channel=True,
+            weight_type=QuantType.QInt8,
+        )
+    finally:
+        logging.disable(logging.NOTSET)
     return target

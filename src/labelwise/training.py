@@ -156,7 +156,21 @@ class _Run:
     def train(
         self, evaluate: Callable[[], float] | None, on_progress: OnProgress | None
     ) -> Progress:
-        """Run to the end; checkpoint on the way."""
+        """Run to the end; checkpoint on the way, and when interrupted."""
+        try:
+            progress = self._loop(evaluate, on_progress)
+        except KeyboardInterrupt:
+            self.save()
+            raise
+        self._evaluate(evaluate)
+        self.save()
+        self.backend.changed()
+        self.model.eval()
+        return dataclasses.replace(progress, dev_f1=self.dev_f1)
+
+    def _loop(
+        self, evaluate: Callable[[], float] | None, on_progress: OnProgress | None
+    ) -> Progress:
         started, before_s = time.monotonic(), self.elapsed_s
         saved_at = started
         progress = self.progress(0.0)
@@ -172,12 +186,7 @@ class _Run:
             progress = self.progress(rate)
             if on_progress:
                 on_progress(progress)
-        self._evaluate(evaluate)
-        if self.root:
-            self.save()
-        self.backend.changed()
-        self.model.eval()
-        return dataclasses.replace(progress, dev_f1=self.dev_f1)
+        return progress
 
     @property
     def done(self) -> float:

@@ -15,6 +15,7 @@ from typing import Annotated, Any, Literal
 import typer
 
 from labelwise.apps.commands import register
+from labelwise.apps.learn import export, fit
 from labelwise.apps.output import data, note, write_json_lines
 from labelwise.apps.train import AsJson, Device, finetune, pretrain
 from labelwise.config import PRESETS, RECOMMENDED_MODEL
@@ -256,6 +257,8 @@ for command in (predict, evaluate, sample, labels):
     register(app, command)
 register(app, pretrain, Model=RECOMMENDED_MODEL, Training=PRESETS["pretrain"])
 register(app, finetune, Training=PRESETS["finetune"])
+register(app, fit)
+register(app, export)
 register(app, demo)
 
 

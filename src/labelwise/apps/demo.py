@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from rich.console import Console
@@ -19,17 +19,17 @@ from labelwise.evaluation import evaluate
 from labelwise.labels import LabelSet
 from labelwise.loading import DEFAULT_MODEL, find_model, new_model
 from labelwise.metrics import Scores
+from labelwise.sample_data import SAMPLES
 from labelwise.sampling import sample_support_set
 from labelwise.tagger import Tagger
 
-SAMPLES = Path(__file__).parents[1] / "samples"
 SEEN, UNSEEN = ("support", "incidents"), "contracts"
 N_SHOWN, K, SEED = 4, 5, 0
 DEMO_TEXT = "Invoice 311 of Larkfield Foods Ltd over EUR 4,200 is due on 3 May."
 
 
 def run_demo(model: str | None, encoder: str, seconds: float, output: Path) -> None:
-    """Show zero-shot entities of a domain, fine-tune on a support set, and show them again.
+    """Show zero-shot entities of a domain, then learn from a support set, at once and longer.
 
     Args:
         model: Model to use; the installed default one, or else one trained on the spot.
@@ -49,14 +49,18 @@ def run_demo(model: str | None, encoder: str, seconds: float, output: Path) -> N
     support = sample_support_set(
         read_dataset(folder, "train"), K, SEED, labels=label_set.names, allow_short=True
     )
-    _heading(console, f"Fine-tuning on {len(support.sentences)} sentences, {K} mentions a label")
+    n = len(support.sentences)
+    report = tagger.fit(support.sentences, label_set)
+    _heading(console, f"After an instant fit to {n} sentences ({report.seconds:.2f} s)")
+    scores = {"zero-shot": before, f"{K}-shot fit": _show(console, tagger, shown, test, label_set)}
+
+    _heading(console, f"Fine-tuning both encoders on the same {n} sentences")
     with training_progress(console) as on_progress:
         tagger.finetune(support.sentences, label_set, on_progress=on_progress)
-    _heading(console, "The same sentences after fine-tuning")
-    after = _show(console, tagger, shown, test, label_set)
+    scores[f"{K}-shot fine-tuned"] = evaluate(tagger, test, label_set).scores
 
     _heading(console, f"F1 on the {len(test)} test sentences")
-    console.print(_comparison(before, after))
+    console.print(_comparison(scores))
     tagger.save_pretrained(output)
     _heading(console, "Try next")
     for command in _next_commands(output):
@@ -103,15 +107,13 @@ def _show(
     return evaluate(tagger, test, label_set).scores
 
 
-def _comparison(before: Scores, after: Scores) -> Table:
+def _comparison(scores: Mapping[str, Scores]) -> Table:
     table = Table("label", box=None, pad_edge=False)
-    for column in ("zero-shot", f"{K}-shot"):
+    for column in scores:
         table.add_column(column, justify="right")
-    for name in before.per_label:
-        pair = (before.per_label[name].f1, after.per_label[name].f1)
-        table.add_row(name, *(f"{100 * f1:.1f}" for f1 in pair))
-    total = (before.micro_f1, after.micro_f1)
-    table.add_row("all", *(f"{100 * f1:.1f}" for f1 in total), style="bold")
+    for name in next(iter(scores.values())).per_label:
+        table.add_row(name, *(f"{100 * s.per_label[name].f1:.1f}" for s in scores.values()))
+    table.add_row("all", *(f"{100 * s.micro_f1:.1f}" for s in scores.values()), style="bold")
     return table
 
 

@@ -1,0 +1,96 @@
+"""The commands without a training run: ``fit`` and ``export``."""
+
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+from typing import Annotated, Literal
+
+import typer
+
+from labelwise.apps.output import data, note
+from labelwise.apps.train import AsJson
+
+MAX_F1_LOSS = 0.005
+
+
+def fit(
+    dataset: Annotated[
+        Path, typer.Option("--data", help="Annotated examples: a file or a dataset folder.")
+    ],
+    output: Annotated[Path, typer.Option("--output", "-o", help="Folder of the fitted model.")],
+    model: Annotated[
+        str | None, typer.Option(help="Model folder; the installed default model if left out.")
+    ] = None,
+    split: Annotated[str, typer.Option(help="Split of a dataset folder.")] = "train",
+    labels: Annotated[
+        str | None,
+        typer.Option(
+            help="Names with commas between, or a JSON or TOML file; by default those "
+            "of the examples, in the words of the data's meta.json."
+        ),
+    ] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Learn from examples at once: only the vectors of the labels move; needs no torch."""
+    from labelwise.apps.inputs import labels_to_learn
+    from labelwise.data import read_dataset
+    from labelwise.tagger import Tagger
+
+    examples = read_dataset(dataset, split)
+    tagger = Tagger.from_pretrained(model)
+    label_set = labels_to_learn(labels, dataset, tagger.label_set, examples)
+    report = tagger.fit(examples, label_set)
+    tagger.save_pretrained(output)
+    if as_json:
+        data({"model": str(output)} | dataclasses.asdict(report))
+    note(
+        f"Saved '{output}': fitted to {report.n_mentions:,} mentions in {report.n_examples:,} "
+        f"sentences in {report.seconds:.2f} s"
+    )
+
+
+def export(
+    output: Annotated[Path, typer.Option("--output", "-o", help="Folder of the exported model.")],
+    model: Annotated[
+        str | None, typer.Option(help="Model folder; the installed default model if left out.")
+    ] = None,
+    precision: Annotated[
+        Literal["fp32", "int8"], typer.Option(help="int8 is smaller and faster, fp32 exact.")
+    ] = "fp32",
+    dev: Annotated[
+        Path | None,
+        typer.Option(help="Dataset whose dev split must not lose more than 0.5 F1, or no export."),
+    ] = None,
+) -> None:
+    """Write a model that runs without torch."""
+    from labelwise.errors import CheckpointError
+    from labelwise.loading import load_model, onnx_backend, save_model
+    from labelwise.onnx_export import export_towers
+    from labelwise.torch_backend import TorchBackend
+
+    loaded = load_model(model, engine="torch")
+    if not isinstance(loaded.backend, TorchBackend):
+        raise CheckpointError(f"'{loaded.folder}' has no weights to export. Train a model first.")
+    graphs = export_towers(loaded.backend, precision)
+    if dev is not None:
+        before = _dev_f1(loaded.backend, dev)
+        after = _dev_f1(onnx_backend(graphs, loaded.backend), dev)
+        note(f"F1 on the dev split of '{dev}': {100 * before:.1f} -> {100 * after:.1f}")
+        if after < before - MAX_F1_LOSS:
+            raise CheckpointError(
+                f"The {precision} export loses {100 * (before - after):.2f} F1 on '{dev}'. Expected "
+                "at most 0.5. Nothing was written; export with --precision fp32."
+            )
+    save_model(output, loaded.backend, loaded.label_set, fitted=loaded.fitted, extra_files=graphs)
+    note(f"Saved '{output}' with {precision} ONNX: {sum(map(len, graphs.values())):,} bytes")
+
+
+def _dev_f1(backend: object, dev: Path) -> float:
+    from labelwise.data import labels_of, read_dataset, read_label_set
+    from labelwise.evaluation import evaluate
+    from labelwise.tagger import Tagger
+
+    sentences = read_dataset(dev, "dev")
+    labels = read_label_set(dev) or labels_of(sentences)
+    return evaluate(Tagger(backend), sentences, labels).scores.micro_f1  # type: ignore[arg-type]
