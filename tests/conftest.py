@@ -13,6 +13,11 @@ os.environ["TOKENIZERS_PARALLELISM"] = "false"
 os.environ.setdefault("OMP_NUM_THREADS", str(min(2, os.cpu_count() or 1)))
 
 import pytest
+from hypothesis import settings
+
+# Busy machines make single examples slow, which says nothing about the code.
+settings.register_profile("labelwise", deadline=None, max_examples=60)
+settings.load_profile("labelwise")
 
 _REPOSITORY = Path(__file__).resolve().parents[1]
 _LOCAL_HOSTS = {"localhost", "127.0.0.1", "::1", "", None}

@@ -4,15 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from hypothesis import settings
 from hypothesis import strategies as st
 
 from labelwise.annotation import Mention, Sentence
 from labelwise.words import split_words
-
-# Busy machines make single examples slow, which says nothing about the code.
-settings.register_profile("labelwise", deadline=None, max_examples=60)
-settings.load_profile("labelwise")
 
 LABELS = st.sampled_from(["PER", "LOC", "creative-work"])
 _STEPS = st.lists(st.tuples(st.integers(0, 2), st.integers(1, 3), LABELS), max_size=6)

@@ -63,7 +63,7 @@ def best_valid_tags(
     lengths: Sequence[int],
     scheme: str,
     *,
-    open_start: Sequence[bool] | None = None,
+    before: Sequence[int] | None = None,
     open_end: Sequence[bool] | None = None,
 ) -> IntArray:
     """Find the best tag sequence of each sentence that its scheme allows (Viterbi).
@@ -75,8 +75,9 @@ def best_valid_tags(
         logits: Words of all sentences, one after the other. Shape ``(words, tags)``.
         lengths: Words of each sentence.
         scheme: ``"io"``, ``"bio"`` or ``"bioes"``.
-        open_start: Sentences that continue an earlier window, so that a mention may be under way.
-        open_end: Sentences that continue in a later window.
+        before: Tag id of the word before each sentence, where an earlier part of its text was
+            decoded; else 0. What an open mention demands is kept.
+        open_end: Whether a later part of the text follows, so that a mention may stay open.
 
     Returns:
         Tag ids. Shape ``(words,)``.
@@ -87,10 +88,11 @@ def best_valid_tags(
     sizes = np.asarray(lengths, dtype=np.int64)
     order = np.argsort(-sizes, kind="stable")  # longest first: those still running come first
     starts, sizes = (np.cumsum(sizes) - sizes)[order], sizes[order]
-    may_start_open = np.zeros(len(sizes), bool) if open_start is None else np.array(open_start)
+    previous = np.zeros(len(sizes), np.int64) if before is None else np.array(before)
     may_end_open = np.zeros(len(sizes), bool) if open_end is None else np.array(open_end)
     n_labels = (logits.shape[1] - 1) // n_marks
-    score = _first_scores(logits, starts[sizes > 0], may_start_open[order], n_labels, rules)
+    score = logits[starts[sizes > 0]].astype(np.float32)
+    _forbid_by_tag_before(score, previous[order][: len(score)], n_labels, rules)
     final = np.zeros((len(sizes), logits.shape[1]), dtype=np.float32)
     final[: len(score)] = score
     back: list[tuple[IntArray, IntArray]] = []
@@ -111,18 +113,20 @@ def _by_label(score: FloatArray, n_labels: int, rules: MarkRules) -> FloatArray:
     return score[:, 1:].reshape(len(score), n_labels, len(rules.continues))
 
 
-def _first_scores(
-    logits: FloatArray,
-    starts: IntArray,
-    may_start_open: NDArray[np.bool_],
-    n_labels: int,
-    rules: MarkRules,
-) -> FloatArray:
-    score = logits[starts].astype(np.float32)
-    strict = ~may_start_open[: len(starts)]
+def _forbid_by_tag_before(
+    score: FloatArray, before: IntArray, n_labels: int, rules: MarkRules
+) -> None:
+    """Exclude first tags, in place, that the tag before each sentence does not allow."""
+    label, mark = np.divmod(before - 1, len(rules.continues))
+    inside = before > 0
     view = _by_label(score, n_labels, rules)
-    view[np.broadcast_to(strict[:, None, None] & rules.continues, view.shape)] = -np.inf
-    return score
+    may_continue = np.zeros((len(score), n_labels), dtype=bool)
+    is_open = np.flatnonzero(inside & rules.is_open[mark])
+    may_continue[is_open, label[is_open]] = True
+    view[:] = np.where(may_continue[:, :, None] | ~rules.continues, view, -np.inf)
+    must_continue = inside & ~rules.is_closed[mark]
+    score[must_continue, 0] = -np.inf
+    view[must_continue] = np.where(rules.continues, view[must_continue], -np.inf)
 
 
 def _viterbi_step(

@@ -10,6 +10,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
+from numpy.typing import NDArray
 
 from labelwise.annotation import Mention
 from labelwise.backend import EncoderBackend
@@ -62,6 +63,11 @@ class _Open:
     n_words: int
     tags: list[IntArray] = field(default_factory=list)
     probabilities: list[FloatArray] = field(default_factory=list)
+
+    @property
+    def last_tag(self) -> int:
+        """Tag id of the last word so far; 0 at the start of a text."""
+        return next((int(t[-1]) for t in reversed(self.tags) if len(t)), 0)
 
 
 @dataclass(frozen=True, slots=True)
@@ -170,7 +176,7 @@ class Engine:
         waiting = _Open(0)
         for chunk in _chunks(_segments(sentences)):
             windows, states = self._encode(chunk)
-            tags, probabilities = self._decode(windows, states, table)
+            tags, probabilities = self._decode(windows, states, table, waiting.last_tag)
             lengths: list[int] = []
             done: list[_Open] = []
             low = 0
@@ -233,30 +239,52 @@ class Engine:
         return result
 
     def _decode(
-        self, windows: Sequence[Window], states: Sequence[FloatArray], table: TagTable
+        self,
+        windows: Sequence[Window],
+        states: Sequence[FloatArray],
+        table: TagTable,
+        last_tag: int,
     ) -> tuple[IntArray, FloatArray]:
         """Tag ids and label probabilities of all words of a chunk. Shapes ``(words,)``."""
-        config = self.backend.config
-        n_marks = len(MARKS[config.scheme])
+        n_marks = len(MARKS[self.backend.config.scheme])
         tags, probabilities = [], []
         for low, high in _score_groups(states, len(table.bias)):
-            part = windows[low:high]
             joined = np.concatenate(states[low:high])
             logits = table.logits(joined)
             logits[~joined.any(1)] = np.where(np.arange(logits.shape[1]) == 0, 0.0, -1e4)
-            if config.decode == "constrained":
-                found = best_valid_tags(
-                    logits,
-                    [w.end - w.start for w in part],
-                    config.scheme,
-                    open_start=[w.start > 0 for w in part],
-                    open_end=[not w.is_last for w in part],
-                )
-            else:
-                found = best_tags(logits)
+            found = self._best_tags(logits, windows[low:high], last_tag)
+            last_tag = int(found[-1]) if len(found) else last_tag
+            last_tag = 0 if windows[high - 1].is_last else last_tag
             tags.append(found)
             probabilities.append(label_probabilities(logits, found, n_marks))
         return np.concatenate(tags), np.concatenate(probabilities)
+
+    def _best_tags(self, logits: FloatArray, windows: Sequence[Window], last_tag: int) -> IntArray:
+        """Decode some windows; a mention may cross from one to the next. Shape ``(words,)``."""
+        config = self.backend.config
+        if config.decode == "argmax":
+            return best_tags(logits)
+        sizes = [w.end - w.start for w in windows]
+        begins = np.flatnonzero(_decodes_apart(logits, sizes, [w.is_last for w in windows]))
+        others = len(begins) - 1
+        return best_valid_tags(
+            logits,
+            np.add.reduceat(sizes, begins).tolist(),
+            config.scheme,
+            before=[last_tag] + [0] * others,
+            open_end=[False] * others + [not windows[-1].is_last],
+        )
+
+
+def _decodes_apart(
+    logits: FloatArray, sizes: Sequence[int], is_last: Sequence[bool]
+) -> NDArray[np.bool_]:
+    """Windows that begin a text, or at a border that no mention crosses: many decode at once."""
+    borders = np.cumsum(sizes)[:-1]
+    inner = np.clip(borders, 1, max(len(logits) - 1, 1))
+    is_outside = logits.argmax(1) == 0 if len(logits) > 1 else np.zeros(2, bool)
+    apart = (inner == borders) & is_outside[inner - 1] & is_outside[inner]
+    return np.concatenate([[True], apart | np.array(is_last[:-1], dtype=bool)])
 
 
 def _score_groups(states: Sequence[FloatArray], n_tags: int) -> Iterator[tuple[int, int]]:

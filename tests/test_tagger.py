@@ -1,0 +1,338 @@
+"""What users hold: shapes in and out, offsets, thresholds, labels, endless input."""
+
+from __future__ import annotations
+
+import itertools
+import os
+import threading
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from builders import WORDS, people_and_cities, sentence, tiny_backend, tiny_tokenizer
+from labelwise.annotation import Mention
+from labelwise.backend import FakeBackend
+from labelwise.config import ModelConfig, train_preset
+from labelwise.engine import CHUNK_WORDS
+from labelwise.errors import LabelError, LabelwiseError, RequestError
+from labelwise.labels import LabelSet
+from labelwise.tagger import Tagger
+from labelwise.words import split_words
+
+TOKENIZER = tiny_tokenizer()
+LABELS = ["person", "city", "drug"]
+TEXT = "Bob went from Oslo to New York, said Ada."
+RAW = st.text("ab Bob\n\t.-'é\u0301\u200dक्ष漢字ไทยאב😀\U0001f468\x00\ud800\u2028\xa0", max_size=40)
+ANY_TEXT = st.one_of(RAW, st.text(max_size=30))
+
+
+def fake_tagger(bias_of_o: float = -1.0, **settings: Any) -> Tagger:
+    """A tagger that finds something in most texts."""
+    backend = FakeBackend(TOKENIZER, config=ModelConfig(**({"max_pieces": 16} | settings)))
+    backend.bias = np.array([bias_of_o], dtype=np.float32)
+    return Tagger(backend)
+
+
+TAGGER = fake_tagger()
+TINY = Tagger(tiny_backend(ModelConfig(max_pieces=32)))
+
+
+# Offsets
+
+
+@given(ANY_TEXT)
+@pytest.mark.parametrize("tagger", [TAGGER, TINY], ids=["fake", "towers"])
+def test_every_record_is_a_piece_of_the_text(tagger: Tagger, text: str) -> None:
+    records = tagger.predict(text, LABELS)
+    end = 0
+    for record in records:
+        assert list(record) == ["text", "label", "start", "end", "score"]
+        assert text[record["start"] : record["end"]] == record["text"]
+        assert end <= record["start"] < record["end"] <= len(text)
+        assert record["label"] in LABELS
+        assert 0 <= record["score"] <= 1
+        end = record["end"]
+
+
+@given(st.lists(st.text("ab é漢😀ไ\u0301-.", max_size=20), max_size=6))
+def test_records_are_the_mentions_of_the_words(texts: list[str]) -> None:
+    offsets = [split_words(text) for text in texts]
+    words = [[t[a:b] for a, b in o] for t, o in zip(texts, offsets, strict=True)]
+    expected = [
+        [(o[m.start][0], o[m.end - 1][1], m.label) for m in mentions]
+        for o, mentions in zip(offsets, TAGGER.tag(words, LABELS), strict=True)
+    ]
+    found = [
+        [(r["start"], r["end"], r["label"]) for r in rs] for rs in TAGGER.predict(texts, LABELS)
+    ]
+    assert found == expected
+
+
+def test_words_and_offsets_are_those_of_the_text() -> None:
+    tagger = fake_tagger(-1e3, scheme="io")
+    assert [(r["start"], r["end"]) for r in tagger.predict("Zoë, 漢字!", ["x"])] == [(0, 8)]
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["", " ", "\n\t\u2028", "\x00", "\x00\x00 \x00", "\ud800", "\u200b\u200d", "\ufeff"],
+    ids=ascii,
+)
+def test_text_without_readable_words_has_no_entities(text: str) -> None:
+    assert TAGGER.predict(text, LABELS) == []
+    assert TINY.predict([text, text], LABELS) == [[], []]
+
+
+def test_nul_bytes_between_words_move_nothing() -> None:
+    plain = [(r["start"], r["end"]) for r in TAGGER.predict("Bob in Oslo", LABELS)]
+    noisy = TAGGER.predict("\x00Bob in\x00Oslo", LABELS)
+    assert plain
+    assert [(r["start"] - 1, r["end"] - 1) for r in noisy] == plain
+
+
+@pytest.mark.parametrize("unit", ["b", "漢", "😀", "e\u0301", "-"], ids=ascii)
+def test_word_of_a_hundred_thousand_characters_is_read(unit: str) -> None:
+    text = "Bob " + unit * (100_000 if unit == "b" else 3_000) + " Oslo"
+    for record in TAGGER.predict(text, LABELS):
+        assert text[record["start"] : record["end"]] == record["text"]
+
+
+# Shapes
+
+
+def test_one_text_gives_a_list_and_many_give_lists() -> None:
+    one = TAGGER.predict(TEXT, LABELS)
+    assert one
+    assert TAGGER.predict([TEXT], LABELS) == [one]
+    assert TAGGER.predict((t for t in [TEXT, "", TEXT]), LABELS) == [one, [], one]
+    assert TAGGER.predict([], LABELS) == []
+    assert list(TAGGER.stream([TEXT], LABELS)) == [one]
+
+
+@given(st.lists(ANY_TEXT, max_size=6), st.randoms(use_true_random=False))
+@settings(max_examples=20)
+def test_batch_order_and_duplicates_change_nothing(texts: list[str], draw: Any) -> None:
+    order = list(range(len(texts))) * 2
+    draw.shuffle(order)
+    alone = [TINY.predict(text, LABELS) for text in texts]
+    together = TINY.predict([texts[i] for i in order], LABELS)
+    assert _without_scores(together) == _without_scores([alone[i] for i in order])
+
+
+def _without_scores(results: list[list[Any]]) -> list[list[Any]]:
+    return [[{**r, "score": None} for r in records] for records in results]
+
+
+def test_words_give_word_offsets_in_the_matching_shape() -> None:
+    words = ["Bob", "went", "to", "New", "York"]
+    one = TAGGER.predict_words(words, LABELS)
+    assert one
+    assert TAGGER.predict_words([words, [], words], LABELS) == [one, [], one]
+    assert TAGGER.predict_words([], LABELS) == []
+    for record in one:
+        assert " ".join(words[record["start"] : record["end"]]) == record["text"]
+
+
+def test_words_and_tags_agree() -> None:
+    words = [text.split() for text in (TEXT, "Ada")]
+    records = TAGGER.predict_words(words, LABELS)
+    mentions = list(TAGGER.tag(words, LABELS))
+    spans = [[Mention(r["start"], r["end"], r["label"]) for r in rs] for rs in records]
+    assert spans == mentions
+
+
+def test_entities_of_gliner_have_a_threshold_of_one_half() -> None:
+    everything = TAGGER.predict(TEXT, LABELS)
+    confident = [r for r in everything if r["score"] >= 0.5]
+    assert TAGGER.predict_entities(TEXT, LABELS) == confident
+    assert 0 < len(confident) < len(everything)
+    assert TAGGER.predict_entities(TEXT, LABELS, 0.0) == everything
+    assert TAGGER.predict_entities(TEXT, LABELS, threshold=1.0) == []
+
+
+@pytest.mark.parametrize("words", ["one text", ["a", ["b"]], [["b"], "a"]], ids=str)
+def test_text_in_place_of_words_is_refused(words: Any) -> None:
+    with pytest.raises(RequestError, match=r"Expected a list of words.*predict\(text\)"):
+        TAGGER.predict_words(words, LABELS)
+
+
+@pytest.mark.parametrize("texts", [[TEXT, 3], [TEXT, ["Bob"]], [TEXT, None], [TEXT, b"x"]])
+def test_something_else_than_a_text_is_refused_by_number(texts: list[Any]) -> None:
+    with pytest.raises(RequestError, match=r"Text number 1 is a \w+\. Expected str\."):
+        TAGGER.predict(texts, LABELS)
+
+
+# Long and endless input
+
+
+@pytest.mark.parametrize("scheme", ["io", "bio", "bioes"])
+def test_long_text_is_read_to_its_end(scheme: str) -> None:
+    tagger = fake_tagger(-1e3, scheme=scheme)
+    text = " ".join(itertools.islice(itertools.cycle(WORDS), 50_000))
+    covered = sum(len(split_words(r["text"])) for r in tagger.predict(text, LABELS))
+    assert covered == 50_000
+
+
+def test_long_text_stands_in_its_place_among_others() -> None:
+    long = "Bob is in Oslo. " * 3000
+    texts = ["Ada", long, "", "New York"]
+    assert TAGGER.predict(texts, LABELS) == [TAGGER.predict(text, LABELS) for text in texts]
+
+
+def test_stream_reads_a_little_ahead() -> None:
+    n_read = 0
+
+    def endless() -> Iterator[str]:
+        nonlocal n_read
+        for _n_read in itertools.count(1):
+            yield "Bob is in Oslo."
+
+    found = TAGGER.stream(endless(), LABELS)
+    assert n_read == 0
+    for n_given in range(1, 5_001):
+        next(found)
+        assert n_read - n_given <= CHUNK_WORDS / 5
+    assert n_given == 5_000
+
+
+# Thresholds
+
+
+@given(st.floats(0, 1))
+def test_threshold_keeps_exactly_the_entities_that_reach_it(threshold: float) -> None:
+    mentions = next(TAGGER.tag([TEXT.split()], LABELS))
+    kept = next(TAGGER.tag([TEXT.split()], LABELS, threshold=threshold))
+    assert kept == [m for m in mentions if m.score >= threshold]
+
+
+def test_threshold_of_a_label_goes_before_the_overall_one() -> None:
+    labels = LabelSet.parse({"person": {"threshold": 0.0}, "city": {"threshold": 1.0}, "drug": {}})
+    plain = TAGGER.predict(TEXT, LABELS)
+    assert {r["label"] for r in plain} == set(LABELS)
+    found = TAGGER.predict(TEXT, labels, threshold=0.6)
+    limits = {"person": 0.0, "city": 1.0, "drug": 0.6}
+    assert found == [r for r in plain if r["score"] >= limits[r["label"]]]
+
+
+# Labels
+
+
+@given(st.permutations(LABELS))
+def test_order_of_labels_changes_nothing(labels: list[str]) -> None:
+    assert TAGGER.predict(TEXT, labels) == TAGGER.predict(TEXT, LABELS)
+
+
+def test_labels_are_names_descriptions_or_full_entries() -> None:
+    as_list = TAGGER.predict(TEXT, ["person"])
+    assert TAGGER.predict(TEXT, ("person",)) == as_list
+    assert TAGGER.predict(TEXT, {"person": None}) == as_list
+    assert TAGGER.predict(TEXT, LabelSet.parse(["person"])) == as_list
+    named = TAGGER.predict(TEXT, {"X": {"words": "person"}})
+    assert [r["start"] for r in named] == [r["start"] for r in as_list]
+    assert {r["label"] for r in named} == {"X"}
+
+
+def test_own_label_set_is_the_default() -> None:
+    tagger = Tagger(TAGGER.backend, label_set=LabelSet.parse(LABELS))
+    assert tagger.predict(TEXT) == TAGGER.predict(TEXT, LABELS)
+    assert tagger.predict(TEXT, ["person"]) == TAGGER.predict(TEXT, ["person"])
+
+
+def test_missing_labels_are_asked_for() -> None:
+    for call in (TAGGER.predict, TAGGER.predict_entities):
+        with pytest.raises(RequestError, match=r"No labels given.*labels=\['person', 'city'\]"):
+            call(TEXT)
+    with pytest.raises(RequestError, match="No labels given"):
+        TAGGER.predict_words(["Bob"])
+
+
+@pytest.mark.parametrize(
+    ("labels", "match"),
+    [
+        (["a", "b", "a"], "'a' are given more than once"),
+        ([], "No labels are given"),
+        ("person", "given as the string 'person'"),
+        (["O"], "named 'O'"),
+        ([""], "name is empty"),
+        ([3], "Expected a string"),
+    ],
+)
+def test_labels_that_make_no_set_are_refused(labels: Any, match: str) -> None:
+    with pytest.raises(LabelError, match=match):
+        TAGGER.predict(TEXT, labels)
+
+
+def test_a_thousand_labels_work() -> None:
+    labels = [f"kind {i}" for i in range(1000)]
+    found = fake_tagger(max_pieces=64).predict([TEXT, "Ada"], labels)
+    assert len(found) == 2
+    assert all(r["label"] in labels for records in found for r in records)
+
+
+# Fine-tuning
+
+FAST = train_preset("finetune").replace(
+    learning_rate=3e-3, epochs=30.0, precision="fp32", resplit_prob=0.0
+)
+
+
+def test_finetuning_changes_what_is_found_at_once() -> None:
+    tagger = Tagger(tiny_backend(ModelConfig(max_pieces=64)))
+    before = tagger.predict("Bob went to New York.", ["person", "city"])
+    progress = tagger.finetune(people_and_cities(), config=FAST)
+    assert progress.done == 1.0
+    assert tagger.label_set is not None
+    assert tagger.label_set.names == ("city", "person")
+    after = tagger.predict("Bob went to New York.")
+    assert [(r["text"], r["label"]) for r in after] == [("Bob", "person"), ("New York", "city")]
+    assert after != before
+    assert Tagger(tagger.backend).predict("Bob went to New York.", ["person", "city"]) == after
+
+
+def test_interrupted_finetuning_leaves_no_stale_label_vectors() -> None:
+    tagger = Tagger(tiny_backend(ModelConfig(max_pieces=64)))
+    tagger.predict(TEXT, ["person", "city"])
+
+    def stop(progress: object) -> None:
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        tagger.finetune(people_and_cities(), config=FAST, on_progress=stop)
+    fresh = Tagger(tagger.backend)
+    assert tagger.predict(TEXT, ["person", "city"]) == fresh.predict(TEXT, ["person", "city"])
+
+
+def test_labels_of_the_examples_must_be_in_the_label_set() -> None:
+    tagger = Tagger(TINY.backend, label_set=LabelSet.parse(["person"]))
+    match = r"labels that are not in the label set: 'city'\. Expected 'person'\."
+    with pytest.raises(LabelError, match=match):
+        tagger.finetune(people_and_cities())
+    assert tagger.label_set is not None
+    assert tagger.label_set.names == ("person",)
+
+
+def test_examples_without_mentions_need_labels() -> None:
+    with pytest.raises(LabelwiseError, match="No labels"):
+        Tagger(TINY.backend).finetune([sentence("nothing here")])
+
+
+def test_backend_without_weights_cannot_be_trained() -> None:
+    with pytest.raises(RequestError, match="cannot train"):
+        fake_tagger().finetune(people_and_cities())
+
+
+def test_threads_share_one_tagger() -> None:
+    expected, found = TINY.predict(TEXT, LABELS), []
+    threads = [
+        threading.Thread(target=lambda: found.append(TINY.predict(TEXT, LABELS)))
+        for _ in range(2 * (os.cpu_count() or 1))
+    ]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert found == [expected] * len(threads)
