@@ -8,7 +8,7 @@ run equal an uninterrupted one. Knows no torch.
 from __future__ import annotations
 
 import random
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -182,7 +182,9 @@ class BatchStream:
         batch = self._tokenizer.batch([item.pieces for item in items])
         tag_of = {name: i for i, name in enumerate(labels)}
         tag_of |= {fine: tag_of[parent] for fine, parent in broader.items() if parent in tag_of}
-        per_item = [self._targets(item, tag_of) for item in items]
+        asked = {source.parents.get(name, name) for name in labels}
+        foreign = {n for n, parent in source.parents.items() if parent not in asked}
+        per_item = [self._targets(item, tag_of, foreign) for item in items]
         return TrainBatch(
             source=source.name,
             batch=batch,
@@ -241,12 +243,18 @@ class BatchStream:
             return label.description if alone else label_text(label.words, label.description)
         return label.words
 
-    def _targets(self, item: _Prepared, tag_of: Mapping[str, int]) -> IntArray:
-        """Tag ids of the words that have a piece; -1 inside mentions whose label is left out."""
+    def _targets(
+        self, item: _Prepared, tag_of: Mapping[str, int], foreign: Collection[str]
+    ) -> IntArray:
+        """Tag ids of the words that have a piece.
+
+        Mentions whose label is left out are not counted (-1), as a broader or similar label may
+        be among those scored; where nothing of their kind is asked for, they are O.
+        """
         kept = [m for m in item.mentions if m.label in tag_of]
         tags = tag_ids(item.pieces.n_words, kept, tag_of, self._model.scheme)
         for mention in item.mentions:
-            if mention.label not in tag_of:
+            if mention.label not in tag_of and mention.label not in foreign:
                 tags[mention.start : mention.end] = -1
         return tags[item.pieces.first >= 0]
 

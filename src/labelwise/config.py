@@ -145,7 +145,7 @@ class ModelConfig(_Config):
 class TrainConfig(_Config):
     """One training run, either stage."""
 
-    learning_rate: float = _setting(1e-4, "Peak learning rate of AdamW.", low=0.0, high=1.0)
+    learning_rate: float = _setting(3e-4, "Peak learning rate of AdamW.", low=0.0, high=1.0)
     weight_decay: float = _setting(0.01, "AdamW weight decay.", low=0.0, high=1.0)
     warmup: float = _setting(0.03, "Share of the run spent warming up.", low=0.0, high=1.0)
     schedule: Literal["linear", "constant"] = _setting(
@@ -166,7 +166,7 @@ class TrainConfig(_Config):
     precision: Literal["auto", "fp32", "bf16"] = _setting(
         "auto", "bf16 where the processor multiplies it natively, else fp32."
     )
-    max_labels: int = _setting(24, "Labels scored in one batch, sampled beyond.", low=1)
+    max_labels: int = _setting(36, "Labels scored in one batch, sampled beyond.", low=1)
     negatives: float = _setting(
         0.7,
         "How often absent labels of the source fill the batch up to max_labels.",
@@ -234,6 +234,7 @@ RECOMMENDED_MODEL = ModelConfig(
     label_encoder="shared",
     pooling="mean",
     composition="sum",
+    scheme="io",
     temperature=True,
     decode="constrained",
 )
