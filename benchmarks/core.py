@@ -2,8 +2,9 @@
 
     python benchmarks/core.py [--smoke] [--output benchmarks/results/core.json]
 
-Training is measured against a bare loop of forward, backward and step over the same batches, in
-turns, so that both meet the same machine. Median of five; processor, load and versions are recorded.
+Training is measured against a bare loop of forward, backward and step over the same batches,
+in turns, so that both meet the same machine. Median of five; processor, load and versions are
+recorded.
 """
 
 from __future__ import annotations
@@ -134,7 +135,7 @@ def bare_step(backend: TorchBackend, config: TrainConfig) -> Callable[[TrainBatc
 
 
 def import_seconds() -> float:
-    """Seconds of ``import labelwise`` in a fresh interpreter, the interpreter's own start left out."""
+    """Seconds of ``import labelwise`` in a fresh interpreter, its own start left out."""
     code = "import time; t = time.perf_counter(); import labelwise; print(time.perf_counter() - t)"
     return float(
         subprocess.run([sys.executable, "-c", code], capture_output=True, check=True).stdout
