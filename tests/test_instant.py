@@ -205,34 +205,87 @@ def test_labels_not_spoken_about_are_no_evidence():
 def test_held_out_logits_never_saw_their_own_sentence():
     rng = np.random.default_rng(0)
     prior, (states, tags, sentences) = summed_prior(rng), examples(rng, 6, 12)
-    options = FitSettings(candidates=(0.01,))
-    expected = fit_tag_vectors(states, tags, sentences, prior, options).held_out.logits
+    options = FitSettings(factors=(1.0,))
+    expected = fit_tag_vectors(states, tags, sentences, prior, options)
     own = sentences == 2
     changed = tags.copy()
-    changed[own] = np.roll(tags[own], 1)  # the same mentions elsewhere
-    found = fit_tag_vectors(states, changed, sentences, prior, options).held_out.logits
-    assert np.allclose(found[own], expected[own], atol=1e-3)
-    assert not np.allclose(found[~own], expected[~own], atol=1e-3)
+    changed[own] = tags[own][::-1]  # as many mentions, elsewhere
+    found = fit_tag_vectors(states, changed, sentences, prior, options)
+    assert found.strength == expected.strength
+    assert np.allclose(found.held_out.logits[own], expected.held_out.logits[own], atol=1e-3)
+    assert not np.allclose(found.held_out.logits[~own], expected.held_out.logits[~own], atol=1e-3)
 
 
-def test_chosen_strength_has_the_smallest_criterion():
+def test_held_out_words_rate_every_strength():
     rng = np.random.default_rng(0)
     prior, (states, tags, sentences) = summed_prior(rng), examples(rng, 20, 12)
     result = fit_tag_vectors(states, tags, sentences, prior)
-    assert result.held_out.losses[result.strength] == min(result.held_out.losses.values())
-    assert balanced_loss(result.held_out.logits, tags) == min(result.held_out.losses.values())
-    worst = FitSettings(criterion=lambda logits, tags: -balanced_loss(logits, tags))
-    assert fit_tag_vectors(states, tags, sentences, prior, worst).strength != result.strength
+    assert len(result.held_out.losses) == len(FitSettings().factors)
+    assert np.array_equal(result.held_out.rows, np.arange(len(tags)))
+    assert balanced_loss(result.held_out.logits, tags) == result.held_out.losses[result.strength]
+
+
+@pytest.mark.parametrize("sign", [1, -1], ids=["best", "worst"])
+def test_enough_evidence_outweighs_the_default(sign):
+    rng = np.random.default_rng(0)
+    prior, (states, tags, sentences) = summed_prior(rng), examples(rng, 20, 12)
+    options = FitSettings(criterion=lambda logits, ids: sign * 1e6 * balanced_loss(logits, ids))
+    result = fit_tag_vectors(states, tags, sentences, prior, options)
+    losses = result.held_out.losses
+    assert losses[result.strength] == min(losses.values())
+
+
+def test_no_evidence_leaves_the_default():
+    rng = np.random.default_rng(0)
+    prior, (states, tags, sentences) = summed_prior(rng), examples(rng, 20, 12)
+    options = FitSettings(criterion=lambda logits, ids: 0.0)
+    result = fit_tag_vectors(states, tags, sentences, prior, options)
+    assert result.strength == default_strength(tags, sentences, 2)
+
+
+def test_very_many_words_are_held_out_in_part(monkeypatch):
+    monkeypatch.setattr("labelwise.instant._MAX_SCORES", 1)
+    rng = np.random.default_rng(0)
+    prior, (states, tags, sentences) = summed_prior(rng), examples(rng, 20, 12)
+    held_out = fit_tag_vectors(states, tags, sentences, prior).held_out
+    assert np.array_equal(np.unique(sentences[held_out.rows]), [0, 5, 10, 15])
+    assert len(held_out.logits) == len(held_out.rows) == 48
 
 
 @pytest.mark.parametrize("sentences", [[0, 0, 0, 0], [0, 0, 1, 1]], ids=["one", "one per label"])
-def test_examples_too_few_to_choose_from_get_the_default_strength(sentences):
+def test_labels_of_one_sentence_get_the_default_strength(sentences):
     rng = np.random.default_rng(0)
     tags, sentences = np.array([1, 0, 3, 0]), np.array(sentences)
     states = rng.normal(size=(4, DIM)).astype(np.float32)
     result = fit_tag_vectors(states, tags, sentences, summed_prior(rng))
     assert result.held_out is None
     assert result.strength == default_strength(tags, sentences, 2) == 0.01
+
+
+def test_words_of_labels_of_one_sentence_rate_nothing():
+    rng = np.random.default_rng(0)
+    prior, (states, tags, sentences) = summed_prior(rng), examples(rng, 4, 12)
+    tags[(sentences > 0) & (tags >= 5)] = 0
+    tags[0] = 5  # label 2 is seen in sentence 0 alone
+    rated = []
+
+    def criterion(logits, ids):
+        rated.append(ids)
+        return balanced_loss(logits, ids)
+
+    fit_tag_vectors(states, tags, sentences, prior, FitSettings(criterion=criterion))
+    assert all(np.array_equal(ids, tags[tags < 5]) for ids in rated)
+
+
+def test_examples_with_nothing_in_them_are_examples():
+    rng = np.random.default_rng(0)
+    prior, (states, tags, sentences) = summed_prior(rng), examples(rng)
+    fitted = fit_tag_vectors(states, np.zeros_like(tags), sentences, prior).params
+    margin = [
+        params.score(states)[:, 0] - params.score(states)[:, 1:].max(1)
+        for params in (fitted, prior)
+    ]
+    assert margin[0].mean() > margin[1].mean()
 
 
 def test_default_strength_falls_with_the_mentions_a_label():
@@ -281,8 +334,8 @@ def test_arrays_that_do_not_fit_are_refused(change, message):
 
 
 def test_settings_report_all_problems_at_once():
-    with pytest.raises(ConfigError, match=r"strength.*candidates.*bias_reach.*n_folds"):
-        FitSettings(strength=0, candidates=(0.1, 1.0), bias_reach=-1, n_folds=1)
+    with pytest.raises(ConfigError, match=r"strength.*factors.*bias_reach.*n_folds"):
+        FitSettings(strength=0, factors=(0.1, 1.0), bias_reach=-1, n_folds=1)
 
 
 def test_import_is_light():

@@ -51,15 +51,15 @@ class FitSettings:
 
     Attributes:
         strength: Strength of the prior; None chooses it from the examples.
-        candidates: Strengths to choose from, falling.
-        criterion: Rates held-out logits against tags; the smallest value wins.
+        factors: What a choice may multiply the default strength with, falling.
+        criterion: Rates held-out logits against tags, in nats a word; small is good.
         bias_reach: How freely biases move, relative to the vectors; 0 keeps them.
         n_folds: Held-out groups of sentences. With at most 12 sentences, each is a group.
         max_iterations: Limit of one solve.
     """
 
     strength: float | None = None
-    candidates: tuple[float, ...] = (1e-1, 3e-2, 1e-2, 3e-3, 1e-3, 3e-4, 1e-4)
+    factors: tuple[float, ...] = (10.0, 3.0, 1.0, 0.3, 0.1)
     criterion: Callable[[FloatArray, IntArray], float] = field(default=balanced_loss, repr=False)
     bias_reach: float = 0.5
     n_folds: int = 5
@@ -70,11 +70,9 @@ class FitSettings:
         problems = []
         if self.strength is not None and not self.strength > 0:
             problems.append(f"'strength' is {self.strength!r}. Expected a number above 0 or None")
-        falling = sorted(self.candidates, reverse=True)
-        if not falling or list(self.candidates) != falling or not falling[-1] > 0:
-            problems.append(
-                f"'candidates' is {self.candidates!r}. Expected falling numbers above 0"
-            )
+        falling = sorted(self.factors, reverse=True)
+        if not falling or list(self.factors) != falling or not falling[-1] > 0:
+            problems.append(f"'factors' is {self.factors!r}. Expected falling numbers above 0")
         if not self.bias_reach >= 0:
             problems.append(f"'bias_reach' is {self.bias_reach!r}. Expected a number from 0")
         if self.n_folds < 2:
@@ -91,7 +89,7 @@ class HeldOut:
         rows: Which words were held out; all of them, unless there are very many.
             Shape ``(words,)``.
         logits: Of those words; -inf where a tag was not allowed. Shape ``(words, tags)``.
-        losses: The criterion at every candidate strength.
+        losses: The criterion at every strength that was tried.
     """
 
     rows: IntArray
@@ -153,10 +151,8 @@ def fit_tag_vectors(
     _check_shapes(states, tag_ids, sentence_ids, prior, allowed, weights)
     problem = MapProblem.build(states, tag_ids, prior, settings.bias_reach, allowed, weights)
     strength, held_out = settings.strength, None
-    if strength is None and _can_hold_out(tag_ids, sentence_ids, prior.n_marks):
+    if strength is None:
         strength, held_out = _choose_strength(problem, sentence_ids, settings)
-    elif strength is None:
-        strength = default_strength(tag_ids, sentence_ids, prior.n_marks)
     moves = problem.moves_to(prior if start is None else start)
     solution = problem.solve(strength, moves, settings.max_iterations)
     return FitResult(
@@ -207,34 +203,60 @@ def mention_starts(
     return labels[starts], np.asarray(sentence_ids)[starts]
 
 
-def _can_hold_out(tag_ids: IntArray, sentence_ids: IntArray, n_marks: int) -> bool:
-    """Whether every label seen stays seen when any one sentence is held out."""
-    label_ids, in_sentence = mention_starts(tag_ids, sentence_ids, n_marks)
-    pairs = np.unique(np.stack([label_ids, in_sentence]), axis=1)
-    _, n_sentences = np.unique(pairs[0], return_counts=True)
-    return len(n_sentences) > 0 and int(n_sentences.min()) > 1
-
-
 def _choose_strength(
     problem: MapProblem, sentence_ids: IntArray, settings: FitSettings
-) -> tuple[float, HeldOut]:
-    """Hold out each group of sentences in turn, and rate the candidates on what was held out."""
+) -> tuple[float, HeldOut | None]:
+    """Weigh what held-out mentions say against the default, which few of them cannot outweigh.
+
+    The criterion counts as the negative log-likelihood of a fraction of a word a mention, and
+    the logarithm of the strength has a Gaussian prior, of standard deviation 1, at the default.
+    """
+    n_marks = problem.prior.n_marks
+    default = default_strength(problem.tag_ids, sentence_ids, n_marks)
+    labels = _repeated_labels(problem.tag_ids, sentence_ids, n_marks)
+    if not len(labels):
+        return default, None
+    strengths = [default * factor for factor in settings.factors]
+    rows, logits = _held_out_logits(problem, sentence_ids, strengths, settings)
+    label_ids = (problem.tag_ids[rows] - 1) // n_marks
+    counted = (label_ids < 0) | np.isin(label_ids, labels)
+    rated = [
+        settings.criterion(at_strength[counted], problem.tag_ids[rows][counted])
+        for at_strength in logits
+    ]
+    found, _ = mention_starts(problem.tag_ids[rows], sentence_ids[rows], n_marks)
+    evidence = _EVIDENCE_A_MENTION * np.isin(found, labels).sum()
+    costs = evidence * np.array(rated) + np.square(np.log(settings.factors)) / 2
+    best = int(costs.argmin())
+    losses = dict(zip(strengths, rated, strict=True))
+    return strengths[best], HeldOut(rows, logits[best], losses)
+
+
+def _repeated_labels(tag_ids: IntArray, sentence_ids: IntArray, n_marks: int) -> IntArray:
+    """Labels that stay seen when any one sentence is held out. Shape ``(labels,)``."""
+    pairs = np.unique(np.stack(mention_starts(tag_ids, sentence_ids, n_marks)), axis=1)
+    labels, n_sentences = np.unique(pairs[0], return_counts=True)
+    return labels[n_sentences > 1]
+
+
+def _held_out_logits(
+    problem: MapProblem, sentence_ids: IntArray, strengths: list[float], settings: FitSettings
+) -> tuple[IntArray, FloatArray]:
+    """Hold out each group of sentences in turn, from the strongest prior to the weakest.
+
+    Returns:
+        The words held out, and their logits. Shapes ``(words,)`` and ``(strengths, words, tags)``.
+    """
     n_words, n_tags = problem.offset.shape
-    logits = np.empty((len(settings.candidates), n_words, n_tags), np.float32)
-    rows = np.zeros(n_words, np.bool_)
-    for held in _folds(sentence_ids, settings.n_folds)[: max(1, _MAX_SCORES // logits[0].size)]:
-        rows |= held
+    logits = np.empty((len(strengths), n_words, n_tags), np.float32)
+    held_any = np.zeros(n_words, np.bool_)
+    for held in _folds(sentence_ids, settings.n_folds)[: max(1, _MAX_SCORES // (n_words * n_tags))]:
+        held_any |= held
         seen, moves = problem.subset(~held), problem.no_moves()
-        for index, strength in enumerate(settings.candidates):  # each starts where the last ended
+        for index, strength in enumerate(strengths):  # each starts where the last one ended
             moves = seen.solve(strength, moves, settings.max_iterations, _LOOSE).moves
             logits[index, held] = problem.logits_at(moves, held)
-    index = np.flatnonzero(rows)
-    losses = {
-        strength: settings.criterion(held_logits[index], problem.tag_ids[index])
-        for strength, held_logits in zip(settings.candidates, logits, strict=True)
-    }
-    best = min(losses, key=losses.__getitem__)
-    return best, HeldOut(index, logits[settings.candidates.index(best), index], losses)
+    return np.flatnonzero(held_any), logits[:, held_any]
 
 
 def _folds(sentence_ids: IntArray, n_folds: int) -> list[BoolArray]:
@@ -302,6 +324,7 @@ def _check_values(
 
 
 _ONE_SHOT_STRENGTH = 0.01
+_EVIDENCE_A_MENTION = 0.3  # words; fewer than a mention has, as words of one sentence agree
 _MAX_LEAVE_ONE_OUT = 12  # sentences; from there on, folds
 _LOOSE = 3e-4  # slope at which a solve ends whose held-out logits alone are wanted
 _MAX_SCORES = 2_000_000  # logits a choice may hold out; bounds its time on large support sets
