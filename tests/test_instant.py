@@ -1,4 +1,4 @@
-"""The instant fit: a convex problem with a known centre, checked against slower ways to solve it."""
+"""The instant fit: a convex problem with a known centre, checked against slower solvers."""
 
 import dataclasses
 import subprocess

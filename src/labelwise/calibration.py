@@ -29,7 +29,7 @@ def choose_temperature(logits: FloatArray, tag_ids: IntArray, n_mentions: int) -
     """
     if n_mentions < MIN_MENTIONS_FOR_TEMPERATURE:
         return None
-    from scipy.optimize import minimize_scalar  # as in the solve: prediction needs no scipy
+    from scipy.optimize import minimize_scalar  # noqa: PLC0415  # as in the solve: prediction needs no scipy
 
     words = np.arange(len(logits))
     shifted = (logits - logits.max(axis=1, keepdims=True)).astype(np.float64)

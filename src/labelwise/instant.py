@@ -116,7 +116,7 @@ class FitResult:
     held_out: HeldOut | None
 
 
-def fit_tag_vectors(
+def fit_tag_vectors(  # noqa: PLR0913
     states: FloatArray,
     tag_ids: IntArray,
     sentence_ids: IntArray,

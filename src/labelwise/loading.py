@@ -15,7 +15,7 @@ from labelwise.encoder_config import check_encoder_config
 from labelwise.encoders import tokenizer_json
 from labelwise.encoding import PieceTokenizer
 from labelwise.engine import TagTable
-from labelwise.errors import CheckpointError, ConfigError, MissingExtraError, require
+from labelwise.errors import CheckpointError, ConfigError, MissingExtraError, RequestError, require
 from labelwise.labels import LabelSet
 from labelwise.strict_json import dump_json, read_json
 from labelwise.tensors import load_tensors, save_tensors
@@ -118,6 +118,26 @@ def find_model(name_or_path: str | Path | None) -> Path:
             "save_pretrained() or `labelwise pretrain`. Check the path."
         )
     return folder
+
+
+def trainable(backend: EncoderBackend, folder: Path | None) -> TorchBackend:
+    """Return a backend that can be trained: itself, or the same model reloaded with torch.
+
+    Args:
+        backend: What predicts now.
+        folder: Where its model was loaded from.
+
+    Raises:
+        RequestError: It does not run on torch and was not loaded from a folder.
+    """
+    if not hasattr(backend, "tensors"):
+        if folder is None:
+            raise RequestError(
+                "This tagger's backend cannot train, and it was not loaded from a folder. "
+                "Expected a model with weights. Use Tagger.from_pretrained(path)."
+            )
+        backend = load_model(folder, engine="torch").backend
+    return cast("TorchBackend", backend)
 
 
 def new_model(

@@ -207,7 +207,7 @@ class MapProblem:
         Returns:
             The solution.
         """
-        from scipy.optimize import minimize  # takes 0.2 s to import, and prediction needs none
+        from scipy.optimize import minimize  # noqa: PLC0415  # takes 0.2 s to import, and prediction needs none
 
         def objective(flat: NDArray[np.float64]) -> tuple[float, NDArray[np.float64]]:
             moves = flat.reshape(start.shape).astype(self.features.dtype)

@@ -85,7 +85,7 @@ class DualEncoder(nn.Module):
 
     @property
     def scale(self) -> Tensor:
-        """Factor on the dot product: 1, or learned around ``1/sqrt(dim)``."""
+        """Factor on the dot product: 1, or learned around ``1/sqrt(dim)``. Shape ``()``."""
         base = 1 / math.sqrt(self.dim) if self.config.temperature else 1.0
         return self.log_scale.exp() * base
 

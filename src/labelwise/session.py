@@ -15,9 +15,10 @@ from dataclasses import dataclass
 import numpy as np
 
 from labelwise.annotation import Sentence
+from labelwise.data import labels_of
 from labelwise.encoding import FloatArray, IntArray
 from labelwise.engine import Engine, TagTable
-from labelwise.errors import LabelError, RequestError, some_of
+from labelwise.errors import LabelError, RequestError, did_you_mean, some_of
 from labelwise.instant import FitSettings, fit_tag_vectors
 from labelwise.labels import LabelSet
 from labelwise.schemes import MARKS
@@ -114,13 +115,7 @@ class Session:
         """
         sentences = list(examples)
         spoken = None if labels is None else frozenset(labels)
-        named = {m.label for s in sentences for m in s.mentions} | (spoken or frozenset())
-        unknown = sorted(n for n in named if n not in self.label_set)
-        if unknown:
-            raise LabelError(
-                f"The examples name labels that are not in the label set: {some_of(unknown)}. "
-                f"Expected {some_of(self.label_set.names)}. Add them to the labels first."
-            )
+        check_labels(sentences, self.label_set, spoken or ())
         label_ids = {name: i for i, name in enumerate(self.label_set.names)}
         scheme = self._engine.backend.config.scheme
         for sentence, states in zip(
@@ -197,3 +192,25 @@ class Session:
         scale, n_marks = self._engine.backend.scale, len(MARKS[self._engine.backend.config.scheme])
         params = TagParams.independent(table.matrix / scale, n_marks, scale=scale)
         return dataclasses.replace(params, biases=table.bias)
+
+
+def check_labels(
+    sentences: Iterable[Sentence], label_set: LabelSet, also: Iterable[str] = ()
+) -> None:
+    """Refuse examples whose labels a label set lacks.
+
+    Args:
+        sentences: Annotated sentences.
+        label_set: The labels that are looked for.
+        also: More names that must be in it.
+
+    Raises:
+        LabelError: A label is not in the label set.
+    """
+    unknown = [n for n in sorted({*labels_of(sentences), *also}) if n not in label_set]
+    if unknown:
+        raise LabelError(
+            f"The examples bear labels that are not in the label set: {some_of(unknown)}. "
+            f"Expected {some_of(label_set.names)}. Add them to the labels, or drop those examples."
+            f"{did_you_mean(unknown[0], label_set.names)}"
+        )

@@ -2,9 +2,35 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 
 from labelwise.encoding import FloatArray, IntArray
+from labelwise.engine import Engine, TagTable
+
+
+def most_instructive(
+    engine: Engine, table: TagTable, sentences: Sequence[Sequence[str]], k: int
+) -> list[int]:
+    """Pick the sentences whose annotation would teach most.
+
+    Args:
+        engine: Encodes the words.
+        table: What is looked for.
+        sentences: Words of each candidate.
+        k: How many to pick.
+
+    Returns:
+        Indices: unsure sentences that differ from each other, best first.
+    """
+    scores, means = [], []
+    for states in engine.states(sentences):
+        scores.append(uncertainty(table.logits(states)))
+        means.append(states.mean(0) if len(states) else np.zeros(engine.backend.dim, np.float32))
+    if not scores:
+        return []
+    return rank_diverse(np.array(scores), np.stack(means), k).tolist()
 
 
 def uncertainty(logits: FloatArray, worst: int = 3) -> float:

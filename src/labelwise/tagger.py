@@ -9,25 +9,22 @@ import dataclasses
 import itertools
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Self, cast, overload
-
-import numpy as np
+from typing import TYPE_CHECKING, Any, Self, overload
 
 from labelwise.annotation import Mention, Record, Sentence
 from labelwise.backend import EncoderBackend
 from labelwise.config import TrainConfig
 from labelwise.data import labels_of
 from labelwise.engine import Engine, TagTable
-from labelwise.errors import LabelError, RequestError, require, some_of
+from labelwise.errors import RequestError, require
 from labelwise.instant import FitSettings
 from labelwise.labels import LabelSet
-from labelwise.loading import load_model, save_model
-from labelwise.session import FitReport, Session
-from labelwise.suggest import rank_diverse, uncertainty
-from labelwise.words import split_words
+from labelwise.loading import load_model, save_model, trainable
+from labelwise.records import above_threshold, make_record, split_text
+from labelwise.session import FitReport, Session, check_labels
+from labelwise.suggest import most_instructive
 
 if TYPE_CHECKING:
-    from labelwise.torch_backend import TorchBackend
     from labelwise.training import Progress
 
 Labels = LabelSet | Sequence[str] | Mapping[str, Any]
@@ -41,10 +38,6 @@ class Tagger:
         label_set: Labels to use when a call names none.
         folder: Where the model was loaded from; fine-tuning reads its weights there.
         fitted: Tag vectors that an earlier fit of this label set has found.
-
-    >>> from labelwise import Tagger
-    >>> tagger = Tagger.from_pretrained()  # doctest: +SKIP
-    >>> tagger.predict("Ada Lovelace lived in London.", labels=["person", "city"])  # doctest: +SKIP
     """
 
     def __init__(
@@ -148,11 +141,11 @@ class Tagger:
             Entities of each text.
         """
         table = self._table(labels)
-        for_words, for_records = itertools.tee(_split(t, i) for i, t in enumerate(texts))
+        for_words, for_records = itertools.tee(split_text(t, i) for i, t in enumerate(texts))
         mentions = self.engine.tag((words for _, words, _ in for_words), table)
         for (text, _, offsets), found in zip(for_records, mentions, strict=True):
-            kept = _above(found, table.label_set, threshold)
-            yield [_record(text, m, offsets[m.start][0], offsets[m.end - 1][1]) for m in kept]
+            kept = above_threshold(found, table.label_set, threshold)
+            yield [make_record(text, m, offsets[m.start][0], offsets[m.end - 1][1]) for m in kept]
 
     def predict_entities(
         self, text: str, labels: Labels | None = None, threshold: float = 0.5
@@ -197,7 +190,10 @@ class Tagger:
         sentences: list[Sequence[str]] = [words] if one else list(words)  # type: ignore[list-item]
         tagged = self.tag(sentences, labels, threshold=threshold)
         result = [
-            [_record(" ".join(s[m.start : m.end]), m, m.start, m.end, whole=True) for m in found]
+            [
+                make_record(" ".join(s[m.start : m.end]), m, m.start, m.end, whole=True)
+                for m in found
+            ]
             for s, found in zip(sentences, tagged, strict=True)
         ]
         return result[0] if one else result
@@ -221,12 +217,7 @@ class Tagger:
         """
         table = self._table(labels)
         for found in self.engine.tag(sentences, table):
-            yield _above(found, table.label_set, threshold)
-
-    @property
-    def examples(self) -> list[Sentence]:
-        """What the instant fit has learned from since the model was loaded."""
-        return self._session.examples if self._session else []
+            yield above_threshold(found, table.label_set, threshold)
 
     def fit(
         self,
@@ -304,15 +295,8 @@ class Tagger:
         Returns:
             Indices of the texts to annotate next: unsure ones that differ from each other.
         """
-        table = self._table(labels)
-        words = [_split(text, i)[1] for i, text in enumerate(texts)]
-        scores, means = [], []
-        for states in self.engine.states(words):
-            scores.append(uncertainty(table.logits(states)))
-            means.append(states.mean(0) if len(states) else np.zeros(self.backend.dim, "f4"))
-        if not scores:
-            return []
-        return rank_diverse(np.array(scores), np.stack(means), k).tolist()
+        words = [split_text(text, i)[1] for i, text in enumerate(texts)]
+        return most_instructive(self.engine, self._table(labels), words, k)
 
     def finetune(
         self,
@@ -330,9 +314,6 @@ class Tagger:
             config: Training settings; see ``config.PRESETS``.
             **options: As for ``training.finetune``: ``output_dir``, ``resume``, ``on_progress``.
 
-        Returns:
-            The final state of the run.
-
         Raises:
             LabelError: The examples bear labels that the label set lacks.
             MissingExtraError: torch is not installed.
@@ -341,20 +322,12 @@ class Tagger:
         from labelwise.training import finetune  # noqa: PLC0415
 
         label_set = self._label_set(labels if labels is not None else self._own_labels(examples))
-        _check_labels(examples, label_set)
+        check_labels(examples, label_set)
         self.label_set, self._fitted, self._session = label_set, None, None
-        return finetune(self._trainable_backend(), examples, label_set, config, **options)
-
-    def _trainable_backend(self) -> TorchBackend:
-        """The backend, if torch runs it; else the same model, reloaded with torch."""
-        if not hasattr(self.backend, "model"):
-            if self._folder is None:
-                raise RequestError(
-                    "This tagger's backend cannot train, and it was not loaded from a folder. "
-                    "Expected a model with weights. Use Tagger.from_pretrained(path)."
-                )
-            self.engine = Engine(load_model(self._folder, engine="torch").backend)
-        return cast("TorchBackend", self.backend)
+        backend = trainable(self.backend, self._folder)
+        if backend is not self.backend:
+            self.engine = Engine(backend)
+        return finetune(backend, examples, label_set, config, **options)
 
     def _own_labels(self, examples: Sequence[Sentence]) -> Labels:
         return self.label_set if self.label_set is not None else labels_of(examples)
@@ -375,39 +348,3 @@ class Tagger:
         if self._fitted is not None and label_set.digest == self._fitted.label_set.digest:
             return dataclasses.replace(self._fitted, label_set=label_set)
         return self.engine.tag_table(label_set)
-
-
-def _split(text: str, index: int) -> tuple[str, list[str], list[tuple[int, int]]]:
-    if not isinstance(text, str):
-        raise RequestError(
-            f"Text number {index} is a {type(text).__name__}. Expected str. "
-            "For words, use predict_words."
-        )
-    offsets = split_words(text)
-    return text, [text[a:b] for a, b in offsets], offsets
-
-
-def _record(text: str, mention: Mention, start: int, end: int, *, whole: bool = False) -> Record:
-    return Record(
-        text=text if whole else text[start:end],
-        label=mention.label,
-        start=start,
-        end=end,
-        score=round(mention.score, 4),
-    )
-
-
-def _above(mentions: list[Mention], label_set: LabelSet, threshold: float | None) -> list[Mention]:
-    """Mentions that reach their label's threshold, or the overall one."""
-    floor = threshold or 0.0
-    limits = {x.name: floor if x.threshold is None else x.threshold for x in label_set}
-    return [m for m in mentions if m.score >= limits[m.label]]
-
-
-def _check_labels(examples: Sequence[Sentence], label_set: LabelSet) -> None:
-    unknown = [name for name in labels_of(examples) if name not in label_set]
-    if unknown:
-        raise LabelError(
-            f"The examples bear labels that are not in the label set: {some_of(unknown)}. "
-            f"Expected {some_of(label_set.names)}. Add them to the labels, or drop those examples."
-        )
