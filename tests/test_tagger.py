@@ -25,7 +25,7 @@ from labelwise.words import split_words
 
 TOKENIZER = tiny_tokenizer()
 LABELS = ["person", "city", "drug"]
-TEXT = "Bob went from Oslo to New York, said Ada."
+TEXT = "Bob went from Oslo to New York, said Ada. Acme sells aspirin here and there; Rome is ill."
 RAW = st.text("ab Bob\n\t.-'é\u0301\u200dक्ष漢字ไทยאב😀\U0001f468\x00\ud800\u2028\xa0", max_size=40)
 ANY_TEXT = st.one_of(RAW, st.text(max_size=30))
 
@@ -33,6 +33,7 @@ ANY_TEXT = st.one_of(RAW, st.text(max_size=30))
 def fake_tagger(bias_of_o: float = -1.0, **settings: Any) -> Tagger:
     """A tagger that finds something in most texts."""
     backend = FakeBackend(TOKENIZER, config=ModelConfig(**({"max_pieces": 16} | settings)))
+    backend.scale = 0.6
     backend.bias = np.array([bias_of_o], dtype=np.float32)
     return Tagger(backend)
 
@@ -87,9 +88,9 @@ def test_text_without_readable_words_has_no_entities(text: str) -> None:
     assert TINY.predict([text, text], LABELS) == [[], []]
 
 
-def test_nul_bytes_between_words_move_nothing() -> None:
-    plain = [(r["start"], r["end"]) for r in TAGGER.predict("Bob in Oslo", LABELS)]
-    noisy = TAGGER.predict("\x00Bob in\x00Oslo", LABELS)
+def test_nul_bytes_around_a_text_move_nothing() -> None:
+    plain = [(r["start"], r["end"]) for r in TAGGER.predict(TEXT, LABELS)]
+    noisy = TAGGER.predict(f"\x00{TEXT}\x00\x00", LABELS)
     assert plain
     assert [(r["start"] - 1, r["end"] - 1) for r in noisy] == plain
 

@@ -85,7 +85,7 @@ class BatchStream:
         config: TrainConfig,
     ) -> None:
         """Encode all sentences once."""
-        self.sources = [s for s in sources if s.sentences]
+        self.sources = [s for s in sources if any(x.words for x in s.sentences)]
         if not self.sources:
             raise DataError(
                 "No sentences to train on: every source is empty. Give annotated sentences."

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import functools
+import hashlib
 import json
 import math
 from collections import Counter, defaultdict
@@ -36,6 +38,17 @@ class Source:
     parents: Mapping[str, str] = field(default_factory=dict)
     weight: float = 0.0
 
+    @functools.cached_property
+    def digest(self) -> str:
+        """Hash of all that training reads of it."""
+        extras = [sorted(self.alternatives.items()), sorted(self.parents.items())]
+        facts = (self.name, self.weight, self.label_set.digest, *extras)
+        sha = hashlib.sha256(repr(facts).encode())
+        for sentence in self.sentences:
+            mentions = [(m.start, m.end, m.label) for m in sentence.mentions]
+            sha.update(repr((sentence.words, mentions)).encode())
+        return sha.hexdigest()
+
     @property
     def sampling_weight(self) -> float:
         """Square root of the size times a mild bonus for variety of labels."""
@@ -65,10 +78,10 @@ def read_source(path: str | Path, *, split: str = "train", weight: float = 0.0) 
 def _parents(fine: Sequence[Sentence], coarse: Sequence[Sentence]) -> dict[str, str]:
     """Give every label the coarse label that most of its mentions bear."""
     votes: defaultdict[str, Counter[str]] = defaultdict(Counter)
-    for one, other in zip(fine, coarse, strict=False):
-        broader = {(m.start, m.end): m.label for m in other.mentions}
-        for mention in one.mentions:
-            if span_label := broader.get((mention.start, mention.end)):
+    broader = {(s.id, m.start, m.end): m.label for s in coarse for m in s.mentions}
+    for sentence in fine:
+        for mention in sentence.mentions:
+            if span_label := broader.get((sentence.id, mention.start, mention.end)):
                 votes[mention.label][span_label] += 1
     return {label: counts.most_common(1)[0][0] for label, counts in votes.items()}
 

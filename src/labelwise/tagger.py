@@ -182,11 +182,12 @@ class Tagger:
         Returns:
             Entities of the sentence, or of every sentence; ``text`` joins words with spaces.
         """
-        if isinstance(words, str):
-            raise RequestError(
-                "predict_words was given one text. Expected a list of words. Use predict(text)."
-            )
         one = all(isinstance(w, str) for w in words)
+        if isinstance(words, str) or (not one and any(isinstance(w, str) for w in words)):
+            raise RequestError(
+                "predict_words was given a text in place of words. Expected a list of words, or a "
+                "list of such lists. For raw text, use predict(text)."
+            )
         sentences: list[Sequence[str]] = [words] if one else list(words)  # type: ignore[list-item]
         tagged = self.tag(sentences, labels, threshold=threshold)
         result = [

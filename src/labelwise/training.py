@@ -20,7 +20,7 @@ import torch
 from torch import nn
 
 from labelwise.annotation import Sentence
-from labelwise.batches import BatchStream, TrainBatch
+from labelwise.batches import BatchStream
 from labelwise.checkpoint import latest_step, save_step
 from labelwise.config import FINETUNE, ModelConfig, TrainConfig
 from labelwise.double_town import DoubleTown
@@ -89,7 +89,8 @@ def pretrain(
 
     Raises:
         DataError: The sources hold no sentence.
-        CheckpointError: The checkpoint to resume from is of a run with other settings.
+        CheckpointError: The checkpoint to resume from is of a run with other settings, or there
+            is one and ``resume`` is not asked for.
     """
     config = config or TrainConfig()
     if isinstance(backend.model, DoubleTown):
@@ -98,6 +99,11 @@ def pretrain(
     run = _Run(backend, stream, config, Path(output_dir) if output_dir else None)
     if resume:
         run.restore()
+    elif run.root and (found := latest_step(run.root)):
+        raise CheckpointError(
+            f"'{run.root}' holds step {found.step} of an earlier run. Expected no checkpoints. "
+            "Continue that run with resume=True, or choose another folder."
+        )
     return run.train(evaluate, on_progress)
 
 
@@ -150,6 +156,7 @@ class _Run:
         self.total_steps = _total_steps(config, stream)
         self.step, self.loss, self.n_pieces = 0, 0.0, 0
         self.elapsed_s = 0.0
+        self.is_whole = True  # False while the weights are ahead of the rest
         self.dev_f1: float | None = None
         self.counts = np.zeros(3)  # correct, predicted, gold mentions, decayed
 
@@ -160,12 +167,14 @@ class _Run:
         try:
             progress = self._loop(evaluate, on_progress)
         except KeyboardInterrupt:
-            self.save()
+            if self.is_whole:
+                self.save()
             raise
+        finally:
+            self.backend.changed()
+            self.model.eval()
         self._evaluate(evaluate)
         self.save()
-        self.backend.changed()
-        self.model.eval()
         return dataclasses.replace(progress, dev_f1=self.dev_f1)
 
     def _loop(
@@ -176,7 +185,7 @@ class _Run:
         progress = self.progress(0.0)
         while self.done < 1.0:
             rate = self._set_learning_rate()
-            self._update(next(self.stream))
+            self._update()
             now = time.monotonic()
             self.elapsed_s = before_s + now - started
             if self.root and now - saved_at >= self.config.checkpoint_every_s:
@@ -224,11 +233,20 @@ class _Run:
             group["lr"] = self.config.learning_rate * factor * group["rate"]
         return self.config.learning_rate * factor
 
-    def _update(self, batch: TrainBatch) -> None:
-        self.model.train()
-        loss, logits = batch_loss(self.model, batch, self.precision, self.backend.device)
-        loss.backward()
-        nn.utils.clip_grad_norm_(self._trainable(), self.config.clip)
+    def _update(self) -> None:
+        """Do one update; one interrupted before it moves the weights is as if never begun."""
+        position, rng = self.stream.state, torch.get_rng_state()
+        try:
+            batch = next(self.stream)
+            self.model.train()
+            loss, logits = batch_loss(self.model, batch, self.precision, self.backend.device)
+            loss.backward()
+            nn.utils.clip_grad_norm_(self._trainable(), self.config.clip)
+        except KeyboardInterrupt:
+            self.stream.restore(position)
+            torch.set_rng_state(rng)
+            raise
+        self.is_whole = False
         self.optimizer.step()
         self.optimizer.zero_grad(set_to_none=True)
         self.step += 1
@@ -236,6 +254,7 @@ class _Run:
         value = float(loss.detach())
         self.loss = value if self.step == 1 else 0.98 * self.loss + 0.02 * value
         self.counts = 0.98 * self.counts + count_mentions(batch, logits, self.backend.config.scheme)
+        self.is_whole = True
 
     def _trainable(self) -> list[nn.Parameter]:
         return [p for group in self.optimizer.param_groups for p in group["params"]]
@@ -296,7 +315,7 @@ class _Run:
 
     def _settings_digest(self) -> str:
         settings = self.config.replace(checkpoint_every_s=0.0).to_json()
-        data = [(s.name, len(s.sentences), s.label_set.digest) for s in self.stream.sources]
+        data = [source.digest for source in self.stream.sources]
         return hashlib.sha256(f"{settings}{data}{self.backend.config}".encode()).hexdigest()
 
 
