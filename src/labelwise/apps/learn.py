@@ -79,8 +79,8 @@ def export(
         note(f"F1 on the dev split of '{dev}': {100 * before:.1f} -> {100 * after:.1f}")
         if after < before - MAX_F1_LOSS:
             raise CheckpointError(
-                f"The {precision} export loses {100 * (before - after):.2f} F1 on '{dev}'. Expected "
-                "at most 0.5. Nothing was written; export with --precision fp32."
+                f"The {precision} export loses {100 * (before - after):.2f} F1 on '{dev}'. "
+                "Expected at most 0.5. Nothing was written; export with --precision fp32."
             )
     save_model(output, loaded.backend, loaded.label_set, fitted=loaded.fitted, extra_files=graphs)
     note(f"Saved '{output}' with {precision} ONNX: {sum(map(len, graphs.values())):,} bytes")
