@@ -87,3 +87,7 @@ class DoubleTown(DualEncoder):
         """
         states = self.text_tower(input_ids=ids, attention_mask=mask.long()).last_hidden_state
         return self.weight * pool(states, mask, self.config.pooling).float()
+
+    def compose(self, rows: Tensor, order: Tensor | None = None) -> Tensor:
+        """Return the rows, which are one a tag already. Shape ``(tags, dim)``."""
+        return rows

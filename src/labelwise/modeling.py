@@ -141,8 +141,17 @@ class DualEncoder(nn.Module):
         """
         return self.compose(self.encode_labels(ids, mask))
 
-    def compose(self, vectors: Tensor) -> Tensor:
-        """Turn the vectors of label texts into one vector a tag. Shape ``(tags, dim)``."""
+    def compose(self, rows: Tensor, order: Tensor | None = None) -> Tensor:
+        """Turn the vectors of label texts into one vector a tag.
+
+        Args:
+            rows: As ``encode_labels`` returns them. Shape ``(labels, dim)``.
+            order: Row of every label text, if they were encoded in groups. Shape ``(labels,)``.
+
+        Returns:
+            Shape ``(tags, dim)``.
+        """
+        vectors = rows if order is None else rows[order]
         if self.config.composition == "sum":
             return compose_sum(vectors, self.config.scheme)
         return vectors

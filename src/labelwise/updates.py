@@ -55,7 +55,7 @@ def batch_loss(
     with precision_context(precision, device):
         states = model.word_states(*map(tensor, (text.ids, text.mask, text.rows, text.columns)))
         rows = [model.encode_labels(*map(tensor, group)) for group in batch.label_groups]
-    tags = model.compose(torch.cat(rows)[tensor(batch.label_order)])
+    tags = model.compose(torch.cat(rows), tensor(batch.label_order))
     logits = model.logits(states, tags)
     targets = tensor(batch.targets)
     loss = nn.functional.cross_entropy(logits, targets, ignore_index=-1, reduction="sum")
