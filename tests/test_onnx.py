@@ -1,0 +1,128 @@
+"""The towers exported: the same numbers as torch, without torch, and nothing from other files."""
+
+import subprocess
+import sys
+import textwrap
+from pathlib import Path
+
+import numpy as np
+import onnx
+import pytest
+
+from builders import people_and_cities, tiny_backend
+from labelwise.config import ModelConfig
+from labelwise.errors import CheckpointError, RequestError
+from labelwise.loading import load_model, onnx_backend, save_model
+from labelwise.onnx_backend import open_session
+from labelwise.onnx_export import export_towers
+from labelwise.tagger import Tagger
+from labelwise.torch_backend import TorchBackend
+
+WORDS = [s.words for s in people_and_cities()] + [("Oslo",), ("a",) * 100, ()]
+LABELS = ["person", "city", "a very long name of a label"]
+SETTINGS = {
+    "separate, cls, words": {"label_encoder": "separate", "pooling": "cls"},
+    "shared, mean, sum": {
+        "label_encoder": "shared",
+        "pooling": "mean",
+        "composition": "sum",
+        "temperature": True,
+    },
+}
+
+
+@pytest.fixture(scope="module", params=SETTINGS.values(), ids=SETTINGS)
+def exported(request: pytest.FixtureRequest) -> tuple[TorchBackend, dict[str, bytes]]:
+    backend = tiny_backend(ModelConfig(max_pieces=64, **request.param))
+    return backend, export_towers(backend, "fp32")
+
+
+def test_fp32_equals_torch(exported: tuple[TorchBackend, dict[str, bytes]]) -> None:
+    backend, graphs = exported
+    ours, theirs = Tagger(onnx_backend(graphs, backend)), Tagger(backend)
+    for a, b in zip(ours.engine.states(WORDS), theirs.engine.states(WORDS), strict=True):
+        np.testing.assert_allclose(a, b, atol=1e-4)
+    ours_table, their_table = (t._table(LABELS) for t in (ours, theirs))
+    np.testing.assert_allclose(ours_table.matrix, their_table.matrix, atol=1e-4)
+    np.testing.assert_allclose(ours_table.bias, their_table.bias, atol=1e-6)
+    assert list(ours.tag(WORDS, LABELS)) == list(theirs.tag(WORDS, LABELS))
+
+
+def test_a_saved_export_runs_without_torch(
+    exported: tuple[TorchBackend, dict[str, bytes]], tmp_path: Path
+) -> None:
+    backend, graphs = exported
+    save_model(tmp_path / "model", backend, extra_files=graphs)
+    code = f"""
+        import sys
+        sys.modules["torch"] = sys.modules["transformers"] = None  # as if not installed
+        from labelwise import Sentence, Tagger
+        from labelwise.annotation import Mention
+        tagger = Tagger.from_pretrained({str(tmp_path / "model")!r})
+        tagger.fit([Sentence(("Ada", "left"), (Mention(0, 1, "person"),))], ["person", "city"])
+        print(tagger.predict("Ada left")[0]["text"])
+        tagger.save_pretrained({str(tmp_path / "fitted")!r})
+    """
+    done = subprocess.run(
+        [sys.executable, "-c", textwrap.dedent(code)], capture_output=True, text=True, check=False
+    )
+    assert done.stdout.strip() == "Ada", done.stderr
+    again = Tagger.from_pretrained(tmp_path / "fitted")
+    assert again.predict("Ada left")[0]["label"] == "person"
+
+
+def test_the_engine_can_be_chosen(
+    exported: tuple[TorchBackend, dict[str, bytes]], tmp_path: Path
+) -> None:
+    backend, graphs = exported
+    save_model(tmp_path / "model", backend, extra_files=graphs)
+    kinds = [type(load_model(tmp_path / "model", engine=e).backend).__name__ for e in ENGINES]
+    assert kinds == ["OnnxBackend", "OnnxBackend", "TorchBackend"]
+
+
+ENGINES = ("auto", "onnx", "torch")
+
+
+def test_finetuning_an_export_reloads_it_with_torch(
+    exported: tuple[TorchBackend, dict[str, bytes]], tmp_path: Path
+) -> None:
+    backend, graphs = exported
+    save_model(tmp_path / "model", backend, extra_files=graphs)
+    tagger = Tagger.from_pretrained(tmp_path / "model")
+    tagger.finetune(people_and_cities(), ["person", "city"])
+    assert isinstance(tagger.backend, TorchBackend)
+
+
+def test_int8_keeps_the_direction_of_states(
+    exported: tuple[TorchBackend, dict[str, bytes]],
+) -> None:
+    backend, _ = exported
+    int8 = Tagger(onnx_backend(export_towers(backend, "int8"), backend))
+    sentences = [w for w in WORDS if w]
+    pairs = zip(
+        int8.engine.states(sentences), Tagger(backend).engine.states(sentences), strict=True
+    )
+    for a, b in pairs:
+        cosine = (a * b).sum(1) / np.linalg.norm(a, axis=1) / np.linalg.norm(b, axis=1)
+        assert cosine.min() > 0.98
+
+
+def test_graphs_that_name_other_files_are_refused() -> None:
+    tensor = onnx.helper.make_tensor("w", onnx.TensorProto.FLOAT, [2], [1.0, 2.0])
+    tensor.ClearField("float_data")
+    tensor.data_location = onnx.TensorProto.EXTERNAL
+    tensor.external_data.add(key="location", value="../../etc/passwd")
+    output = onnx.helper.make_tensor_value_info("w", onnx.TensorProto.FLOAT, [2])
+    graph = onnx.helper.make_graph([], "g", [], [output], [tensor])
+    with pytest.raises(CheckpointError, match="keeps its weights in other files"):
+        open_session(onnx.helper.make_model(graph).SerializeToString(), threads=1)
+
+
+def test_files_that_are_no_graph_are_refused() -> None:
+    with pytest.raises(CheckpointError, match="ONNX Runtime cannot read"):
+        open_session(b"not a graph", threads=1)
+
+
+def test_models_without_an_export_say_so() -> None:
+    with pytest.raises(RequestError, match="'static' label encoder has no ONNX export"):
+        export_towers(tiny_backend(ModelConfig(label_encoder="static")), "fp32")

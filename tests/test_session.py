@@ -1,0 +1,123 @@
+"""Learning sessions: examples in one at a time, the same result as all at once."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from builders import people_and_cities, sentence, tiny_backend, tiny_model_folder
+from labelwise.annotation import Sentence
+from labelwise.config import ModelConfig
+from labelwise.errors import LabelError, RequestError
+from labelwise.instant import FitSettings
+from labelwise.tagger import Tagger
+
+LABELS = ["person", "city"]
+EXAMPLES = people_and_cities()
+CONFIGS = {
+    "paper": ModelConfig(max_pieces=64),
+    "sum": ModelConfig(
+        max_pieces=64, label_encoder="shared", pooling="mean", composition="sum", scheme="io"
+    ),
+}
+WEAK = FitSettings(strength=1e-4)
+
+
+@pytest.fixture(params=CONFIGS.values(), ids=CONFIGS)
+def tagger(request: pytest.FixtureRequest) -> Tagger:
+    return Tagger(tiny_backend(request.param))
+
+
+def mentions(tagger: Tagger, sentences: list[Sentence]) -> list[list[tuple[int, int, str]]]:
+    found = tagger.tag([s.words for s in sentences])
+    return [[(m.start, m.end, m.label) for m in row] for row in found]
+
+
+def test_a_fit_learns_its_examples(tagger: Tagger) -> None:
+    examples = EXAMPLES[:3]  # the fourth has neighbours of one label
+    report = tagger.fit(examples, LABELS, settings=WEAK)
+    assert (report.n_examples, report.n_mentions, report.missing) == (3, 6, ())
+    assert mentions(tagger, examples) == [
+        [(m.start, m.end, m.label) for m in s.mentions] for s in examples
+    ]
+
+
+def test_both_encoders_stay_as_they_are(tagger: Tagger) -> None:
+    before = tagger.backend.digest
+    tagger.fit(EXAMPLES, LABELS)
+    tagger.backend.changed()  # type: ignore[attr-defined]
+    assert tagger.backend.digest == before
+
+
+def test_one_at_a_time_equals_all_at_once(tagger: Tagger) -> None:
+    tagger.fit(EXAMPLES[:1], LABELS, settings=WEAK)
+    for example in EXAMPLES[1:]:
+        tagger.partial_fit([example])
+    step_by_step = tagger._table(None)
+    tagger.fit(EXAMPLES, LABELS, settings=WEAK)
+    np.testing.assert_allclose(step_by_step.matrix, tagger._table(None).matrix, atol=0.05)
+
+
+def test_undo_takes_back_the_last_example(tagger: Tagger) -> None:
+    tagger.fit(EXAMPLES[:2], LABELS, settings=WEAK)
+    before = tagger._table(None)
+    tagger.partial_fit(EXAMPLES[2:3])
+    assert tagger.undo() == EXAMPLES[2]
+    np.testing.assert_allclose(tagger._table(None).matrix, before.matrix, atol=0.05)
+
+
+def test_undoing_everything_returns_to_the_label_words(tagger: Tagger) -> None:
+    words = tagger._table(LABELS).matrix
+    tagger.fit(EXAMPLES[:1], LABELS)
+    tagger.undo()
+    np.testing.assert_allclose(tagger._table(None).matrix, words, atol=1e-5)
+    with pytest.raises(RequestError, match="no example to take back"):
+        tagger.undo()
+
+
+def test_labels_not_spoken_about_are_not_counted_as_absent(tagger: Tagger) -> None:
+    example = sentence("Ada/B-person lives in Oslo .")
+    tagger.fit([example], LABELS, settings=WEAK)
+    counted = tagger._table(None).matrix
+    tagger.fit([example], LABELS, settings=WEAK, only=["person"])
+    oslo = next(iter(tagger.engine.states([["Oslo"]])))
+    city = -1  # the last tag belongs to the last label
+    spoken = (oslo @ counted.T)[0, city], (oslo @ tagger._table(None).matrix.T)[0, city]
+    assert spoken[0] < spoken[1]
+
+
+def test_a_sentence_without_mentions_teaches_what_is_nothing(tagger: Tagger) -> None:
+    tagger.fit([EXAMPLES[0], Sentence(("Paris", "is", "here", "."))], LABELS, settings=WEAK)
+    assert mentions(tagger, [Sentence(("Paris", "is", "here", "."))]) == [[]]
+
+
+def test_other_label_sets_are_left_alone(tagger: Tagger) -> None:
+    fresh = tagger._table(["person", "year"]).matrix
+    tagger.fit(EXAMPLES, LABELS)
+    np.testing.assert_array_equal(tagger._table(["person", "year"]).matrix, fresh)
+
+
+def test_unknown_labels_are_refused_before_anything_changes(tagger: Tagger) -> None:
+    tagger.fit(EXAMPLES[:1], LABELS)
+    before = tagger._table(None).matrix
+    with pytest.raises(LabelError, match=r"'ciy'.*Did you mean 'city'"):
+        tagger.partial_fit([sentence("Oslo/B-ciy .")])
+    np.testing.assert_array_equal(tagger._table(None).matrix, before)
+
+
+def test_a_fit_is_saved_with_the_model(tmp_path: Path) -> None:
+    tagger = Tagger.from_pretrained(tiny_model_folder(tmp_path))
+    tagger.fit(EXAMPLES, LABELS, settings=WEAK)
+    tagger.save_pretrained(tmp_path / "fitted")
+    again = Tagger.from_pretrained(tmp_path / "fitted")
+    assert mentions(again, EXAMPLES) == mentions(tagger, EXAMPLES)
+    again.partial_fit(EXAMPLES[:1])  # goes on from the saved vectors
+    assert again.label_set == tagger.label_set
+
+
+def test_suggestions_are_indices_of_different_unsure_texts(tagger: Tagger) -> None:
+    texts = ["Ada lives in Oslo", "Ada lives in Oslo", "Bob works here", ""]
+    picked = tagger.suggest(texts, k=2, labels=LABELS)
+    assert len(set(picked)) == 2
+    assert set(picked) != {0, 1}
+    assert tagger.suggest([], k=3, labels=LABELS) == []
