@@ -17,7 +17,7 @@ import typer
 from labelwise.apps.commands import register
 from labelwise.apps.learn import export, fit
 from labelwise.apps.output import data, note, write_json_lines
-from labelwise.apps.train import AsJson, Device, finetune, pretrain
+from labelwise.apps.train import AsJson, Device, Model, finetune, pretrain
 from labelwise.config import PRESETS, RECOMMENDED_MODEL
 
 app = typer.Typer(
@@ -29,9 +29,6 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 
-Model = Annotated[
-    str | None, typer.Option(help="Model folder; the installed default model if left out.")
-]
 Labels = Annotated[
     str | None,
     typer.Option(help="Names with commas between them, a JSON or TOML file, or a dataset folder."),

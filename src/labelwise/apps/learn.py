@@ -9,27 +9,17 @@ from typing import Annotated, Literal
 import typer
 
 from labelwise.apps.output import data, note
-from labelwise.apps.train import AsJson
+from labelwise.apps.train import AsJson, Examples, LabelsToLearn, Model, Output, Split
 
 MAX_F1_LOSS = 0.005
 
 
 def fit(
-    dataset: Annotated[
-        Path, typer.Option("--data", help="Annotated examples: a file or a dataset folder.")
-    ],
-    output: Annotated[Path, typer.Option("--output", "-o", help="Folder of the fitted model.")],
-    model: Annotated[
-        str | None, typer.Option(help="Model folder; the installed default model if left out.")
-    ] = None,
-    split: Annotated[str, typer.Option(help="Split of a dataset folder.")] = "train",
-    labels: Annotated[
-        str | None,
-        typer.Option(
-            help="Names with commas between, or a JSON or TOML file; by default those "
-            "of the examples, in the words of the data's meta.json."
-        ),
-    ] = None,
+    dataset: Examples,
+    output: Output,
+    model: Model = None,
+    split: Split = "train",
+    labels: LabelsToLearn = None,
     as_json: AsJson = False,
 ) -> None:
     """Learn from examples at once: only the vectors of the labels move; needs no torch."""
@@ -51,10 +41,8 @@ def fit(
 
 
 def export(
-    output: Annotated[Path, typer.Option("--output", "-o", help="Folder of the exported model.")],
-    model: Annotated[
-        str | None, typer.Option(help="Model folder; the installed default model if left out.")
-    ] = None,
+    output: Output,
+    model: Model = None,
     precision: Annotated[
         Literal["fp32", "int8"], typer.Option(help="int8 is smaller and faster, fp32 exact.")
     ] = "fp32",

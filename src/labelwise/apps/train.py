@@ -24,7 +24,7 @@ ConfigFile = Annotated[
     Path | None,
     typer.Option("--config", help="TOML or JSON file of settings; flags go before it."),
 ]
-Output = Annotated[Path, typer.Option("--output", "-o", help="Folder of the trained model.")]
+Output = Annotated[Path, typer.Option("--output", "-o", help="Folder of the new model.")]
 Resume = Annotated[
     bool, typer.Option("--resume", help="Go on from the newest checkpoint of the same run.")
 ]
@@ -40,6 +40,20 @@ Dev = Annotated[
     typer.Option(help="Dataset whose dev split is scored with every checkpoint. Repeatable."),
 ]
 Device = Annotated[str, typer.Option(help="Torch device, such as cpu or cuda.")]
+Examples = Annotated[
+    Path, typer.Option("--data", help="Annotated examples: a file or a dataset folder.")
+]
+Model = Annotated[
+    str | None, typer.Option(help="Model folder; the installed default model if left out.")
+]
+Split = Annotated[str, typer.Option(help="Split of a dataset folder.")]
+LabelsToLearn = Annotated[
+    str | None,
+    typer.Option(
+        help="Names with commas between, or a JSON or TOML file; by default those "
+        "of the examples, in the words of the data's meta.json."
+    ),
+]
 AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON object on stdout.")]
 
 
@@ -97,21 +111,11 @@ def pretrain(
 
 def finetune(
     flags: dict[str, Any],
-    dataset: Annotated[
-        Path, typer.Option("--data", help="Annotated examples: a file or a dataset folder.")
-    ],
+    dataset: Examples,
     output: Output,
-    model: Annotated[
-        str | None, typer.Option(help="Model folder; the installed default model if left out.")
-    ] = None,
-    split: Annotated[str, typer.Option(help="Split of a dataset folder.")] = "train",
-    labels: Annotated[
-        str | None,
-        typer.Option(
-            help="Names with commas between, or a JSON or TOML file; by default those "
-            "of the examples, in the words of the data's meta.json."
-        ),
-    ] = None,
+    model: Model = None,
+    split: Split = "train",
+    labels: LabelsToLearn = None,
     preset: Preset = "recommended",
     config: ConfigFile = None,
     dev: Dev = None,
