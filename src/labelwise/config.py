@@ -152,6 +152,9 @@ class TrainConfig(_Config):
         "linear", "Decay to zero over the run, or none after warm-up."
     )
     epochs: float = _setting(1.0, "Passes over the data, if nothing below ends it.", low=0.0)
+    min_steps: int | None = _setting(
+        None, "Updates at least, in more passes where the data are few.", low=1
+    )
     max_steps: int | None = _setting(None, "End after so many updates.", low=1)
     max_minutes: float | None = _setting(
         None, "End after so many minutes; the schedule follows the clock.", low=0.0
@@ -193,23 +196,17 @@ class TrainConfig(_Config):
 
 
 PAPER_FINETUNE = TrainConfig(
-    learning_rate=1e-5,
-    weight_decay=0.0,
-    warmup=0.0,
-    schedule="constant",
-    epochs=200.0,
-    batch_pieces=1_000_000,
-    batch_sentences=10,
-    dropout=0.1,
-    freeze_word_embeddings=False,
-    max_labels=1_000_000,
+    learning_rate=1e-4,
+    epochs=8.0,
+    min_steps=150,
+    batch_pieces=256,
+    max_labels=1_000,
     negatives=1.0,
     paraphrase_prob=0.0,
     description_prob=0.0,
     parent_prob=0.0,
-    resplit_prob=0.0,
-)  # section 3.4 and appendix C
-PAPER_PRETRAIN = PAPER_FINETUNE.replace(epochs=3.0)
+    resplit_prob=0.3,
+)
 FINETUNE = TrainConfig(
     learning_rate=5e-5,
     epochs=20.0,

@@ -325,4 +325,4 @@ def _total_steps(config: TrainConfig, stream: BatchStream) -> int | None:
         return config.max_steps
     if config.max_minutes:
         return None
-    return max(1, round(config.epochs * stream.batches_per_epoch))
+    return max(config.min_steps or 1, round(config.epochs * stream.batches_per_epoch))
