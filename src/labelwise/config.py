@@ -196,21 +196,28 @@ class TrainConfig(_Config):
 
 
 PAPER_FINETUNE = TrainConfig(
-    learning_rate=1e-4,
-    epochs=8.0,
-    min_steps=150,
-    batch_pieces=256,
-    max_labels=1_000,
+    learning_rate=1e-5,
+    weight_decay=0.0,
+    warmup=0.0,
+    schedule="constant",
+    epochs=200.0,
+    batch_pieces=1_000_000,
+    batch_sentences=10,
+    dropout=0.1,
+    freeze_word_embeddings=False,
+    max_labels=1_000_000,
     negatives=1.0,
     paraphrase_prob=0.0,
     description_prob=0.0,
     parent_prob=0.0,
-    resplit_prob=0.3,
-)
+    resplit_prob=0.0,
+)  # section 3.4 and appendix C
+PAPER_PRETRAIN = PAPER_FINETUNE.replace(epochs=3.0)
 FINETUNE = TrainConfig(
-    learning_rate=5e-5,
-    epochs=20.0,
-    batch_pieces=512,
+    learning_rate=1e-4,
+    epochs=8.0,
+    min_steps=150,
+    batch_pieces=256,
     max_labels=1_000,
     negatives=1.0,
     paraphrase_prob=0.0,
