@@ -283,7 +283,10 @@ def _check_shapes(
         )
     if not len(states):
         raise ShapeError("states has no words. Expected at least one. Give an example.")
-    expected = {"tag_ids": (len(states),), "sentence_ids": (len(states),)}
+    expected: dict[str, tuple[int, ...]] = {
+        "tag_ids": (len(states),),
+        "sentence_ids": (len(states),),
+    }
     given: dict[str, Any] = {"tag_ids": tag_ids, "sentence_ids": sentence_ids}
     if weights is not None:
         given["weights"], expected["weights"] = weights, (len(states),)

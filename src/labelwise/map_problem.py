@@ -83,7 +83,7 @@ class MapProblem:
         Returns:
             The problem.
         """
-        weights = np.ones(len(states)) if weights is None else weights
+        shares = np.ones(len(states)) if weights is None else weights
         offset = prior.score(states)
         if allowed is not None:
             offset[:, 1:][~np.repeat(allowed, prior.n_marks, axis=1)] = -np.inf
@@ -101,7 +101,7 @@ class MapProblem:
             features=features.astype(np.float32),
             offset=offset.astype(np.float32),
             tag_ids=np.asarray(tag_ids),
-            weights=(weights / weights.sum()).astype(np.float32),
+            weights=(shares / shares.sum()).astype(np.float32),
             prior=prior,
             to_parts=(basis.T * logit_units).astype(np.float32),
             to_moves=(basis * inverse_units[:, None]).astype(np.float32),
@@ -138,7 +138,7 @@ class MapProblem:
             Shape ``(parts, dim)``.
         """
         change = np.c_[params.parts - self.prior.parts, params.biases - self.prior.biases]
-        return change @ self.to_moves
+        return (change @ self.to_moves).astype(np.float32)
 
     def params_at(self, moves: FloatArray) -> TagParams:
         """Move the parts of the prior.
@@ -166,7 +166,10 @@ class MapProblem:
         Returns:
             Shape ``(words, tags)``.
         """
-        return self.offset[rows] + self.features[rows] @ (self.prior.composition @ moves).T
+        by_tag = self.prior.composition @ moves  # (tags, dim)
+        logits = self.features[rows] @ by_tag.T
+        logits += self.offset[rows]
+        return logits
 
     def loss_and_gradient(self, moves: FloatArray, strength: float) -> tuple[float, FloatArray]:
         """Evaluate the objective.

@@ -20,6 +20,7 @@ IntArray = NDArray[np.int64]
 
 
 NEIGHBOUR_SHARE = 0.7
+TAG_SHARE = 0.5  # below 1: what the tags of a label have in common moves more freely
 
 
 @dataclass(frozen=True)
@@ -110,7 +111,7 @@ class TagParams:
         composition[0, 0] = 1
         composition[1:, 1 : 1 + n_marks] = np.tile(np.eye(n_marks), (n_labels, 1))
         composition[1:, 1 + n_marks : len(shared)] = np.repeat(np.eye(n_labels), n_marks, axis=0)
-        composition[1:, len(shared) :] = np.eye(n_tags)
+        composition[1:, len(shared) :] = TAG_SHARE * np.eye(n_tags)
         return cls(parts, _other_first(other_bias, len(parts)), composition, n_marks, scale)
 
     def padded(self, dim: int) -> Self:
