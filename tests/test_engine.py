@@ -61,7 +61,7 @@ def oracle(engine: Engine, words: Sequence[str]) -> list[Mention]:
     table, config = engine.tag_table(LABEL_SET), engine.backend.config
     by_word = {w: next(engine.states([[w]]))[0] for w in set(words)}
     states = np.array([by_word[w] for w in words])
-    logits = table.logits(states)
+    logits = table.logits(states, [len(states)])
     logits[~states.any(1)] = [0.0] + [-1e4] * (logits.shape[1] - 1)
     if config.decode == "constrained":
         ids = best_valid_tags(logits, [len(words)], config.scheme)
@@ -117,6 +117,16 @@ def test_label_order_permutes_nothing(
     engine = fake_engine(scheme=scheme)
     permuted = engine.tag(sentences, engine.tag_table(LABEL_SET.subset(names)))
     assert list(permuted) == tagged(engine, sentences)
+
+
+@given(TEXTS, st.sampled_from(["argmax", "constrained"]))
+def test_encoded_sentences_are_tagged_as_the_words_are(
+    sentences: list[list[str]], decode: str
+) -> None:
+    engine = fake_engine(decode=decode, max_pieces=64)
+    table = engine.tag_table(LABEL_SET)
+    states = list(engine.states(sentences))
+    assert list(engine.tag_states(states, table)) == list(engine.tag(sentences, table))
 
 
 # Long texts
@@ -246,8 +256,8 @@ def test_scale_and_bias_of_the_model_are_in_the_scores() -> None:
     engine.backend.scale, engine.backend.bias = 0.5, np.array([3.0], dtype=np.float32)
     scaled = engine.tag_table(LABEL_SET)
     states = np.ones((2, 8), dtype=np.float32)
-    expected = plain.logits(states) * 0.5 + np.array([3.0] + [0.0] * 6)
-    assert np.allclose(scaled.logits(states), expected, atol=1e-5)
+    expected = plain.logits(states, [len(states)]) * 0.5 + np.array([3.0] + [0.0] * 6)
+    assert np.allclose(scaled.logits(states, [len(states)]), expected, atol=1e-5)
 
 
 def test_engine_scores_as_the_model_does() -> None:
@@ -265,7 +275,7 @@ def test_engine_scores_as_the_model_does() -> None:
     with torch.no_grad():
         tags = backend.model.tag_vectors(torch.from_numpy(ids), torch.from_numpy(mask))
         expected = backend.model.logits(torch.from_numpy(states), tags).numpy()
-    assert np.allclose(table.logits(states), expected, atol=1e-4)
+    assert np.allclose(table.logits(states, [len(states)]), expected, atol=1e-4)
 
 
 @pytest.mark.parametrize("decode", ["argmax", "constrained"])

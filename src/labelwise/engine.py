@@ -7,13 +7,13 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
 
 from labelwise.annotation import Mention
 from labelwise.backend import EncoderBackend
+from labelwise.config import ModelConfig
 from labelwise.decode import (
     best_tags,
     best_valid_tags,
@@ -29,6 +29,7 @@ from labelwise.encoding import (
 from labelwise.errors import LabelError
 from labelwise.labels import LabelSet
 from labelwise.schemes import MARKS
+from labelwise.tag_params import add_neighbours
 from labelwise.tags import compose_tags, label_text, tag_texts
 
 SEGMENT_WORDS = 2048
@@ -43,7 +44,8 @@ class TagTable:
 
     Attributes:
         label_set: The labels, in the order of the rows.
-        matrix: One row a tag, O first, the model's scale included. Shape ``(tags, dim)``.
+        matrix: One row a tag, O first, the model's scale included. Shape ``(tags, dim)``; three
+            times as wide where a fit also reads a word's neighbours.
         bias: Added to the scores. Shape ``(tags,)``.
     """
 
@@ -51,31 +53,29 @@ class TagTable:
     matrix: FloatArray
     bias: FloatArray
 
-    def logits(self, states: FloatArray) -> FloatArray:
-        """Score words. Shapes ``(words, dim)`` to ``(words, tags)``."""
+    def logits(self, states: FloatArray, lengths: Sequence[int]) -> FloatArray:
+        """Score the words of some sentences, one after the other.
+
+        Args:
+            states: Shape ``(words, dim)``.
+            lengths: Words of each sentence; neighbours are looked for within it.
+
+        Returns:
+            Shape ``(words, tags)``.
+        """
+        if self.matrix.shape[1] != states.shape[1]:
+            states = add_neighbours(states, np.repeat(np.arange(len(lengths)), lengths))
         return states @ self.matrix.T + self.bias
-
-
-@dataclass(slots=True)
-class _Open:
-    """A text of which some windows are still to come."""
-
-    n_words: int
-    tags: list[IntArray] = field(default_factory=list)
-    probabilities: list[FloatArray] = field(default_factory=list)
-
-    @property
-    def last_tag(self) -> int:
-        """Tag id of the last word so far; 0 at the start of a text."""
-        return next((int(t[-1]) for t in reversed(self.tags) if len(t)), 0)
 
 
 @dataclass(frozen=True, slots=True)
 class _Segment:
-    text_index: int
+    """A stretch of one text; only words ``[start, end)`` are its own, the rest is context."""
+
     words: tuple[str, ...]
     start: int
     end: int
+    is_first: bool
     is_last: bool
 
 
@@ -156,9 +156,9 @@ class Engine:
         """
         parts: list[FloatArray] = []
         for chunk in _chunks(_segments(sentences)):
-            for window, states in zip(*self._encode(chunk), strict=True):
+            for segment, states in zip(chunk, self._encode(chunk), strict=True):
                 parts.append(states)
-                if window.is_last:
+                if segment.is_last:
                     yield np.concatenate(parts) if len(parts) > 1 else parts[0]
                     parts = []
 
@@ -172,51 +172,35 @@ class Engine:
         Yields:
             Mentions of each sentence, sorted by start.
         """
-        labels, scheme = table.label_set.names, self.backend.config.scheme
-        waiting = _Open(0)
+        decoder = _Decoder(self.backend.config, table)
         for chunk in _chunks(_segments(sentences)):
-            windows, states = self._encode(chunk)
-            tags, probabilities = self._decode(windows, states, table, waiting.last_tag)
-            lengths: list[int] = []
-            done: list[_Open] = []
-            low = 0
-            for window in windows:
-                high = low + window.end - window.start
-                waiting.n_words += high - low
-                waiting.tags.append(tags[low:high])
-                waiting.probabilities.append(probabilities[low:high])
-                low = high
-                if window.is_last:
-                    lengths.append(waiting.n_words)
-                    done.append(waiting)
-                    waiting = _Open(0)
-            if done:
-                yield from mentions_from_tag_ids(
-                    np.concatenate([t for d in done for t in d.tags]),
-                    np.concatenate([p for d in done for p in d.probabilities]),
-                    lengths,
-                    labels,
-                    scheme,
-                )
+            yield from decoder.decode(chunk, self._encode(chunk))
 
-    def _encode(self, chunk: Sequence[_Segment]) -> tuple[list[Window], list[FloatArray]]:
-        """Encode the windows of some segments; equal windows are computed once."""
-        tokenizer, config = self.backend.tokenizer, self.backend.config
-        unique = {s.words: i for i, s in reversed(list(enumerate(chunk)))}
-        order = sorted(unique.values())
-        encoded = tokenizer.encode_words([chunk[i].words for i in order])
-        limit = min(config.max_pieces, self.backend.max_positions)
-        cut = {i: list(tokenizer.windows(i, p, limit)) for i, p in zip(order, encoded, strict=True)}
-        flat = [w for i in order for w in cut[i]]
-        rows = dict(zip(((w.text_index, w.start) for w in flat), self._run(flat), strict=True))
-        windows, states = [], []
-        for segment in chunk:
-            for window in cut[unique[segment.words]]:
-                own = rows[window.text_index, window.start]
-                clipped, kept = _clip(window, segment, own)
-                windows.append(clipped)
-                states.append(kept)
-        return windows, states
+    def tag_states(self, states: Sequence[FloatArray], table: TagTable) -> list[list[Mention]]:
+        """Find the mentions in sentences encoded before: another table costs no encoding.
+
+        Args:
+            states: As ``states()`` gave them. Shapes ``(words, dim)``.
+            table: Labels to look for.
+
+        Returns:
+            Mentions of each sentence, as ``tag`` finds them in texts of one segment.
+        """
+        whole = [_Segment((), 0, len(s), True, True) for s in states]
+        return _Decoder(self.backend.config, table).decode(whole, states)
+
+    def _encode(self, chunk: Sequence[_Segment]) -> list[FloatArray]:
+        """States of each segment's own words; equal segments are computed once."""
+        tokenizer = self.backend.tokenizer
+        limit = min(self.backend.config.max_pieces, self.backend.max_positions)
+        texts = list(dict.fromkeys(segment.words for segment in chunk))
+        encoded = tokenizer.encode_words(texts)
+        windows = [w for i, p in enumerate(encoded) for w in tokenizer.windows(i, p, limit)]
+        parts: list[list[FloatArray]] = [[] for _ in texts]
+        for window, states in zip(windows, self._run(windows), strict=True):
+            parts[window.text_index].append(states)
+        known = dict(zip(texts, (np.concatenate(p) for p in parts), strict=True))
+        return [known[s.words][s.start : s.end] for s in chunk]
 
     def _run(self, windows: Sequence[Window]) -> list[FloatArray]:
         """States of each window's own words, in the order given. Shapes ``(words, dim)``."""
@@ -238,79 +222,92 @@ class Engine:
                 low = high
         return result
 
-    def _decode(
-        self,
-        windows: Sequence[Window],
-        states: Sequence[FloatArray],
-        table: TagTable,
-        last_tag: int,
-    ) -> tuple[IntArray, FloatArray]:
-        """Tag ids and label probabilities of all words of a chunk. Shapes ``(words,)``."""
-        n_marks = len(MARKS[self.backend.config.scheme])
-        tags, probabilities = [], []
-        for low, high in _score_groups(states, len(table.bias)):
-            joined = np.concatenate(states[low:high])
-            logits = table.logits(joined)
-            logits[~joined.any(1)] = np.where(np.arange(logits.shape[1]) == 0, 0.0, -1e4)
-            found = self._best_tags(logits, windows[low:high], last_tag)
-            last_tag = int(found[-1]) if len(found) else last_tag
-            last_tag = 0 if windows[high - 1].is_last else last_tag
-            tags.append(found)
-            probabilities.append(label_probabilities(logits, found, n_marks))
-        return np.concatenate(tags), np.concatenate(probabilities)
 
-    def _best_tags(self, logits: FloatArray, windows: Sequence[Window], last_tag: int) -> IntArray:
-        """Decode some windows; a mention may cross from one to the next. Shape ``(words,)``."""
-        config = self.backend.config
-        if config.decode == "argmax":
+class _Decoder:
+    """States to mentions, segment by segment; remembers the text that is not finished."""
+
+    def __init__(self, config: ModelConfig, table: TagTable) -> None:
+        self._config, self._table = config, table
+        self._tags: list[IntArray] = []
+        self._probabilities: list[FloatArray] = []
+        self._lengths: list[int] = []
+
+    def decode(
+        self, segments: Sequence[_Segment], states: Sequence[FloatArray]
+    ) -> list[list[Mention]]:
+        """Mentions of the texts that end among these segments."""
+        for low, high in _groups(segments, states, len(self._table.bias)):
+            part, lengths = segments[low:high], [len(s) for s in states[low:high]]
+            joined = np.concatenate(states[low:high])
+            logits = self._table.logits(joined, lengths)
+            logits[~joined.any(1)] = np.where(np.arange(logits.shape[1]) == 0, 0.0, -1e4)
+            tags = self._best_tags(logits, part, lengths)
+            n_marks = len(MARKS[self._config.scheme])
+            self._tags.append(tags)
+            self._probabilities.append(label_probabilities(logits, tags, n_marks))
+            self._count(part, lengths)
+        return self._finish() if segments and segments[-1].is_last else []
+
+    def _best_tags(
+        self, logits: FloatArray, segments: Sequence[_Segment], lengths: Sequence[int]
+    ) -> IntArray:
+        if self._config.decode == "argmax":
             return best_tags(logits)
-        sizes = [w.end - w.start for w in windows]
-        begins = np.flatnonzero(_decodes_apart(logits, sizes, [w.is_last for w in windows]))
-        others = len(begins) - 1
+        continues = not segments[0].is_first and bool(self._tags)
+        last_tag = next((int(t[-1]) for t in reversed(self._tags) if len(t)), 0) if continues else 0
         return best_valid_tags(
             logits,
-            np.add.reduceat(sizes, begins).tolist(),
-            config.scheme,
-            before=[last_tag] + [0] * others,
-            open_end=[False] * others + [not windows[-1].is_last],
+            lengths,
+            self._config.scheme,
+            before=[last_tag] + [0] * (len(segments) - 1),
+            open_end=[not s.is_last for s in segments],
         )
 
+    def _count(self, segments: Sequence[_Segment], lengths: Sequence[int]) -> None:
+        for segment, length in zip(segments, lengths, strict=True):
+            if segment.is_first:
+                self._lengths.append(length)
+            else:
+                self._lengths[-1] += length
 
-def _decodes_apart(
-    logits: FloatArray, sizes: Sequence[int], is_last: Sequence[bool]
-) -> NDArray[np.bool_]:
-    """Windows that begin a text, or at a border that no mention crosses: many decode at once."""
-    borders = np.cumsum(sizes)[:-1]
-    inner = np.clip(borders, 1, max(len(logits) - 1, 1))
-    is_outside = logits.argmax(1) == 0 if len(logits) > 1 else np.zeros(2, bool)
-    apart = (inner == borders) & is_outside[inner - 1] & is_outside[inner]
-    return np.concatenate([[True], apart | np.array(is_last[:-1], dtype=bool)])
+    def _finish(self) -> list[list[Mention]]:
+        found = mentions_from_tag_ids(
+            np.concatenate(self._tags),
+            np.concatenate(self._probabilities),
+            self._lengths,
+            self._table.label_set.names,
+            self._config.scheme,
+        )
+        self._tags, self._probabilities, self._lengths = [], [], []
+        return found
 
 
-def _score_groups(states: Sequence[FloatArray], n_tags: int) -> Iterator[tuple[int, int]]:
-    """Runs of windows whose scores stay small enough for the cache."""
+def _groups(
+    segments: Sequence[_Segment], states: Sequence[FloatArray], n_tags: int
+) -> Iterator[tuple[int, int]]:
+    """Runs of segments whose scores stay small; one that goes on with a text begins a run."""
     limit, low, words = max(1, (1 << 20) // n_tags), 0, 0
-    for i, part in enumerate(states):
-        if words and words + len(part) > limit:
+    for i, (segment, part) in enumerate(zip(segments, states, strict=True)):
+        if i > low and (not segment.is_first or words + len(part) > limit):
             yield low, i
             low, words = i, 0
         words += len(part)
-    if states:
-        yield low, len(states)
+    if segments:
+        yield low, len(segments)
 
 
 def _segments(sentences: Iterable[Sequence[str]]) -> Iterator[_Segment]:
     """Cut endless sentences, with context on both sides, so that memory stays bounded."""
-    for index, words in enumerate(sentences):
+    for words in sentences:
         n = len(words)
         if n <= SEGMENT_WORDS + SEGMENT_CONTEXT:
-            yield _Segment(index, tuple(words), 0, n, True)
+            yield _Segment(tuple(words), 0, n, True, True)
             continue
         for low in range(0, n, SEGMENT_WORDS):
             high = min(low + SEGMENT_WORDS, n)
             before = max(0, low - SEGMENT_CONTEXT)
             context = tuple(words[before : high + SEGMENT_CONTEXT])
-            yield _Segment(index, context, low - before, high - before, high == n)
+            yield _Segment(context, low - before, high - before, low == 0, high == n)
 
 
 def _chunks(segments: Iterator[_Segment]) -> Iterator[list[_Segment]]:
@@ -324,12 +321,3 @@ def _chunks(segments: Iterator[_Segment]) -> Iterator[list[_Segment]]:
             chunk, words = [], 0
     if chunk:
         yield chunk
-
-
-def _clip(window: Window, segment: _Segment, states: FloatArray) -> tuple[Window, FloatArray]:
-    """Keep only the words that belong to the segment itself."""
-    low, high = max(window.start, segment.start), min(window.end, segment.end)
-    high = max(low, high)
-    is_last = segment.is_last and window.is_last
-    clipped = Window(segment.text_index, window.pieces, window.word_start, low, high, is_last)
-    return clipped, states[low - window.start : high - window.start]

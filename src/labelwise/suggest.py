@@ -26,7 +26,7 @@ def most_instructive(
     """
     scores, means = [], []
     for states in engine.states(sentences):
-        scores.append(uncertainty(table.logits(states)))
+        scores.append(uncertainty(table.logits(states, [len(states)])))
         means.append(states.mean(0) if len(states) else np.zeros(engine.backend.dim, np.float32))
     if not scores:
         return []
