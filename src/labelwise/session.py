@@ -22,7 +22,7 @@ from labelwise.errors import LabelError, RequestError, did_you_mean, some_of
 from labelwise.instant import FitSettings, fit_tag_vectors
 from labelwise.labels import LabelSet
 from labelwise.schemes import MARKS
-from labelwise.tag_params import TagParams
+from labelwise.tag_params import TagParams, add_neighbours
 from labelwise.tags import label_text, tag_ids, tag_texts
 
 
@@ -77,7 +77,8 @@ class Session:
         self.settings = settings or FitSettings()
         self._engine = engine
         self._examples: list[_Example] = []
-        self._prior = self._word_vectors() if start is None else self._from_table(start)
+        prior = self._word_vectors() if start is None else self._from_table(start)
+        self._prior = prior.padded(3 * engine.backend.dim)  # of which the label words read a third
         self._params = self._prior
 
     @property
@@ -123,7 +124,8 @@ class Session:
         ):
             tags = tag_ids(len(sentence.words), sentence.mentions, label_ids, scheme)
             readable = states.any(1)
-            self._examples.append(_Example(sentence, spoken, states[readable], tags[readable]))
+            wide = add_neighbours(states, np.zeros(len(states), dtype=np.int64))
+            self._examples.append(_Example(sentence, spoken, wide[readable], tags[readable]))
 
     def undo(self) -> Sentence:
         """Take the last example back and fit again.
