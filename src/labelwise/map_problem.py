@@ -167,7 +167,7 @@ class MapProblem:
             Shape ``(words, tags)``.
         """
         by_tag = self.prior.composition @ moves  # (tags, dim)
-        logits: FloatArray = self.features[rows] @ by_tag.T
+        logits = np.asarray(self.features[rows] @ by_tag.T, self.features.dtype)
         logits += self.offset[rows]
         return logits
 
