@@ -167,9 +167,7 @@ class MapProblem:
             Shape ``(words, tags)``.
         """
         by_tag = self.prior.composition @ moves  # (tags, dim)
-        logits = np.asarray(self.features[rows] @ by_tag.T, self.features.dtype)
-        logits += self.offset[rows]
-        return logits
+        return self.features[rows] @ by_tag.T.astype(self.features.dtype) + self.offset[rows]
 
     def loss_and_gradient(self, moves: FloatArray, strength: float) -> tuple[float, FloatArray]:
         """Evaluate the objective.
