@@ -134,8 +134,7 @@ class Tagger:
 
         Args:
             texts: Any iterable; it is read a little ahead, never as a whole.
-            labels: As for ``predict``.
-            threshold: As for ``predict``.
+            labels, threshold: As for ``predict``.
 
         Yields:
             Entities of each text.
@@ -176,8 +175,7 @@ class Tagger:
 
         Args:
             words: A list of words, or a list of such lists.
-            labels: As for ``predict``.
-            threshold: As for ``predict``.
+            labels, threshold: As for ``predict``.
 
         Returns:
             Entities of the sentence, or of every sentence; ``text`` joins words with spaces.
@@ -210,8 +208,7 @@ class Tagger:
 
         Args:
             sentences: Words of each sentence.
-            labels: As for ``predict``.
-            threshold: As for ``predict``.
+            labels, threshold: As for ``predict``.
 
         Yields:
             Mentions of each sentence, in words.
@@ -246,7 +243,7 @@ class Tagger:
             LabelError: The examples bear labels that the label set lacks.
         """
         given = list(examples)
-        label_set = self._label_set(labels if labels is not None else self._own_labels(given))
+        label_set = self._label_set(labels, given)
         session = Session(self.engine, label_set, settings)
         session.add(given, labels=only)
         return self._take(session)
@@ -322,7 +319,7 @@ class Tagger:
         require("torch", "train", "Fine-tuning")
         from labelwise.training import finetune  # noqa: PLC0415
 
-        label_set = self._label_set(labels if labels is not None else self._own_labels(examples))
+        label_set = self._label_set(labels, examples)
         check_labels(examples, label_set)
         self.label_set, self._fitted, self._session = label_set, None, None
         backend = trainable(self.backend, self._folder)
@@ -330,12 +327,13 @@ class Tagger:
             self.engine = Engine(backend)
         return finetune(backend, examples, label_set, config, **options)
 
-    def _own_labels(self, examples: Sequence[Sentence]) -> Labels:
-        return self.label_set if self.label_set is not None else labels_of(examples)
-
-    def _label_set(self, labels: Labels | None) -> LabelSet:
+    def _label_set(
+        self, labels: Labels | None, examples: Sequence[Sentence] | None = None
+    ) -> LabelSet:
         if labels is not None:
             return LabelSet.parse(labels)
+        if self.label_set is None and examples is not None:
+            return LabelSet.parse(labels_of(examples))
         if self.label_set is None:
             raise RequestError(
                 "No labels given, and this model has no label set of its own. "

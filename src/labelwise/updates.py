@@ -45,7 +45,7 @@ def batch_loss(
         device: Where the model is.
 
     Returns:
-        Cross-entropy over the counted words, and logits of shape ``(words, tags)``.
+        Mean cross-entropy over the counted words, and logits. Shapes ``()``, ``(words, tags)``.
     """
 
     def tensor(array: Any) -> Tensor:
