@@ -15,6 +15,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from labelwise.annotation import Sentence
+from labelwise.calibration import choose_temperature
 from labelwise.data import labels_of
 from labelwise.encoding import FloatArray, IntArray
 from labelwise.engine import Engine, TagTable
@@ -34,6 +35,7 @@ class FitReport:
         n_examples: Sentences it learned from.
         n_mentions: Mentions in them.
         strength: Strength of the prior that was used.
+        temperature: Divisor of the scores, found on held-out words; 1 where there are too few.
         seconds: Time of the solve, encoding left out.
         missing: Labels without a mention; they keep the vectors of their words.
     """
@@ -41,6 +43,7 @@ class FitReport:
     n_examples: int
     n_mentions: int
     strength: float
+    temperature: float
     seconds: float
     missing: tuple[str, ...]
 
@@ -80,6 +83,8 @@ class Session:
         prior = self._word_vectors() if start is None else self._from_table(start)
         self._prior = prior.padded(3 * engine.backend.dim)  # of which the label words read a third
         self._params = self._prior
+        self._last = self._prior  # where the next solve starts
+        self._temperature = 1.0
 
     @property
     def examples(self) -> list[Sentence]:
@@ -96,11 +101,12 @@ class Session:
 
     @property
     def table(self) -> TagTable:
-        """The fitted tag vectors, ready to score."""
+        """The fitted tag vectors, ready to score; scores are divided by the temperature."""
+        scale = self._params.scale / self._temperature
         return TagTable(
             self.label_set,
-            (self._params.tag_vectors * self._params.scale).astype(np.float32),
-            self._params.tag_biases.astype(np.float32),
+            (self._params.tag_vectors * scale).astype(np.float32),
+            (self._params.tag_biases / self._temperature).astype(np.float32),
         )
 
     def add(self, examples: Iterable[Sentence], *, labels: Collection[str] | None = None) -> None:
@@ -141,30 +147,39 @@ class Session:
 
     def fit(self) -> FitReport:
         """Move the tag vectors to where all examples pull them; without any, back to the words."""
-        examples = [e for e in self._examples if len(e.tags)]
         started = time.perf_counter()
-        strength = float("inf")
+        self._params, self._temperature, strength = self._prior, 1.0, float("inf")
+        examples = [e for e in self._examples if len(e.tags)]
         if examples:
-            result = fit_tag_vectors(
-                np.concatenate([e.states for e in examples]),
-                np.concatenate([e.tags for e in examples]),
-                np.repeat(np.arange(len(examples)), [len(e.tags) for e in examples]),
-                self._prior,
-                self.settings,
-                start=self._params,
-                allowed=self._allowed(examples),
-            )
-            self._params, strength = result.params, result.strength
-        else:
-            self._params = self._prior
+            strength = self._solve(examples)
         present = {m.label for s in self.examples for m in s.mentions}
         return FitReport(
             n_examples=len(self._examples),
             n_mentions=sum(len(s.mentions) for s in self.examples),
             strength=strength,
+            temperature=self._temperature,
             seconds=time.perf_counter() - started,
             missing=tuple(n for n in self.label_set.names if n not in present),
         )
+
+    def _solve(self, examples: Sequence[_Example]) -> float:
+        """Fit to examples; returns the strength of the prior."""
+        tags = np.concatenate([e.tags for e in examples])
+        result = fit_tag_vectors(
+            np.concatenate([e.states for e in examples]),
+            tags,
+            np.repeat(np.arange(len(examples)), [len(e.tags) for e in examples]),
+            self._prior,
+            self.settings,
+            start=self._last,
+            allowed=self._allowed(examples),
+        )
+        self._params = self._last = result.params
+        if held_out := result.held_out:
+            n_mentions = sum(len(e.sentence.mentions) for e in examples)
+            found = choose_temperature(held_out.logits, tags[held_out.rows], n_mentions)
+            self._temperature = found or 1.0
+        return result.strength
 
     def _allowed(self, examples: Sequence[_Example]) -> np.ndarray | None:
         """Labels each word speaks about; None if all do. Shape ``(words, labels)``."""
