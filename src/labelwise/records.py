@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from typing import cast
+
 from labelwise.annotation import Mention, Record
 from labelwise.errors import RequestError
 from labelwise.labels import LabelSet
@@ -19,17 +22,10 @@ def split_text(text: str, index: int) -> tuple[str, list[str], list[tuple[int, i
     return text, [text[a:b] for a, b in offsets], offsets
 
 
-def make_record(
-    text: str, mention: Mention, start: int, end: int, *, whole: bool = False
-) -> Record:
-    """Make the record of a mention; ``text`` is the whole text, or, if ``whole``, the mention's."""
-    return Record(
-        text=text if whole else text[start:end],
-        label=mention.label,
-        start=start,
-        end=end,
-        score=round(mention.score, 4),
-    )
+def make_record(text: str, mention: Mention, start: int, end: int) -> Record:
+    """Make the record of a mention whose text is ``text``."""
+    score = round(mention.score, 4)
+    return Record(text=text, label=mention.label, start=start, end=end, score=score)
 
 
 def above_threshold(
@@ -39,3 +35,20 @@ def above_threshold(
     floor = threshold or 0.0
     limits = {x.name: floor if x.threshold is None else x.threshold for x in label_set}
     return [m for m in mentions if m.score >= limits[m.label]]
+
+
+def as_sentences(
+    words: Sequence[str] | Sequence[Sequence[str]],
+) -> tuple[bool, list[Sequence[str]]]:
+    """Tell one list of words from many; returns whether it was one, and the sentences.
+
+    Raises:
+        RequestError: A text was given in place of words.
+    """
+    one = all(isinstance(w, str) for w in words)
+    if isinstance(words, str) or (not one and any(isinstance(w, str) for w in words)):
+        raise RequestError(
+            "predict_words was given a text in place of words. Expected a list of words, or a "
+            "list of such lists. For raw text, use predict(text)."
+        )
+    return one, [cast("Sequence[str]", words)] if one else list(words)

@@ -20,7 +20,7 @@ from labelwise.errors import RequestError, require
 from labelwise.instant import FitSettings
 from labelwise.labels import LabelSet
 from labelwise.loading import load_model, save_model, trainable
-from labelwise.records import above_threshold, make_record, split_text
+from labelwise.records import above_threshold, as_sentences, make_record, split_text
 from labelwise.session import FitReport, Session, check_labels
 from labelwise.suggest import most_instructive
 
@@ -134,7 +134,8 @@ class Tagger:
 
         Args:
             texts: Any iterable; it is read a little ahead, never as a whole.
-            labels, threshold: As for ``predict``.
+            labels: As for ``predict``.
+            threshold: As for ``predict``.
 
         Yields:
             Entities of each text.
@@ -144,7 +145,8 @@ class Tagger:
         mentions = self.engine.tag((words for _, words, _ in for_words), table)
         for (text, _, offsets), found in zip(for_records, mentions, strict=True):
             kept = above_threshold(found, table.label_set, threshold)
-            yield [make_record(text, m, offsets[m.start][0], offsets[m.end - 1][1]) for m in kept]
+            spans = [(m, offsets[m.start][0], offsets[m.end - 1][1]) for m in kept]
+            yield [make_record(text[start:end], m, start, end) for m, start, end in spans]
 
     def predict_entities(
         self, text: str, labels: Labels | None = None, threshold: float = 0.5
@@ -175,24 +177,16 @@ class Tagger:
 
         Args:
             words: A list of words, or a list of such lists.
-            labels, threshold: As for ``predict``.
+            labels: As for ``predict``.
+            threshold: As for ``predict``.
 
         Returns:
             Entities of the sentence, or of every sentence; ``text`` joins words with spaces.
         """
-        one = all(isinstance(w, str) for w in words)
-        if isinstance(words, str) or (not one and any(isinstance(w, str) for w in words)):
-            raise RequestError(
-                "predict_words was given a text in place of words. Expected a list of words, or a "
-                "list of such lists. For raw text, use predict(text)."
-            )
-        sentences: list[Sequence[str]] = [words] if one else list(words)  # type: ignore[list-item]
+        one, sentences = as_sentences(words)
         tagged = self.tag(sentences, labels, threshold=threshold)
         result = [
-            [
-                make_record(" ".join(s[m.start : m.end]), m, m.start, m.end, whole=True)
-                for m in found
-            ]
+            [make_record(" ".join(s[m.start : m.end]), m, m.start, m.end) for m in found]
             for s, found in zip(sentences, tagged, strict=True)
         ]
         return result[0] if one else result
@@ -208,7 +202,8 @@ class Tagger:
 
         Args:
             sentences: Words of each sentence.
-            labels, threshold: As for ``predict``.
+            labels: As for ``predict``.
+            threshold: As for ``predict``.
 
         Yields:
             Mentions of each sentence, in words.
