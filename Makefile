@@ -7,9 +7,12 @@ PIP := $(BIN)/python -m pip --quiet --quiet --disable-pip-version-check install
 DEFAULT_MODEL := models/labelwise-mini-en
 MODEL_PROJECT := $(wildcard $(DEFAULT_MODEL)/pyproject.toml)
 READY := .venv/ready
+# Folder of source/ and target/ datasets, and where `make model` keeps its checkpoints.
+DATA ?= ../shared/data
+WORK ?= runs/model
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-all lint docs bench clean
+.PHONY: help setup demo test test-all lint docs bench model clean
 
 help: ## Show the verbs.
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 18
@@ -51,6 +54,9 @@ docs: setup ## Write docs/cli.md, then run the examples in README.md and docs/.
 bench: setup ## Run every benchmark script.
 	@set -e; for script in $(sort $(wildcard benchmarks/*.py)); do \
 	  echo "== $$script"; $(BIN)/python "$$script"; done
+
+model: setup ## Rebuild the default model from its recipe: hours of training, data in DATA.
+	$(BIN)/python models/build.py --recipe $(DEFAULT_MODEL)/recipe.toml --data $(DATA) --work $(WORK)
 
 clean: ## Remove .venv, caches and build output.
 	rm -rf .venv build dist .pytest_cache .ruff_cache .hypothesis .import_linter_cache

@@ -1,0 +1,1 @@
+"""The steps that make a default model: check, train, export, measure, card."""

@@ -1,0 +1,338 @@
+"""The model card: README.md, written from the recipe and the results and never by hand."""
+
+from __future__ import annotations
+
+import tomllib
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+from labelwise.files import atomic_write_text
+from model_build.job import Job, say
+from model_build.recipe import Recipe
+from model_build.tables import points, table
+
+MIN_MENTIONS = 20  # labels with fewer say little
+N_FAILURES = 10
+
+Results = Mapping[str, Any]
+
+
+def card(job: Job, *, again: bool = False) -> None:
+    """Write the card; quick, so it is always done again."""
+    atomic_write_text(job.recipe.project / "README.md", card_text(job.recipe, job.results()))
+    say(f"card: wrote '{job.recipe.project / 'README.md'}'")
+
+
+def card_text(recipe: Recipe, results: Results) -> str:
+    """Compose the card from whatever steps have results."""
+    targets = results.get("measure", {}).get("targets", {})
+    sections = [_intro(recipe, results), _use(recipe)]
+    if "training" in results:
+        sections += [_data(results), _training(recipe, results["training"])]
+    if targets:
+        sections += [_scores(targets), _per_label(targets), _calibration(targets)]
+        sections += [_failures(targets)]
+    if "export" in results:
+        sections.append(_export(results["export"]))
+    sections += [_licence(), _rebuild(recipe)]
+    return "\n\n".join(sections) + "\n"
+
+
+def _intro(recipe: Recipe, results: Results) -> str:
+    project = tomllib.loads((recipe.project / "pyproject.toml").read_text("utf-8"))["project"]
+    files = results.get("export", {}).get("bytes", {})
+    size = f" Its files take {sum(files.values()) / 1e6:.0f} MB." if files else ""
+    state = "" if "measure" in results else "\n\nThe weights are not built yet; see *Rebuild*."
+    return f"""# {recipe.name}
+
+{project["description"]}. Two readers share one `{recipe.encoder}`: one turns the words of a text
+into vectors, one turns the words of your labels into vectors, and the dot product says which words
+bear which label. Labels are yours to choose and cost nothing at run time.{size}{state}
+
+*This card is written by `models/build.py` from `recipe.toml` and `results.json`.*"""
+
+
+def _use(recipe: Recipe) -> str:
+    return f"""## Intended use
+
+    pip install labelwise {recipe.name}
+
+    from labelwise import Tagger
+    tagger = Tagger.from_pretrained()
+    tagger.predict("Ada Lovelace lived in London.", labels=["person", "city"])
+
+- **For** finding entities of any kind in English text, first by name alone, then better by
+  `tagger.fit(examples)` with a few examples of your own, on a CPU and without a network.
+- **Not for** decisions about people that nobody looks over; for other languages than English (the
+  Chinese set below shows what happens); for nested or overlapping entities, which it cannot give.
+- Measure on your own texts before you rely on it. Names, places and views of the training texts,
+  and what is missing from them, are in the weights."""
+
+
+def _data(results: Results) -> str:
+    sources = sorted(results["training"]["sources"], key=lambda s: -s["share"])
+    rows = [
+        [s["name"], f"{s['n_sentences']:,}", f"{s['n_mentions']:,}", f"{s['n_labels']:,}",
+         f"{100 * s['share']:.1f}%", s["licence_class"], _short(s["licence"]), s["domain"]]
+        for s in sources
+    ]  # fmt: skip
+    header = ["set", "sentences", "mentions", "labels", "share", "class", "licence", "domain"]
+    in_full = [
+        f"- {s['name']}: {s['licence']}" for s in sources if s["licence"] != _short(s["licence"])
+    ]
+    notes = "\n\nLicences in full, where the table shortens them:\n\n" + "\n".join(in_full)
+    return f"""## Training data
+
+*Share* is the share of the training pieces.
+
+{table(header, rows)}{notes if in_full else ""}
+
+{_leaks(results)}"""
+
+
+def _short(licence: str) -> str:
+    return licence.partition(" (")[0].partition(";")[0]
+
+
+def _leaks(results: Results) -> str:
+    check = results["check"]
+    counts = Counter(
+        (source, place.partition("/")[0])
+        for source, matches in check["removed"].items()
+        for place in matches.values()
+    )
+    start = f"""### No target set in training
+
+The {check["n_sentences"]:,} training sentences were compared with every sentence of every split of
+{", ".join(check["targets"])}, by their letters and digits alone, in sentences of
+{check["min_words"]} words or more."""
+    if not counts:
+        return f"{start} None is in both."
+    rows = [[source, target, n] for (source, target), n in sorted(counts.items())]
+    n = sum(counts.values())
+    what = "were removed from the training data" if _were_removed(results) else (
+        "may have been seen in training: this model was trained outside the build, on "
+        "sentences that were not taken out first"
+    )  # fmt: skip
+    return f"{start} {n:,} are in both and {what}.\n\n{table(['source', 'target', 'n'], rows)}"
+
+
+def _were_removed(results: Results) -> bool:
+    """Whether the training left out what the check found."""
+    training = results["training"]
+    if not training["is_given"]:
+        return True
+    used = training["stages"][0].get("n_sentences", {})
+    left = {s["name"]: s["n_sentences"] for s in training["sources"]}
+    return all(
+        used.get(name.rpartition("/")[2]) == left[name.rpartition("/")[2]]
+        for name in results["check"]["removed"]
+    )
+
+
+def _training(recipe: Recipe, training: Results) -> str:
+    rows = []
+    for number, stage in enumerate(training["stages"], start=1):
+        settings, result = stage["settings"], stage["result"] or {}
+        n_pieces = result.get("pieces_per_s", 0) * result.get("elapsed_s", 0)
+        rows.append(
+            [
+                number,
+                f"{result['step']:,}" if result else "not recorded",
+                f"{n_pieces:,.0f}" if result else "not recorded",
+                f"{result['elapsed_s'] / 3600:.2f}" if result else "not recorded",
+                settings["learning_rate"],
+                settings["precision"],
+                stage.get("hardware") or "not recorded",
+            ]
+        )
+    header = ["stage", "updates", "pieces", "hours", "learning rate", "precision", "hardware"]
+    model = ", ".join(f"{k} = {v}" for k, v in recipe.model.to_dict().items())
+    return f"""## Training cost
+
+{table(header, rows)}
+
+Model: {model}."""
+
+
+def _scores(targets: Results) -> str:
+    shots = list(next(iter(targets.values()))["few_shot"])
+    rows = []
+    for name, found in targets.items():
+        few = found["few_shot"]
+        rows.append(
+            [
+                name,
+                f"{found['n_sentences']:,}",
+                len(found["zero_shot"]["per_label"]),
+                points(found["zero_shot"]["micro_f1"]),
+                points(found["zero_shot_described"]["micro_f1"]),
+                *(_few_shot(few[k]) for k in shots),
+            ]
+        )
+    header = ["set", "sentences", "labels", "zero-shot", "with descriptions"]
+    header += [f"{k}-shot" for k in shots]
+    return f"""## Scores
+
+Micro-F1 in points over exact entities, on whole test splits; no sentence of these sets, in any
+split, is trained on. *Zero-shot* reads label words alone, *with descriptions* a sentence about each
+label too. *k-shot* is the instant fit (`tagger.fit`) on k mentions a label: mean and standard
+deviation of three support sets, drawn from the train split with seeds 0, 1 and 2. Measured with the
+ONNX files of this package.
+
+{table(header, rows)}
+
+{_short_labels(targets)}"""
+
+
+def _few_shot(found: Results) -> str:
+    mark = "\\*" if found["short"] else ""
+    return f"{points(found['micro_f1'])} ± {points(found['std'])}{mark}"
+
+
+def _short_labels(targets: Results) -> str:
+    lines = [
+        f"- {name}, {k}-shot: {', '.join(found['short'])}"
+        for name, target in targets.items()
+        for k, found in target["few_shot"].items()
+        if found["short"]
+    ]
+    if not lines:
+        return "Every label had its k mentions."
+    return "\\* Some labels have fewer than k mentions in the train split; all were taken:\n\n" + (
+        "\n".join(lines)
+    )
+
+
+def _per_label(targets: Results) -> str:
+    rows = [
+        [target, label, words, scores["n_gold"], points(scores["precision"]),
+         points(scores["recall"]), points(scores["f1"])]
+        for target, label, words, scores in _labels(targets)
+    ]  # fmt: skip
+    header = ["set", "label", "words", "mentions", "precision", "recall", "F1"]
+    return f"## Zero-shot scores by label\n\n{table(header, rows)}"
+
+
+def _labels(targets: Results) -> Iterator[tuple[str, str, str, dict[str, Any]]]:
+    for target, found in targets.items():
+        words = found["zero_shot"]["words"]
+        for label, scores in found["zero_shot"]["per_label"].items():
+            yield target, label, words[label], scores
+
+
+def _calibration(targets: Results) -> str:
+    rows = []
+    for name, found in targets.items():
+        before = found["zero_shot"]["calibration"]["ece"]
+        after = found["few_shot"]["5"]["calibration"]["ece"]
+        rows.append([name, f"{before:.3f}", f"{after:.3f}"])
+    header = ["score", "zero-shot: entities", "mean score", "right"]
+    header += ["5-shot: entities", "mean score", "right"]
+    return f"""## Calibration
+
+Expected calibration error of entity scores over ten buckets: 0 means that of the entities with
+score 0.8, eight in ten are right.
+
+{table(["set", "zero-shot", "after a 5-shot fit"], rows)}
+
+All sets together, by bucket (5-shot: three fits):
+
+{table(header, _buckets(targets))}"""
+
+
+def _buckets(targets: Results) -> list[list[str]]:
+    before = [t["zero_shot"]["calibration"]["buckets"] for t in targets.values()]
+    after = [t["few_shot"]["5"]["calibration"]["buckets"] for t in targets.values()]
+    n_buckets = len(before[0])
+    return [
+        [
+            f"{i / n_buckets:.1f}-{(i + 1) / n_buckets:.1f}",
+            *_pooled([buckets[i] for buckets in before]),
+            *_pooled([buckets[i] for buckets in after]),
+        ]
+        for i in range(n_buckets)
+    ]
+
+
+def _pooled(buckets: list[dict[str, Any]]) -> list[str]:
+    n = sum(b["n"] for b in buckets)
+    means = (sum(b["n"] * b[key] for b in buckets) / max(n, 1) for key in ("score", "precision"))
+    return [f"{n:,}", *(f"{mean:.2f}" if n else "-" for mean in means)]
+
+
+def _failures(targets: Results) -> str:
+    frequent = [row for row in _labels(targets) if row[3]["n_gold"] >= MIN_MENTIONS]
+    lowest = sorted(frequent, key=lambda row: row[3]["f1"])[:N_FAILURES]
+    labels = [
+        f'- {target}: {label} ("{words}"), F1 {points(scores["f1"])}: '
+        f"{scores['n_correct']:,} of {scores['n_gold']:,} found, "
+        f"{scores['n_predicted'] - scores['n_correct']:,} wrong ones"
+        for target, label, words, scores in lowest
+    ]
+    mixed = [
+        f"- {name}: " + ", ".join(f"{a} taken for {b} ({n:,})" for a, b, n in confused)
+        for name, found in targets.items()
+        if (confused := found["zero_shot"]["confusions"])
+    ]
+    kinds = ["boundary", "type", "boundary_and_type", "spurious", "missed"]
+    rows = [
+        [name, *(f"{found['zero_shot']['errors'][kind]:,}" for kind in kinds)]
+        for name, found in targets.items()
+    ]
+    header = ["set", "wrong border", "wrong label", "both", "spurious", "missed"]
+    return f"""## Known failures
+
+Zero-shot, in the test splits above.
+
+Lowest labels with {MIN_MENTIONS} mentions or more:
+
+{_lines(labels)}
+
+Most frequent confusions on the right words:
+
+{_lines(mixed)}
+
+Errors by kind:
+
+{table(header, rows)}"""
+
+
+def _lines(items: Sequence[str]) -> str:
+    return "\n".join(items) or "- none"
+
+
+def _export(export: Results) -> str:
+    rows = [
+        [name, f"{a['n_sentences']:,}", f"{100 * a['same']:.1f}%", points(a["torch_micro_f1"]),
+         points(a["micro_f1"]), f"{100 * (a['micro_f1'] - a['torch_micro_f1']):+.2f}"]
+        for name, a in export["agreement"].items()
+    ]  # fmt: skip
+    header = ["set", "dev sentences", "same entities", "torch F1", "ONNX F1", "difference"]
+    files = ", ".join(f"`{name}` {n / 1e6:.1f} MB" for name, n in export["bytes"].items())
+    return f"""## Files and precision
+
+{files}. The weights are {export["dtype"]}, for torch; the ONNX graph is {export["precision"]} and
+is what runs on a CPU. Both on the dev splits, zero-shot, torch in float32:
+
+{table(header, rows)}"""
+
+
+def _licence() -> str:
+    return """## Licence
+
+The weights are CC BY-SA 4.0, because share-alike data is in the training (see *Training data*); the
+code of the package is Apache-2.0, as is the encoder that training started from. See `LICENSE`."""
+
+
+def _rebuild(recipe: Recipe) -> str:
+    return f"""## Rebuild
+
+From a checkout of labelwise, with the data in a folder that holds the sources of `recipe.toml` and
+`target/`:
+
+    python models/build.py --recipe models/{recipe.name}/recipe.toml --data DIR --work DIR
+
+It goes on where it was stopped. Runs that end by the clock give other weights on other hardware,
+and scores that differ a little. `docs/model.md` says more."""

@@ -1,0 +1,95 @@
+"""The leak check: no sentence of a target set, in any split, may be trained on."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from labelwise.annotation import Sentence
+from labelwise.data import read_dataset
+from labelwise.sources import Source, read_source
+from model_build.job import Job, say
+
+MIN_WORDS = 5  # shorter ones ("thanks a lot") are nobody's property
+_SUFFIXES = (".jsonl", ".conll", ".txt")
+
+
+def normalized(sentence: Sentence) -> str:
+    """Lower-case letters and digits alone, so that tokenisation and spelling of marks don't matter.
+
+    >>> normalized(Sentence(("Re-Run", "it", "!")))
+    'rerunit'
+    """
+    return "".join(c for c in "".join(sentence.words).lower() if c.isalnum())
+
+
+def n_real_words(sentence: Sentence) -> int:
+    """Count the words that hold a letter or digit."""
+    return sum(any(c.isalnum() for c in word) for word in sentence.words)
+
+
+def find_leaks(sentences: Iterable[Sentence], known: Mapping[str, str]) -> dict[str, str]:
+    """Find sentences that a target set has too.
+
+    Args:
+        sentences: Of a source.
+        known: Where each normalised sentence of the targets stands.
+
+    Returns:
+        Place in the targets, by id of the source's sentence.
+    """
+    long = ((s, normalized(s)) for s in sentences if n_real_words(s) >= MIN_WORDS)
+    return {s.id: known[key] for s, key in long if key in known}
+
+
+def target_sentences(folders: Sequence[Path]) -> dict[str, str]:
+    """Place of every normalised sentence of every split, such as ``"wnut17/test:3"``."""
+    places: dict[str, str] = {}
+    for folder in folders:
+        for file in sorted(p for p in folder.iterdir() if p.suffix in _SUFFIXES):
+            for sentence in read_dataset(folder, file.stem):
+                places.setdefault(normalized(sentence), f"{folder.name}/{sentence.id}")
+    return places
+
+
+def read_sources(job: Job) -> list[Source]:
+    """Read the train splits that the recipe names."""
+    return [read_source(job.data / n, weight=w) for n, w in job.recipe.sources.items()]
+
+
+def clean_sources(job: Job) -> list[Source]:
+    """Read the sources and take out the sentences that the check has listed."""
+    removed = job.results()["check"]["removed"]
+    return [
+        dataclasses.replace(
+            source, sentences=[s for s in source.sentences if s.id not in removed.get(name, {})]
+        )
+        for name, source in zip(job.recipe.sources, read_sources(job), strict=True)
+    ]
+
+
+def check(job: Job, *, again: bool = False) -> None:
+    """List the source sentences that stand in a target set; training leaves them out."""
+    targets = job.targets()
+    question: dict[str, Any] = {
+        "sources": list(job.recipe.sources),
+        "targets": [t.name for t in targets],
+        "min_words": MIN_WORDS,
+    }
+    done = job.results().get("check", {})
+    if not again and question.items() <= done.items():
+        say("check: done already")
+        return
+    known = target_sentences(targets)
+    say(f"check: {len(known):,} different sentences in {len(targets)} target sets")
+    removed, n_sentences = {}, 0
+    for name, source in zip(job.recipe.sources, read_sources(job), strict=True):
+        n_sentences += len(source.sentences)
+        removed[name] = find_leaks(source.sentences, known)
+        say(f"check: {name}: {len(removed[name])} of {len(source.sentences):,} sentences match")
+        for own, place in removed[name].items():
+            say(f"check:   {own} = {place}")
+    found = {name: matches for name, matches in removed.items() if matches}
+    job.record("check", question | {"n_sentences": n_sentences, "removed": found})

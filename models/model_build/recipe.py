@@ -1,0 +1,133 @@
+"""A recipe: everything that decides what a model becomes, read from one TOML file."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+from labelwise.config import RECOMMENDED_MODEL, ModelConfig, TrainConfig
+from labelwise.documents import read_document
+from labelwise.errors import ConfigError, did_you_mean, some_of
+
+SECTIONS = ("encoder", "model", "stages", "sources", "export")
+EXPORT_CHOICES = {"precision": ("int8", "fp32"), "dtype": ("float16", "float32")}
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """How a model is made.
+
+    Attributes:
+        path: The file; its folder is the model's distribution.
+        encoder: What the towers start from: a folder or a hub name.
+        model: How words and labels become scores.
+        stages: Training runs, each going on from the last.
+        sources: Weight of each dataset folder, by path below the data folder; 0 means by size
+            and number of labels.
+        precision: Of the ONNX export.
+        dtype: Of the weights on disk.
+    """
+
+    path: Path
+    encoder: str
+    model: ModelConfig
+    stages: tuple[TrainConfig, ...]
+    sources: Mapping[str, float]
+    precision: str
+    dtype: str
+
+    @property
+    def project(self) -> Path:
+        """Folder of the model's distribution."""
+        return self.path.parent
+
+    @property
+    def name(self) -> str:
+        """Name of the distribution."""
+        return self.project.name
+
+    @property
+    def package_model(self) -> Path:
+        """Folder of the weights inside the package."""
+        return self.project / self.name.replace("-", "_") / "model"
+
+    def digest(self, n_stages: int) -> str:
+        """Hash of all that the weights after so many stages depend on, the data's content aside."""
+        stages = [s.replace(checkpoint_every_s=0.0).to_dict() for s in self.stages[:n_stages]]
+        values = [self.encoder, self.model.to_dict(), stages, dict(self.sources)]
+        return hashlib.sha256(json.dumps(values, sort_keys=True).encode()).hexdigest()
+
+
+def read_recipe(path: str | Path) -> Recipe:
+    """Read a recipe; settings that it leaves out are those of `labelwise pretrain`.
+
+    Raises:
+        ConfigError: A section or setting is unknown, or has a wrong value.
+        DataError: The file is no TOML.
+    """
+    path = Path(path).resolve()
+    values = read_document(path)
+    _check_keys(values, SECTIONS, f"'{path.name}'")
+    export = values.get("export", {})
+    _check_keys(export, EXPORT_CHOICES, "[export]")
+    stages = values.get("stages", [])
+    if not isinstance(stages, list) or not stages:
+        raise ConfigError(f"'{path.name}' has no [[stages]]. Expected one or more. Add one.")
+    return Recipe(
+        path=path,
+        encoder=_text(values.get("encoder", "all-MiniLM-L6-v2"), "encoder"),
+        model=ModelConfig.from_dict(RECOMMENDED_MODEL.to_dict() | values.get("model", {})),
+        stages=tuple(TrainConfig.from_dict(stage) for stage in stages),
+        sources=_sources(values.get("sources", {}), path.name),
+        precision=_choice(export, "precision"),
+        dtype=_choice(export, "dtype"),
+    )
+
+
+def _check_keys(values: Any, known: Iterable[str], where: str) -> None:
+    if not isinstance(values, dict):
+        raise ConfigError(f"{where} is {values!r}. Expected a table with {some_of(known)}.")
+    for key in values:
+        if key not in known:
+            raise ConfigError(
+                f"{where} has no setting '{key}'. Expected {some_of(known)}."
+                f"{did_you_mean(key, known)} Correct the key."
+            )
+
+
+def _text(value: Any, key: str) -> str:
+    if not isinstance(value, str) or not value:
+        raise ConfigError(f"'{key}' is {value!r}. Expected a name or a folder. Correct it.")
+    return value
+
+
+def _choice(export: Mapping[str, Any], key: str) -> str:
+    choices = EXPORT_CHOICES[key]
+    value = export.get(key, choices[0])
+    if value not in choices:
+        raise ConfigError(
+            f"[export] '{key}' is {value!r}. Expected {some_of(choices)}. Correct it."
+        )
+    return value
+
+
+def _sources(values: Any, file: str) -> dict[str, float]:
+    if not isinstance(values, dict) or not values:
+        raise ConfigError(f"'{file}' has no [sources]. Expected folders and weights. Add some.")
+    for name, weight in values.items():
+        is_number = isinstance(weight, int | float) and not isinstance(weight, bool)
+        if not is_number or weight < 0:
+            raise ConfigError(
+                f"[sources] '{name}' is {weight!r}. Expected a weight from 0. Correct it."
+            )
+        parts = PurePosixPath(name).parts
+        if "target" in parts or ".." in parts or PurePosixPath(name).is_absolute():
+            raise ConfigError(
+                f"[sources] names '{name}'. Expected a folder below the data folder and outside "
+                "'target', which is for measuring only. Remove it."
+            )
+    return {name: float(weight) for name, weight in values.items()}

@@ -1,0 +1,163 @@
+"""Training by stages, resumable; or the facts of a model that was trained elsewhere."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+
+from labelwise.apps.progress import training_progress
+from labelwise.checkpoint import read_manifest, verify
+from labelwise.config import TrainConfig
+from labelwise.encoders import tokenizer_json
+from labelwise.encoding import PieceTokenizer, batches_by_pieces
+from labelwise.loading import load_model, new_model, save_model
+from labelwise.sources import Source
+from labelwise.strict_json import read_json
+from labelwise.torch_backend import TorchBackend
+from labelwise.training import pretrain
+from model_build.job import Job, hardware, model_digest, say
+from model_build.leaks import clean_sources
+
+RECORD, SETTINGS = "training.json", "settings.json"  # as `labelwise pretrain` names them
+
+
+def train(job: Job, *, again: bool = False) -> None:
+    """Train all stages, or take the given model; record what it cost and what it was made of."""
+    done = job.results().get("training", {})
+    digest = job.recipe.digest(len(job.recipe.stages))
+    if not again and done.get("recipe") == digest and _is_done(job, done):
+        say("train: done already")
+        return
+    sources = clean_sources(job)
+    stages = _given_stages(job) if job.given_model else _train_stages(job, sources)
+    say("train: counting the pieces of every source")
+    facts = {
+        "recipe": digest,
+        "trained": model_digest(job.trained),
+        "is_given": job.given_model is not None,
+        "stages": stages,
+        "sources": source_facts(job, sources),
+    }
+    job.record("training", facts)
+
+
+def _is_done(job: Job, done: dict[str, Any]) -> bool:
+    return job.trained.is_dir() and done.get("trained") == model_digest(job.trained)
+
+
+def _train_stages(job: Job, sources: Sequence[Source]) -> list[dict[str, Any]]:
+    """Train what is not trained yet; return the records of all stages."""
+    records = []
+    for number, config in enumerate(job.recipe.stages, start=1):
+        model, digest = job.stage_folder(number) / "model", job.recipe.digest(number)
+        if model.is_dir() and (record := _record(model)).get("recipe") == digest:
+            say(f"train: stage {number} done already")
+        else:
+            record = {"recipe": digest} | _train_stage(job, number, config, sources)
+        records.append(record)
+    return records
+
+
+def _train_stage(
+    job: Job, number: int, config: TrainConfig, sources: Sequence[Source]
+) -> dict[str, Any]:
+    say(f"train: stage {number} of {len(job.recipe.stages)}, {len(sources)} sources")
+    folder = job.stage_folder(number)
+    backend = _start(job, number)
+    with training_progress(Console()) as show:
+        progress = pretrain(
+            backend,
+            sources,
+            config,
+            output_dir=folder / "checkpoints",
+            resume=True,
+            on_progress=show,
+        )
+    record = {
+        "settings": config.to_dict(),
+        "result": dataclasses.asdict(progress),
+        "hardware": job.hardware or hardware(),
+    }
+    content = {"recipe": job.recipe.digest(number)} | record
+    save_model(folder / "model", backend, extra_files={RECORD: json.dumps(content, indent=1)})
+    return record
+
+
+def _start(job: Job, number: int) -> TorchBackend:
+    """The bare encoder for the first stage, the model of the stage before for the others."""
+    if number == 1:
+        return new_model(job.recipe.encoder, job.recipe.model)
+    before = load_model(job.stage_folder(number - 1) / "model", engine="torch").backend
+    return before  # type: ignore[return-value]
+
+
+def _record(model: Path) -> dict[str, Any]:
+    manifest = read_manifest(model)
+    return read_json(manifest.file(RECORD)) if RECORD in manifest.files else {}
+
+
+def _given_stages(job: Job) -> list[dict[str, Any]]:
+    """What the folder of a given model says about its training."""
+    manifest = verify(job.trained)
+    record = _record(job.trained)
+    settings = read_json(manifest.file(SETTINGS)) if SETTINGS in manifest.files else {}
+    expected = job.recipe.model.replace(max_pieces=16).to_dict()
+    found = read_json(manifest.file("config.json"))["model"] | {"max_pieces": 16}
+    if found != expected:
+        changed = sorted(k for k in expected if expected[k] != found.get(k))
+        say(f"train: WARNING: the given model differs from the recipe in [model] {changed}")
+    stage = {
+        "settings": settings.get("train") or job.recipe.stages[-1].to_dict(),
+        "result": record.get("result"),
+        "hardware": job.hardware,
+        "n_sentences": {s["name"]: s["n_sentences"] for s in record.get("sources", ())},
+    }
+    say("train: took the facts of the given model")
+    return [stage]
+
+
+def source_facts(job: Job, sources: Sequence[Source]) -> list[dict[str, Any]]:
+    """Describe every source for the card: size, share of the training pieces, licence."""
+    tokenizer = PieceTokenizer.from_json(tokenizer_json(job.trained))
+    shares = piece_shares(sources, tokenizer, job.recipe.stages[0], job.recipe.model.max_pieces)
+    facts = []
+    for name, source, share in zip(job.recipe.sources, sources, shares, strict=True):
+        meta_path = job.data / name / "meta.json"
+        meta = json.loads(meta_path.read_text("utf-8")) if meta_path.is_file() else {}
+        facts.append(
+            {
+                "name": source.name,
+                "n_sentences": len(source.sentences),
+                "n_mentions": sum(len(s.mentions) for s in source.sentences),
+                "n_labels": len(source.label_set),
+                "share": round(share, 4),
+                "licence": meta.get("licence", "not stated"),
+                "licence_class": meta.get("licence_class", "not stated"),
+                "domain": meta.get("domain", "not stated"),
+            }
+        )
+    return facts
+
+
+def piece_shares(
+    sources: Sequence[Source], tokenizer: PieceTokenizer, config: TrainConfig, max_pieces: int
+) -> list[float]:
+    """Return the share of the training pieces that comes from each source.
+
+    Batches are drawn by weight, and how full they are depends on the sentences of the source.
+    """
+    drawn = []
+    for source in sources:
+        encoded = tokenizer.encode_words([s.words for s in source.sentences])
+        lengths = [min(len(p.ids), max_pieces) for p in encoded]
+        n_batches = len(batches_by_pieces(lengths, config.batch_pieces))
+        n_batches = max(
+            n_batches, -(-len(lengths) // (config.batch_sentences or len(lengths) or 1))
+        )
+        drawn.append(source.sampling_weight * sum(lengths) / n_batches if lengths else 0.0)
+    return [pieces / max(sum(drawn), 1e-9) for pieces in drawn]
