@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 from tokenizers import Tokenizer
 
+from labelwise.errors import DataError
 from labelwise.words import without_surrogates
 
 IntArray = NDArray[np.int64]
@@ -100,8 +101,18 @@ class PieceTokenizer:
 
     @classmethod
     def from_json(cls, text: str) -> PieceTokenizer:
-        """Build from the text of a ``tokenizer.json``."""
-        return cls(Tokenizer.from_str(text))
+        """Build from the text of a ``tokenizer.json``.
+
+        Raises:
+            DataError: It is not that of a fast tokenizer.
+        """
+        try:
+            return cls(Tokenizer.from_str(text))
+        except Exception as err:  # the library raises no narrower one
+            raise DataError(
+                f"The text is not a tokenizer: {err}. Expected the tokenizer.json of a fast "
+                "tokenizer. Save it with save_pretrained() of transformers."
+            ) from err
 
     def to_json(self) -> str:
         """Return the text of a ``tokenizer.json``."""

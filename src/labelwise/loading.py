@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import importlib.util
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
@@ -15,7 +16,14 @@ from labelwise.encoder_config import check_encoder_config
 from labelwise.encoders import tokenizer_json
 from labelwise.encoding import PieceTokenizer
 from labelwise.engine import TagTable
-from labelwise.errors import CheckpointError, ConfigError, MissingExtraError, RequestError, require
+from labelwise.errors import (
+    CheckpointError,
+    ConfigError,
+    DataError,
+    MissingExtraError,
+    RequestError,
+    require,
+)
 from labelwise.labels import LabelSet
 from labelwise.strict_json import dump_json, read_json
 from labelwise.tensors import load_tensors, save_tensors
@@ -72,12 +80,23 @@ def load_model(
     values = _read_config(manifest)
     label_set = None
     if _LABELS in manifest.files:
-        label_set = LabelSet.parse(read_json(manifest.file(_LABELS)))
+        spec = read_json(manifest.file(_LABELS))
+        with _named_in_errors(manifest.folder / _LABELS):
+            label_set = LabelSet.parse(spec)
     if _engine(manifest, engine, device) == "onnx":
         backend = _onnx_backend(manifest, values, threads)
     else:
         backend = _torch_backend(manifest, values, device)
     return LoadedModel(backend, label_set, manifest.folder, _fitted(manifest, label_set))
+
+
+@contextlib.contextmanager
+def _named_in_errors(path: Path) -> Iterator[None]:
+    """Turn errors of code that knows no files into ones that name the file."""
+    try:
+        yield
+    except (DataError, CheckpointError) as err:
+        raise CheckpointError(f"'{path}': {err}") from err
 
 
 def _fitted(manifest: Manifest, label_set: LabelSet | None) -> TagTable | None:
@@ -223,7 +242,8 @@ def _read_config(manifest: Manifest) -> dict[str, Any]:
     values = read_json(manifest.file(_CONFIG))
     try:
         model = ModelConfig.from_dict(values["model"])
-        encoders = {k: check_encoder_config(v) for k, v in values["encoders"].items()}
+        towers = ("text", "label") if "label" in values["encoders"] else ("text",)
+        encoders = {k: check_encoder_config(values["encoders"][k]) for k in towers}
         facts = {k: values["facts"][k] for k in ("dim", "scale", "bias", "max_positions")}
     except (ConfigError, KeyError, TypeError, AttributeError) as err:
         raise CheckpointError(
@@ -253,7 +273,7 @@ def _onnx_backend(manifest: Manifest, values: dict[str, Any], threads: int) -> E
     names = [n for n in (_TEXT_GRAPH, _LABEL_GRAPH) if n in manifest.files]
     return OnnxBackend(
         {Path(name).stem: manifest.file(name).read_bytes() for name in names},
-        PieceTokenizer.from_json(tokenizer_json(manifest.folder)),
+        _tokenizer(manifest),
         values["model"],
         values["facts"],
         digest="".join(manifest.files[name].sha256 for name in names),
@@ -265,8 +285,15 @@ def _torch_backend(manifest: Manifest, values: dict[str, Any], device: str) -> E
     require("torch", "train", f"Running '{manifest.folder}' with torch")
     from labelwise.torch_backend import backend_from_tensors  # noqa: PLC0415
 
-    tokenizer = PieceTokenizer.from_json(tokenizer_json(manifest.folder))
+    tokenizer = _tokenizer(manifest)
     tensors = load_tensors(manifest.file(_WEIGHTS), upcast=True)
-    return backend_from_tensors(
-        values["encoders"], tensors, values["model"], tokenizer, device=device
-    )
+    with _named_in_errors(manifest.folder / _WEIGHTS):
+        return backend_from_tensors(
+            values["encoders"], tensors, values["model"], tokenizer, device=device
+        )
+
+
+def _tokenizer(manifest: Manifest) -> PieceTokenizer:
+    text = tokenizer_json(manifest.folder)
+    with _named_in_errors(manifest.folder / _TOKENIZER):
+        return PieceTokenizer.from_json(text)

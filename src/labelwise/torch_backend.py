@@ -186,20 +186,30 @@ def backend_from_tensors(
     Raises:
         CheckpointError: The weights do not fit the configuration.
     """
-    text_tower = encoder_from_config(configs["text"])
-    label_tower = encoder_from_config(configs["label"]) if "label" in configs else None
-    if config.architecture == "double_town":
-        model: DualEncoder = DoubleTown(text_tower, config, len(tensors.get("tag_bias", ())))
-    else:
-        model = DualEncoder(text_tower, label_tower, config)
-    weights = {
-        name: torch.from_numpy(np.asarray(a, dtype=np.float32)) for name, a in tensors.items()
-    }
-    try:
-        model.load_state_dict(weights)
-    except RuntimeError as err:
+    n_tags = len(tensors.get("tag_bias", ()))
+    with torch.device("meta"):  # allocates nothing, whatever sizes the configuration claims
+        claimed = _model(configs, config, n_tags).state_dict()
+    expected = {name: tuple(value.shape) for name, value in claimed.items()}
+    found = {name: array.shape for name, array in tensors.items()}
+    if misfits := [n for n in expected | found if expected.get(n) != found.get(n)]:
+        name = misfits[0]
         raise CheckpointError(
-            f"The weights do not fit the configuration: {str(err).splitlines()[-1].strip()} "
-            "Expected the files of one save_pretrained() call. Save the model again."
-        ) from err
+            f"The weights do not fit the configuration: '{name}' has shape {found.get(name)}, "
+            f"not {expected.get(name)}. Expected the files of one save_pretrained() call. "
+            "Save the model again."
+        )
+    model = _model(configs, config, n_tags)
+    model.load_state_dict(
+        {name: torch.from_numpy(np.asarray(a, dtype=np.float32)) for name, a in tensors.items()}
+    )
     return TorchBackend(model, tokenizer, device=device)
+
+
+def _model(
+    configs: Mapping[str, dict[str, Any]], config: ModelConfig, n_tags: int
+) -> DualEncoder:
+    text_tower = encoder_from_config(configs["text"])
+    if config.architecture == "double_town":
+        return DoubleTown(text_tower, config, n_tags)
+    label_tower = encoder_from_config(configs["label"]) if "label" in configs else None
+    return DualEncoder(text_tower, label_tower, config)
