@@ -17,12 +17,10 @@ from labelwise.encoding import (
     Pieces,
     PieceTokenizer,
     batches_by_pieces,
-    compose_tags,
-    label_text,
-    tag_texts,
 )
 from labelwise.labels import LabelSet, verbalize
 from labelwise.schemes import SCHEMES, tag_names
+from labelwise.tags import compose_tags, label_text, tag_texts
 
 TOKENIZER = tiny_tokenizer()
 UNKNOWN, CLS, SEP = 1, 2, 3

@@ -12,7 +12,6 @@ from torch import Tensor, nn
 
 from builders import tiny_backend, tiny_tokenizer, tiny_tower
 from labelwise.config import ModelConfig
-from labelwise.encoding import compose_tags, tag_texts
 from labelwise.errors import ShapeError
 from labelwise.modeling import (
     DualEncoder,
@@ -24,6 +23,7 @@ from labelwise.modeling import (
     word_table,
 )
 from labelwise.schemes import SCHEMES
+from labelwise.tags import compose_tags, tag_texts
 
 SENTENCES = [["bob", "lives", "in", "new", "york"], ["ada"], ["acme", "sells", "aspirin", "here"]]
 LABELS = ["person", "city", "organization", "drug"]

@@ -205,9 +205,7 @@ def backend_from_tensors(
     return TorchBackend(model, tokenizer, device=device)
 
 
-def _model(
-    configs: Mapping[str, dict[str, Any]], config: ModelConfig, n_tags: int
-) -> DualEncoder:
+def _model(configs: Mapping[str, dict[str, Any]], config: ModelConfig, n_tags: int) -> DualEncoder:
     text_tower = encoder_from_config(configs["text"])
     if config.architecture == "double_town":
         return DoubleTown(text_tower, config, n_tags)

@@ -140,10 +140,17 @@ def labels_to_predict(given: str | None, own: LabelSet | None) -> LabelSet:
 def labels_to_score(
     given: str | None, data: Path, own: LabelSet | None, sentences: Sequence[Sentence]
 ) -> LabelSet:
-    """Return the labels asked for, or the data's, the model's, or the names in the annotation."""
+    """Return the labels asked for, or the model's own, the data's, or the names in the annotation.
+
+    The model's own go first, as it may have been fitted to them, but only where they cover the
+    annotation.
+    """
     if given is not None:
         return read_labels(given)
-    return read_label_set(data) or own or LabelSet.parse(labels_of(sentences))
+    present = labels_of(sentences)
+    if own is not None and all(name in own for name in present):
+        return own
+    return read_label_set(data) or LabelSet.parse(present)
 
 
 def labels_to_learn(
