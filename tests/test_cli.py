@@ -265,7 +265,7 @@ def test_tensorboard_scalars_are_logged(
 def test_demo_shows_the_third_domain_before_and_after(encoder: Path, tmp_path: Path) -> None:
     output = tmp_path / "demo"
     shown = run("demo", "--encoder", encoder, "--seconds", 0.2, "-o", output).stdout
-    for part in ("Zero-shot: contracts", "after fine-tuning", "F1 on the", "labelwise predict"):
+    for part in ("Zero-shot: contracts", "instant fit", "F1 on the", "labelwise predict"):
         assert part in shown
     assert (output / "manifest.json").is_file()
 

@@ -221,7 +221,7 @@ FINETUNE = TrainConfig(
     max_labels=1_000,
     negatives=1.0,
     paraphrase_prob=0.0,
-    description_prob=0.0,
+    description_prob=0.5,
     parent_prob=0.0,
     resplit_prob=0.3,
 )

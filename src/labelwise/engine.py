@@ -30,7 +30,7 @@ from labelwise.errors import LabelError
 from labelwise.labels import LabelSet
 from labelwise.schemes import MARKS
 from labelwise.tag_params import add_neighbours
-from labelwise.tags import compose_tags, label_text, tag_texts
+from labelwise.tags import compose_tags, tag_texts, text_layout
 
 SEGMENT_WORDS = 2048
 SEGMENT_CONTEXT = 64
@@ -123,18 +123,41 @@ class Engine:
     def tag_table(self, label_set: LabelSet) -> TagTable:
         """Turn a label set into vectors; cached by words and model."""
         config = self.backend.config
-        texts = tag_texts([label_text(x.words, x.description) for x in label_set], config)
         if config.architecture == "double_town":
-            matrix = self._fixed_matrix(texts, len(label_set.tags(config.scheme)))
+            matrix = self._fixed_matrix(label_set)
         else:
-            matrix = compose_tags(self.encode_labels(texts), config) * self.backend.scale
+            matrix = compose_tags(self.label_rows(label_set), config) * self.backend.scale
         bias = np.zeros(len(matrix), dtype=np.float32)
         known = self.backend.bias[: len(bias)]
         bias[: len(known)] = known
         return TagTable(label_set, matrix.astype(np.float32), bias)
 
-    def _fixed_matrix(self, texts: Sequence[str], n_tags: int) -> FloatArray:
+    def label_rows(self, label_set: LabelSet) -> FloatArray:
+        """Encode ``tags.tag_texts`` of a label set.
+
+        A label with a description lies halfway between its words and its description: either
+        alone is often misread, and what they share is what was meant.
+
+        Args:
+            label_set: The labels.
+
+        Returns:
+            One row a text. Shape ``(labels, dim)``.
+        """
+        config = self.backend.config
+        rows = self.encode_labels(tag_texts([x.words for x in label_set], config)).copy()
+        described = [i for i, x in enumerate(label_set) if x.description]
+        if described:
+            texts = [str(label_set.labels[i].description) for i in described]
+            n_shared, n_own = text_layout(config)
+            own = n_shared + np.add.outer(np.multiply(described, n_own), np.arange(n_own)).ravel()
+            rows[own] = (rows[own] + self.encode_labels(tag_texts(texts, config))[n_shared:]) / 2
+        return rows
+
+    def _fixed_matrix(self, label_set: LabelSet) -> FloatArray:
         """Tag rows of a model whose output layer fixes them. Shape ``(tags, dim)``."""
+        config, n_tags = self.backend.config, len(label_set.tags(self.backend.config.scheme))
+        texts = tag_texts([x.words for x in label_set], config)
         pieces = self.backend.tokenizer.encode_texts(texts, self.backend.max_positions)
         matrix = self.backend.encode_labels(*self.backend.tokenizer.pad(pieces))
         if len(matrix) != n_tags:

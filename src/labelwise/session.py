@@ -24,7 +24,7 @@ from labelwise.instant import FitSettings, fit_tag_vectors
 from labelwise.labels import LabelSet
 from labelwise.schemes import MARKS
 from labelwise.tag_params import TagParams, add_neighbours
-from labelwise.tags import label_text, tag_ids, tag_texts
+from labelwise.tags import tag_ids
 
 
 @dataclass(frozen=True, slots=True)
@@ -198,8 +198,7 @@ class Session:
             matrix = self._engine.tag_table(self.label_set).matrix / scale
             n_marks = len(MARKS[config.scheme])
             return TagParams.independent(matrix, n_marks, other_bias=bias, scale=scale)
-        texts = tag_texts([label_text(x.words, x.description) for x in self.label_set], config)
-        vectors = self._engine.encode_labels(texts)
+        vectors = self._engine.label_rows(self.label_set)
         first_label = 1 + len(MARKS[config.scheme])
         return TagParams.summed(
             vectors[0], vectors[1:first_label], vectors[first_label:], other_bias=bias, scale=scale

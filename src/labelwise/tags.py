@@ -40,6 +40,16 @@ def tag_texts(labels: Sequence[str], config: ModelConfig) -> list[str]:
     return [MARK_WORDS["O"], *marks, *labels]
 
 
+def text_layout(config: ModelConfig) -> tuple[int, int]:
+    """Return how ``tag_texts`` is laid out: texts shared by all labels, then texts of each label.
+
+    >>> text_layout(ModelConfig()), text_layout(ModelConfig(composition="sum"))
+    ((1, 2), (3, 1))
+    """
+    n_marks = len(MARKS[config.scheme])
+    return (1, n_marks) if config.composition == "words" else (1 + n_marks, 1)
+
+
 def tag_ids(
     n_words: int, mentions: Iterable[Mention], label_ids: Mapping[str, int], scheme: str
 ) -> IntArray:
