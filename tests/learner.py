@@ -40,7 +40,7 @@ def learn(
     backend: TorchBackend | None = None, settings: TrainConfig = SETTINGS, **options: Any
 ) -> tuple[TorchBackend, Progress]:
     """Train a new model, or the one given."""
-    backend = backend or tiny_backend(MODEL)
+    backend = backend or tiny_backend(MODEL, layers=1)
     return backend, pretrain(backend, two_sources(), settings, **options)
 
 

@@ -147,8 +147,11 @@ def test_folder_of_something_else_is_never_overwritten(folder: Path, tmp_path: P
 
 
 def test_new_model_is_built_around_an_encoder_folder(tmp_path: Path) -> None:
-    backend = new_model(tiny_encoder_folder(tmp_path), ModelConfig(max_pieces=512))
-    assert backend.config.max_pieces == backend.max_positions == 128
+    backend = new_model(
+        tiny_encoder_folder(tmp_path), ModelConfig(max_pieces=512, max_label_pieces=512)
+    )
+    assert backend.config.max_pieces == backend.config.max_label_pieces == 128
+    assert backend.max_positions == 128
     assert backend.dim == 32
     expected = tiny_backend().tensors()
     assert all(np.array_equal(a, expected[n]) for n, a in backend.tensors().items())
@@ -256,7 +259,7 @@ def test_weights_of_another_model_are_refused(folder: Path, tmp_path: Path) -> N
 HOSTILE = {
     "code": (lambda v: v["encoders"]["text"].update(auto_map={"AutoModel": "e.M"}), "auto_map"),
     "label code": (lambda v: v["encoders"]["label"].update(auto_map={}), "auto_map"),
-    "unknown key": (lambda v: v["encoders"]["text"].update(custom_pipelines={}), "custom_pipelines"),
+    "unknown key": (lambda v: v["encoders"]["text"].update(pipelines={}), "pipelines"),
     "family": (lambda v: v["encoders"]["text"].update(model_type="gpt2"), "model_type"),
     "width": (lambda v: v["encoders"]["text"].update(hidden_size=10**9), "hidden_size"),
     "text": (lambda v: v["encoders"]["text"].update(hidden_size="32"), "hidden_size"),

@@ -77,7 +77,7 @@ def copied(backend: TorchBackend) -> dict[str, Any]:
 
 @pytest.mark.parametrize("config", MODELS.values(), ids=MODELS)
 def test_tiny_towers_learn_four_sentences_by_heart(config: ModelConfig) -> None:
-    backend, losses = tiny_backend(config), []
+    backend, losses = tiny_backend(config, layers=1), []
     progress = finetune(
         backend, people_and_cities(), KINDS, FAST, on_progress=lambda p: losses.append(p.loss)
     )
@@ -88,7 +88,7 @@ def test_tiny_towers_learn_four_sentences_by_heart(config: ModelConfig) -> None:
 
 
 def test_learned_labels_are_found_by_their_words_in_any_order() -> None:
-    backend = tiny_backend(MODELS["paper"])
+    backend = tiny_backend(MODELS["paper"], layers=1)
     finetune(backend, people_and_cities(), KINDS, FAST)
     assert micro_f1(backend, LabelSet.parse(["city", "person"])) == 1.0
     swapped = KINDS.renamed({"person": "city", "city": "person"})
@@ -96,7 +96,7 @@ def test_learned_labels_are_found_by_their_words_in_any_order() -> None:
 
 
 def test_training_moves_both_towers() -> None:
-    backend = tiny_backend(MODELS["paper"])
+    backend = tiny_backend(MODELS["paper"], layers=1)
     before = copied(backend)
     finetune(backend, people_and_cities(), KINDS, FAST.replace(max_steps=1))
     names = moved(before, backend)
@@ -106,7 +106,7 @@ def test_training_moves_both_towers() -> None:
 
 @pytest.mark.parametrize("config", MODELS.values(), ids=MODELS)
 def test_frozen_word_embeddings_stay_as_they_are(config: ModelConfig) -> None:
-    backend = tiny_backend(config)
+    backend = tiny_backend(config, layers=1)
     before = copied(backend)
     frozen = FAST.replace(max_steps=2, freeze_word_embeddings=True, weight_decay=0.1)
     finetune(backend, people_and_cities(), KINDS, frozen)
@@ -122,7 +122,7 @@ def test_frozen_word_embeddings_stay_as_they_are(config: ModelConfig) -> None:
 def test_no_weight_depends_on_the_labels_of_the_training_data() -> None:
     shapes = []
     for kinds in (KINDS, LabelSet.parse(["person", "city", *(f"kind {i}" for i in range(50))])):
-        backend = tiny_backend(MODEL)
+        backend = tiny_backend(MODEL, layers=1)
         finetune(backend, people_and_cities(), kinds, FAST.replace(max_steps=1))
         shapes.append({k: v.shape for k, v in backend.tensors().items()})
     assert shapes[0] == shapes[1]
@@ -131,14 +131,14 @@ def test_no_weight_depends_on_the_labels_of_the_training_data() -> None:
 def test_words_of_left_out_labels_teach_nothing() -> None:
     only = Source("x", [sentence("Bob/B-person Ada/B-person")], KINDS)
     settings = SETTINGS.replace(max_labels=1, negatives=1.0, max_steps=3)
-    assert math.isfinite(pretrain(tiny_backend(MODEL), [only], settings).loss)
+    assert math.isfinite(pretrain(tiny_backend(MODEL, layers=1), [only], settings).loss)
     both = Source("x", [sentence("Bob/B-person Oslo/B-city")], KINDS)
-    assert math.isfinite(pretrain(tiny_backend(MODEL), [both], settings).loss)
+    assert math.isfinite(pretrain(tiny_backend(MODEL, layers=1), [both], settings).loss)
 
 
 def test_bf16_trains_too() -> None:
     progress = finetune(
-        tiny_backend(MODEL), people_and_cities(), KINDS,
+        tiny_backend(MODEL, layers=1), people_and_cities(), KINDS,
         FAST.replace(precision="bf16", max_steps=3),
     )  # fmt: skip
     assert math.isfinite(progress.loss)
@@ -153,7 +153,7 @@ def test_same_seed_gives_the_same_weights_and_another_seed_others() -> None:
 
 def test_nothing_to_learn_from_is_refused() -> None:
     with pytest.raises(DataError, match="No sentences to train on"):
-        finetune(tiny_backend(MODEL), [], KINDS)
+        finetune(tiny_backend(MODEL, layers=1), [], KINDS)
 
 
 # The course of a run
@@ -270,10 +270,10 @@ def test_every_kind_of_model_resumes_bit_for_bit(
 ) -> None:
     config = MODEL.replace(label_encoder=label_encoder)
     settings = SETTINGS.replace(dropout=dropout, max_steps=8, freeze_word_embeddings=True)
-    whole, _ = learn(tiny_backend(config), settings)
+    whole, _ = learn(tiny_backend(config, layers=1), settings)
     with pytest.raises(KilledError):
-        learn(tiny_backend(config), settings, output_dir=tmp_path, on_progress=die_at(4))
-    resumed, _ = learn(tiny_backend(config), settings, output_dir=tmp_path, resume=True)
+        learn(tiny_backend(config, layers=1), settings, output_dir=tmp_path, on_progress=die_at(4))
+    resumed, _ = learn(tiny_backend(config, layers=1), settings, output_dir=tmp_path, resume=True)
     assert_same_weights(resumed, whole)
 
 
@@ -312,7 +312,7 @@ def interrupt_in_forward(backend: TorchBackend, n_calls: int) -> Any:
 def test_interrupted_run_keeps_a_checkpoint_and_resumes_bit_for_bit(
     uninterrupted: tuple[TorchBackend, Progress], tmp_path: Path
 ) -> None:
-    backend = tiny_backend(MODEL)
+    backend = tiny_backend(MODEL, layers=1)
     finger = interrupt_in_forward(backend, 8)
     with pytest.raises(KeyboardInterrupt):
         learn(backend, WITHOUT_CHECKPOINTS, output_dir=tmp_path)
@@ -380,13 +380,17 @@ OTHER_RUNS: dict[str, dict[str, Any]] = {
             two_sources()[1],
         ]
     },
-    "model": {"backend": tiny_backend(MODEL.replace(pooling="mean"))},
+    "model": {"backend": tiny_backend(MODEL.replace(pooling="mean"), layers=1)},
 }  # fmt: skip
 
 
 @pytest.mark.parametrize("changes", OTHER_RUNS.values(), ids=OTHER_RUNS)
 def test_checkpoint_of_another_run_is_refused(changes: dict[str, Any], two_steps: Path) -> None:
-    arguments = {"backend": tiny_backend(MODEL), "sources": two_sources(), "config": SETTINGS}
+    arguments = {
+        "backend": tiny_backend(MODEL, layers=1),
+        "sources": two_sources(),
+        "config": SETTINGS,
+    }
     match = r"step-000002' belongs to a run with other settings or data\. Expected the same"
     with pytest.raises(CheckpointError, match=match):
         pretrain(**(arguments | changes), output_dir=two_steps, resume=True)
@@ -440,7 +444,7 @@ def test_paper_preset_makes_200_passes_of_ten_sentences() -> None:
     seen: list[Progress] = []
     with pytest.raises(KilledError):
         finetune(
-            tiny_backend(MODEL), examples, KINDS, train_preset("paper-finetune"),
+            tiny_backend(MODEL, layers=1), examples, KINDS, train_preset("paper-finetune"),
             on_progress=lambda p: (seen.append(p), die_at(2)(p)),
         )  # fmt: skip
     assert [p.learning_rate for p in seen] == [1e-5, 1e-5]

@@ -101,11 +101,14 @@ _DROPPED = _names(
 )
 
 
-def check_encoder_config(config: Mapping[str, Any]) -> dict[str, Any]:
+def check_encoder_config(
+    config: Mapping[str, Any], source: str = "Encoder config"
+) -> dict[str, Any]:
     """Reduce the config of a BERT-family encoder to what is known to be safe.
 
     Args:
         config: Parsed ``config.json``.
+        source: What to call it in messages.
 
     Returns:
         The keys that shape the encoder. Keys that only describe it, such as
@@ -119,11 +122,11 @@ def check_encoder_config(config: Mapping[str, Any]) -> dict[str, Any]:
     """
     if not isinstance(config, Mapping) or "model_type" not in config:
         raise CheckpointError(
-            "Encoder config has no 'model_type'. Expected the config.json of a BERT-family model."
+            f"{source} has no 'model_type'. Expected the config.json of a BERT-family model."
         )
     if unknown := [key for key in config if key not in _KEPT and key not in _DROPPED]:
         raise CheckpointError(
-            "Encoder config has keys that are not allowed: "
+            f"{source} has keys that are not allowed: "
             f"{some_of(ascii(str(key)[:64])[1:-1] for key in unknown)}. "
             "They may run code or change the encoder. Load only models that do without them."
         )
@@ -133,7 +136,7 @@ def check_encoder_config(config: Mapping[str, Any]) -> dict[str, Any]:
         problems = [f"{n_parameters:,} parameters are more than {MAX_PARAMETERS:,}"]
     if problems:
         raise CheckpointError(
-            f"Encoder config is not usable: {'; '.join(problems[:5])}. "
+            f"{source} is not usable: {'; '.join(problems[:5])}. "
             "Load only models of the BERT family from a source you trust."
         )
     return kept

@@ -37,7 +37,8 @@ def find_encoder(name_or_path: str | Path) -> str:
     name = str(name_or_path)
     folder = _packaged_folder(name) or Path(name)
     if folder.is_dir():
-        check_encoder_config(read_json(folder / "config.json", allow_link=True))
+        config = folder / "config.json"
+        check_encoder_config(read_json(config, allow_link=True), f"'{config}'")
         return str(folder)
     if name.startswith((".", "/", "~")) or name.count("/") > 1:
         raise CheckpointError(

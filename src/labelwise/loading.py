@@ -239,16 +239,16 @@ def _facts(backend: EncoderBackend) -> dict[str, Any]:
 
 
 def _read_config(manifest: Manifest) -> dict[str, Any]:
-    values = read_json(manifest.file(_CONFIG))
+    values, place = read_json(manifest.file(_CONFIG)), f"'{manifest.folder / _CONFIG}'"
     try:
         model = ModelConfig.from_dict(values["model"])
         towers = ("text", "label") if "label" in values["encoders"] else ("text",)
-        encoders = {k: check_encoder_config(values["encoders"][k]) for k in towers}
+        encoders = {k: check_encoder_config(values["encoders"][k], place) for k in towers}
         facts = {k: values["facts"][k] for k in ("dim", "scale", "bias", "max_positions")}
     except (ConfigError, KeyError, TypeError, AttributeError) as err:
         raise CheckpointError(
-            f"'{manifest.folder / _CONFIG}' does not describe a model: {err}. Expected 'model' and "
-            "'encoders'. Save the model again with save_pretrained()."
+            f"{place} does not describe a model: {err}. Expected 'model', 'encoders' and "
+            "'facts'. Save the model again with save_pretrained()."
         ) from err
     return {"model": model, "encoders": encoders, "facts": facts}
 

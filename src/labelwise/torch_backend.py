@@ -166,8 +166,11 @@ def backend_from_encoder(
     else:
         fast = AutoTokenizer.from_pretrained(source, use_fast=True, trust_remote_code=False)
         tokenizer = PieceTokenizer.from_json(fast.backend_tokenizer.to_str())
-    limit = min(config.max_pieces, max_positions(text_tower))
-    config = config.replace(max_pieces=limit)
+    limit = max_positions(text_tower)
+    config = config.replace(
+        max_pieces=min(config.max_pieces, limit),
+        max_label_pieces=min(config.max_label_pieces, limit),
+    )
     if config.architecture == "double_town":
         return TorchBackend(DoubleTown(text_tower, config), tokenizer, device=device)
     return TorchBackend(dual_encoder(text_tower, config), tokenizer, device=device)
