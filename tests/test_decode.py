@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from labelwise.annotation import Mention
 from labelwise.decode import (
+    Costs,
     best_tags,
     best_valid_tags,
     label_probabilities,
@@ -48,11 +49,27 @@ def is_valid(tags: list[str], scheme: str, before: str = "O", *, open_end: bool 
     return open_end or scheme != "bioes" or before[0] not in OPEN
 
 
-def brute_force_score(logits: np.ndarray, scheme: str, before: str, open_end: bool) -> float:
+def total(logits: np.ndarray, tags: list[str], scheme: str, before: str, costs: Costs) -> float:
+    """The scores of a tag sequence less what its changes cost, told word by word."""
+    names, score = tag_names(LABELS, scheme), 0.0
+    for row, tag in zip(logits, tags, strict=True):
+        score += float(row[names.index(tag)])
+        goes_on = tag[0] in CONTINUING and before[2:] == tag[2:] and before[0] in OPEN
+        if (before == "O") != (tag == "O"):
+            score -= costs.boundary
+        elif tag != "O" and not goes_on:
+            score -= costs.switch
+        before = tag
+    return score
+
+
+def brute_force_score(
+    logits: np.ndarray, scheme: str, before: str, open_end: bool, costs: Costs
+) -> float:
     """The best total over all valid tag sequences."""
     names = tag_names(LABELS, scheme)
     return max(
-        float(logits[np.arange(len(logits)), list(ids)].sum())
+        total(logits, [names[i] for i in ids], scheme, before, costs)
         for ids in itertools.product(range(len(names)), repeat=len(logits))
         if is_valid([names[i] for i in ids], scheme, before, open_end=open_end)
     )
@@ -66,17 +83,21 @@ def split(values: np.ndarray, lengths: list[int]) -> list[np.ndarray]:
     return np.split(values, np.cumsum(lengths)[:-1]) if lengths else []
 
 
+@pytest.mark.parametrize("costs", [Costs(), Costs(0.25, 1.5), Costs(1.0, 0.5)], ids=str)
 @pytest.mark.parametrize("open_end", [False, True])
 @each_scheme
-def test_best_valid_tags_are_the_best_of_all_valid_sequences(scheme: str, open_end: bool) -> None:
+def test_best_valid_tags_are_the_best_of_all_valid_sequences(
+    scheme: str, open_end: bool, costs: Costs
+) -> None:
     names, n_longest = tag_names(LABELS, scheme), 3 if scheme == "bioes" else 4
     for seed, before in itertools.product(range(n_longest), names):
         logits = random_logits(seed, 1 + seed % n_longest, scheme)
         options = {"before": [names.index(before)], "open_end": [open_end]}
-        found = best_valid_tags(logits, [len(logits)], scheme, **options)
-        assert is_valid(named(found, scheme), scheme, before, open_end=open_end)
-        total = float(logits[np.arange(len(logits)), found].sum())
-        assert total == brute_force_score(logits, scheme, before, open_end)
+        found = best_valid_tags(logits, [len(logits)], scheme, costs=costs, **options)
+        tags = named(found, scheme)
+        assert is_valid(tags, scheme, before, open_end=open_end)
+        best = brute_force_score(logits, scheme, before, open_end, costs)
+        assert total(logits, tags, scheme, before, costs) == best
 
 
 @given(st.integers(0, 999), st.lists(st.integers(0, 7), max_size=5), st.data())

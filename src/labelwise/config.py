@@ -132,6 +132,12 @@ class ModelConfig(_Config):
     decode: Literal["argmax", "constrained"] = _setting(
         "argmax", "Independent argmax (paper), or the best valid tag sequence."
     )
+    boundary_cost: float = _setting(
+        0.0, "Constrained decode: cost in logits of entering or leaving a mention.", low=0.0
+    )
+    switch_cost: float = _setting(
+        0.0, "Constrained decode: cost of going from one mention straight into another.", low=0.0
+    )
     max_pieces: int = _setting(
         256,
         "Pieces a window holds; longer texts are read in overlapping windows.",
@@ -241,6 +247,8 @@ RECOMMENDED_MODEL = ModelConfig(
     scheme="io",
     temperature=True,
     decode="constrained",
+    boundary_cost=0.4,
+    switch_cost=1.2,
 )
 MODEL_PRESETS: Mapping[str, ModelConfig] = types.MappingProxyType(
     {"recommended": RECOMMENDED_MODEL, "paper": ModelConfig()}

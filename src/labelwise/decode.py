@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -25,25 +26,42 @@ class MarkRules:
     """Which neighbours a scheme allows, one flag a mark in ``schemes.MARKS`` order.
 
     Attributes:
-        continues: Must follow an open mark of the same label.
-        is_open: May be followed by a continuing mark.
+        starts: May begin a mention.
+        extends: May follow an open mark of the same label.
+        is_open: May be followed by a mark that extends it.
         is_closed: May be followed by O, a new mention, or the end.
     """
 
-    continues: NDArray[np.bool_]
+    starts: NDArray[np.bool_]
+    extends: NDArray[np.bool_]
     is_open: NDArray[np.bool_]
     is_closed: NDArray[np.bool_]
 
 
-def _rules(continues: str, is_open: str, is_closed: str, marks: Sequence[str]) -> MarkRules:
-    return MarkRules(*(np.array([m in f for m in marks]) for f in (continues, is_open, is_closed)))
+def _rules(scheme: str, *flags: str) -> MarkRules:
+    return MarkRules(*(np.array([mark in flag for mark in MARKS[scheme]]) for flag in flags))
 
 
 RULES = {
-    "io": _rules("", "I", "I", MARKS["io"]),
-    "bio": _rules("I", "BI", "BI", MARKS["bio"]),
-    "bioes": _rules("IE", "BI", "ES", MARKS["bioes"]),
+    "io": _rules("io", "I", "I", "I", "I"),
+    "bio": _rules("bio", "B", "I", "BI", "BI"),
+    "bioes": _rules("bioes", "BS", "IE", "BI", "ES"),
 }
+
+
+class Costs(NamedTuple):
+    """What a change between neighbouring words costs, in logits, whatever the labels.
+
+    Attributes:
+        boundary: Of going from O into a mention, or from a mention to O.
+        switch: Of going from one mention straight into another.
+    """
+
+    boundary: float = 0.0
+    switch: float = 0.0
+
+
+NO_COSTS = Costs()
 
 
 def best_tags(logits: FloatArray) -> IntArray:
@@ -65,11 +83,12 @@ def best_valid_tags(
     *,
     before: Sequence[int] | None = None,
     open_end: Sequence[bool] | None = None,
+    costs: Costs = NO_COSTS,
 ) -> IntArray:
     """Find the best tag sequence of each sentence that its scheme allows (Viterbi).
 
-    The work grows linearly with the number of tags: a continuing mark can only follow its own
-    label, and everything else follows the best closed state, whichever that is.
+    The work grows linearly with the number of tags: a mark either extends its own label, or
+    follows O or the best closed mention, whichever that is.
 
     Args:
         logits: Words of all sentences, one after the other. Shape ``(words, tags)``.
@@ -78,95 +97,95 @@ def best_valid_tags(
         before: Tag id of the word before each sentence, where an earlier part of its text was
             decoded; else 0. What an open mention demands is kept.
         open_end: Whether a later part of the text follows, so that a mention may stay open.
+        costs: Of changes between neighbouring words.
 
     Returns:
         Tag ids. Shape ``(words,)``.
     """
-    rules, n_marks = RULES[scheme], len(MARKS[scheme])
-    if not rules.continues.any() or not len(logits):
+    rules = RULES[scheme]
+    if not len(logits) or (scheme == "io" and not any(costs)):
         return best_tags(logits)
     sizes = np.asarray(lengths, dtype=np.int64)
     order = np.argsort(-sizes, kind="stable")  # longest first: those still running come first
     starts, sizes = (np.cumsum(sizes) - sizes)[order], sizes[order]
-    previous = np.zeros(len(sizes), np.int64) if before is None else np.array(before)
-    may_end_open = np.zeros(len(sizes), bool) if open_end is None else np.array(open_end)
-    n_labels = (logits.shape[1] - 1) // n_marks
-    score = logits[starts[sizes > 0]].astype(np.float32)
-    _forbid_by_tag_before(score, previous[order][: len(score)], n_labels, rules)
-    final = np.zeros((len(sizes), logits.shape[1]), dtype=np.float32)
-    final[: len(score)] = score
-    back: list[tuple[IntArray, IntArray]] = []
-    for t in range(1, int(sizes[0])):
+    n_labels = (logits.shape[1] - 1) // len(MARKS[scheme])
+    score = np.full((len(sizes), logits.shape[1]), -np.inf, dtype=np.float32)
+    score[np.arange(len(sizes)), 0 if before is None else np.asarray(before)[order]] = 0
+    final, back = score.copy(), []
+    for t in range(int(sizes[0])):
         n = int(np.count_nonzero(sizes > t))
-        score, pointers = _viterbi_step(score[:n], logits[starts[:n] + t], n_labels, rules)
-        back.append(pointers)
+        score, step = _viterbi_step(score[:n], logits[starts[:n] + t], n_labels, rules, costs)
+        back.append(step)
         final[:n] = score
-    ends_closed = ~may_end_open[order]
-    _by_label(final, n_labels, rules)[
-        np.ix_(ends_closed, [True] * n_labels, ~rules.is_closed)
-    ] = -np.inf
-    return _trace_back(final.argmax(1), back, starts, sizes, rules)
+    if open_end is None or not all(open_end):
+        closed = np.ones(len(sizes), bool) if open_end is None else ~np.asarray(open_end)[order]
+        view = _by_label(final, n_labels, rules)
+        view[np.broadcast_to(closed[:, None, None] & ~rules.is_closed, view.shape)] = -np.inf
+    return _trace_back(final.argmax(1), back, starts, sizes)
 
 
 def _by_label(score: FloatArray, n_labels: int, rules: MarkRules) -> FloatArray:
     """View ``(n, tags)`` without O as ``(n, labels, marks)``."""
-    return score[:, 1:].reshape(len(score), n_labels, len(rules.continues))
+    return score[:, 1:].reshape(len(score), n_labels, len(rules.starts))
 
 
-def _forbid_by_tag_before(
-    score: FloatArray, before: IntArray, n_labels: int, rules: MarkRules
-) -> None:
-    """Exclude first tags, in place, that the tag before each sentence does not allow."""
-    label, mark = np.divmod(before - 1, len(rules.continues))
-    inside = before > 0
-    view = _by_label(score, n_labels, rules)
-    may_continue = np.zeros((len(score), n_labels), dtype=bool)
-    is_open = np.flatnonzero(inside & rules.is_open[mark])
-    may_continue[is_open, label[is_open]] = True
-    view[:] = np.where(may_continue[:, :, None] | ~rules.continues, view, -np.inf)
-    must_continue = inside & ~rules.is_closed[mark]
-    score[must_continue, 0] = -np.inf
-    view[must_continue] = np.where(rules.continues, view[must_continue], -np.inf)
+@dataclass(frozen=True, slots=True)
+class _Step:
+    """Where the best path to every tag of one word came from.
+
+    Attributes:
+        to_other: Tag before O. Shape ``(n,)``.
+        to_new: Tag before a new mention. Shape ``(n,)``.
+        to_same: Tag before a mark that extends its label. Shape ``(n, labels)``.
+        extends: Whether each mark does. Shape ``(n, labels, marks)``.
+    """
+
+    to_other: IntArray
+    to_new: IntArray
+    to_same: IntArray
+    extends: NDArray[np.bool_]
+
+    def before(self, tags: IntArray) -> IntArray:
+        """Return the tag before each of the last tags. Shape ``(n,)``."""
+        n, _, n_marks = self.extends.shape
+        label, mark = np.divmod(np.maximum(tags - 1, 0), n_marks)
+        rows = np.arange(n)
+        inside = np.where(self.extends[rows, label, mark], self.to_same[rows, label], self.to_new)
+        return np.where(tags > 0, inside, self.to_other)
 
 
 def _viterbi_step(
-    previous: FloatArray, emitted: FloatArray, n_labels: int, rules: MarkRules
-) -> tuple[FloatArray, tuple[IntArray, IntArray]]:
-    """Advance one word; returns scores and, per sentence, the best free and open predecessors."""
-    rows = np.arange(len(emitted))
-    free = previous.copy()
-    _by_label(free, n_labels, rules)[:, :, ~rules.is_closed] = -np.inf
-    best_free = free.argmax(1)
-    open_marks = np.flatnonzero(rules.is_open)
-    opened = _by_label(previous, n_labels, rules)[:, :, open_marks]
+    previous: FloatArray, emitted: FloatArray, n_labels: int, rules: MarkRules, costs: Costs
+) -> tuple[FloatArray, _Step]:
+    """Advance one word: the best score of every tag, and where it came from."""
+    rows, n_marks = np.arange(len(emitted)), len(rules.starts)
+    inside = _by_label(previous, n_labels, rules)
+    closed = np.where(rules.is_closed, inside, -np.inf).reshape(len(rows), -1)
+    ended = closed.argmax(1)
+    other, end = previous[:, 0], closed[rows, ended]
+    to_other = np.where(other >= end - costs.boundary, 0, 1 + ended)
+    new = np.maximum(other - costs.boundary, end - costs.switch)
+    to_new = np.where(other - costs.boundary >= end - costs.switch, 0, 1 + ended)
+    opened = np.where(rules.is_open, inside, -np.inf)
+    open_mark, same = opened.argmax(2), opened.max(2)
+    to_same = 1 + np.arange(n_labels) * n_marks + open_mark
+    extends = rules.extends & (~rules.starts | (same >= new[:, None])[:, :, None])
     score = emitted.astype(np.float32)
+    score[:, 0] += np.maximum(other, end - costs.boundary)
     view = _by_label(score, n_labels, rules)
-    score[:, 0] += free[rows, best_free]
-    view[:, :, ~rules.continues] += free[rows, best_free][:, None, None]
-    view[:, :, rules.continues] += opened.max(2)[:, :, None]
-    return score, (best_free, open_marks[opened.argmax(2)])
+    view += np.where(extends, same[:, :, None], new[:, None, None])
+    return score, _Step(to_other, to_new, to_same, extends)
 
 
 def _trace_back(
-    last: IntArray,
-    back: list[tuple[IntArray, IntArray]],
-    starts: IntArray,
-    sizes: IntArray,
-    rules: MarkRules,
+    last: IntArray, back: Sequence[_Step], starts: IntArray, sizes: IntArray
 ) -> IntArray:
-    n_marks = len(rules.continues)
     current = last.copy()
     tags = np.zeros(int(sizes.sum()), dtype=np.int64)
     for t in range(int(sizes[0]) - 1, -1, -1):
         n = int(np.count_nonzero(sizes > t))
         tags[starts[:n] + t] = current[:n]
-        if t == 0:
-            break
-        best_free, best_open = back[t - 1]
-        label, mark = np.divmod(current[:n] - 1, n_marks)
-        follows = (current[:n] > 0) & rules.continues[mark]
-        opened = 1 + label * n_marks + best_open[np.arange(n), np.maximum(label, 0)]
-        current[:n] = np.where(follows, opened, best_free)
+        current[:n] = back[t].before(current[:n])
     return tags
 
 
@@ -246,7 +265,7 @@ def _mention_starts(tags: IntArray, sentence: IntArray, scheme: str) -> NDArray[
     before_inside = np.append(False, inside[:-1])
     before_label, before_mark = np.append(-1, label[:-1]), np.append(0, mark[:-1])
     same_sentence = np.append(False, sentence[1:] == sentence[:-1])
-    opens = ~rules.continues[mark] if scheme != "io" else np.zeros_like(inside)
+    opens = ~rules.extends[mark]
     ended = ~rules.is_open[before_mark]
     joined = same_sentence & before_inside & (before_label == label) & ~opens & ~ended
     return inside & ~joined

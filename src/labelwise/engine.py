@@ -15,6 +15,7 @@ from labelwise.annotation import Mention
 from labelwise.backend import EncoderBackend
 from labelwise.config import ModelConfig
 from labelwise.decode import (
+    Costs,
     best_tags,
     best_valid_tags,
     label_probabilities,
@@ -284,6 +285,7 @@ class _Decoder:
             self._config.scheme,
             before=[last_tag] + [0] * (len(segments) - 1),
             open_end=[not s.is_last for s in segments],
+            costs=Costs(self._config.boundary_cost, self._config.switch_cost),
         )
 
     def _count(self, segments: Sequence[_Segment], lengths: Sequence[int]) -> None:
