@@ -38,7 +38,7 @@ from learner import MODEL, SETTINGS, learn, two_sources
 TESTS = Path(__file__).parent
 KINDS = LabelSet.parse(["person", "city"])
 FAST = FINETUNE.replace(
-    learning_rate=3e-3, epochs=60.0, freeze_word_embeddings=False, precision="fp32",
+    learning_rate=3e-3, epochs=40.0, freeze_word_embeddings=False, precision="fp32",
     resplit_prob=0.0,
 )  # fmt: skip
 WITHOUT_CHECKPOINTS = SETTINGS.replace(checkpoint_every_s=1e9)
