@@ -46,9 +46,10 @@ def _intro(recipe: Recipe, results: Results) -> str:
     state = "" if "measure" in results else "\n\nThe weights are not built yet; see *Rebuild*."
     return f"""# {recipe.name}
 
-{project["description"]}. Two readers share one `{recipe.encoder}`: one turns the words of a text
-into vectors, one turns the words of your labels into vectors, and the dot product says which words
-bear which label. Labels are yours to choose and cost nothing at run time.{size}{state}
+{project["description"]}.
+
+Built on `{recipe.encoder}`: the words of a text and those of your labels become vectors, and their
+dot product says which words bear which label. Labels are yours to choose, at any call.{size}{state}
 
 *This card is written by `models/build.py` from `recipe.toml` and `results.json`.*"""
 
@@ -64,8 +65,8 @@ def _use(recipe: Recipe) -> str:
 
 - **For** finding entities of any kind in English text, first by name alone, then better by
   `tagger.fit(examples)` with a few examples of your own, on a CPU and without a network.
-- **Not for** decisions about people that nobody looks over; for other languages than English (the
-  Chinese set below shows what happens); for nested or overlapping entities, which it cannot give.
+- **Not for** decisions about people that nobody looks over; for languages that the
+  training data is not in; for nested or overlapping entities, which it cannot give.
 - Measure on your own texts before you rely on it. Names, places and views of the training texts,
   and what is missing from them, are in the weights."""
 
