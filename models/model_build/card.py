@@ -149,7 +149,8 @@ def _training(recipe: Recipe, training: Results) -> str:
             ]
         )
     header = ["stage", "updates", "pieces", "hours", "learning rate", "precision", "hardware"]
-    model = ", ".join(f"{k} = {v}" for k, v in recipe.model.to_dict().items())
+    settings = training["model"] | recipe.decoding
+    model = ", ".join(f"{k} = {v}" for k, v in settings.items())
     return f"""## Training cost
 
 {table(header, rows)}
@@ -176,11 +177,10 @@ def _scores(targets: Results) -> str:
     header += [f"{k}-shot" for k in shots]
     return f"""## Scores
 
-Micro-F1 in points over exact entities, on whole test splits; no sentence of these sets, in any
-split, is trained on. *Zero-shot* reads label words alone, *with descriptions* a sentence about each
-label too. *k-shot* is the instant fit (`tagger.fit`) on k mentions a label: mean and standard
-deviation of three support sets, drawn from the train split with seeds 0, 1 and 2. Measured with the
-ONNX files of this package.
+Micro-F1 in points over exact entities, on whole test splits. *Zero-shot* reads label words alone,
+*with descriptions* a sentence about each label too. *k-shot* is the instant fit (`tagger.fit`) on k
+mentions a label: mean and standard deviation of three support sets, drawn from the train split with
+seeds 0, 1 and 2. Measured with the ONNX files of this package.
 
 {table(header, rows)}
 
@@ -311,7 +311,8 @@ def _export(export: Results) -> str:
         for name, a in export["agreement"].items()
     ]  # fmt: skip
     header = ["set", "dev sentences", "same entities", "torch F1", "ONNX F1", "difference"]
-    files = ", ".join(f"`{name}` {n / 1e6:.1f} MB" for name, n in export["bytes"].items())
+    weights = {n: size for n, size in export["bytes"].items() if not n.endswith(".json")}
+    files = ", ".join(f"`{name}` {n_bytes / 1e6:.1f} MB" for name, n_bytes in weights.items())
     return f"""## Files and precision
 
 {files}. The weights are {export["dtype"]}, for torch; the ONNX graph is {export["precision"]} and
