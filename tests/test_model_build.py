@@ -152,6 +152,15 @@ def test_a_faulty_build_ends_with_the_message_and_code_2(
     assert "ConfigError: 'recipe.toml' has no setting 'modell'" in capsys.readouterr().err
 
 
+def test_decoding_can_change_without_training_again(tmp_path: Path) -> None:
+    text = RECIPE.format(encoder="none")
+    recipe = read_recipe(write_project(tmp_path / "a", text))
+    for setting, is_same in (("boundary_cost = 0.3", True), ("pooling = 'cls'", False)):
+        changed = text.replace("[model]", f"[model]\n{setting}")
+        other = read_recipe(write_project(tmp_path / setting[:4], changed))
+        assert (other.digest(2) == recipe.digest(2)) is is_same
+
+
 # The leak check
 
 
@@ -229,12 +238,15 @@ def test_the_package_folder_holds_a_model_that_finds_entities(built: Path) -> No
 
 def test_a_model_trained_elsewhere_is_exported_and_measured(built: Path, tmp_path: Path) -> None:
     write_data(tmp_path / "data")
-    recipe = write_project(tmp_path, built.read_text("utf-8"))
+    text = built.read_text("utf-8").replace("[model]", "[model]\nswitch_cost = 0.5")
+    recipe = write_project(tmp_path, text)
     given = built.parents[1] / "work/stage-2/model"
     assert run(recipe, "--model", str(given)) == 0
     ours, theirs = results_of(recipe), results_of(built)
     assert ours["training"]["trained"] == theirs["training"]["trained"]
-    assert ours["export"]["agreement"] == theirs["export"]["agreement"]
+    assert ours["training"]["model"] == theirs["training"]["model"]
+    folder = recipe.parent / "tiny_en/model"
+    assert load_model(folder, engine="onnx").backend.config.switch_cost == 0.5
     card = (recipe.parent / "README.md").read_text("utf-8")
     assert "may have been seen in training" in card
     assert not (tmp_path / "work").exists()

@@ -46,9 +46,10 @@ def _intro(recipe: Recipe, results: Results) -> str:
     state = "" if "measure" in results else "\n\nThe weights are not built yet; see *Rebuild*."
     return f"""# {recipe.name}
 
-{project["description"]}. Two readers share one `{recipe.encoder}`: one turns the words of a text
-into vectors, one turns the words of your labels into vectors, and the dot product says which words
-bear which label. Labels are yours to choose and cost nothing at run time.{size}{state}
+{project["description"]}.
+
+Built on `{recipe.encoder}`: the words of a text and those of your labels become vectors, and their
+dot product says which words bear which label. Labels are yours to choose, at any call.{size}{state}
 
 *This card is written by `models/build.py` from `recipe.toml` and `results.json`.*"""
 
@@ -64,8 +65,8 @@ def _use(recipe: Recipe) -> str:
 
 - **For** finding entities of any kind in English text, first by name alone, then better by
   `tagger.fit(examples)` with a few examples of your own, on a CPU and without a network.
-- **Not for** decisions about people that nobody looks over; for other languages than English (the
-  Chinese set below shows what happens); for nested or overlapping entities, which it cannot give.
+- **Not for** decisions about people that nobody looks over; for languages that the
+  training data is not in; for nested or overlapping entities, which it cannot give.
 - Measure on your own texts before you rely on it. Names, places and views of the training texts,
   and what is missing from them, are in the weights."""
 
@@ -148,7 +149,8 @@ def _training(recipe: Recipe, training: Results) -> str:
             ]
         )
     header = ["stage", "updates", "pieces", "hours", "learning rate", "precision", "hardware"]
-    model = ", ".join(f"{k} = {v}" for k, v in recipe.model.to_dict().items())
+    settings = training["model"] | recipe.decoding
+    model = ", ".join(f"{k} = {v}" for k, v in settings.items())
     return f"""## Training cost
 
 {table(header, rows)}
@@ -175,11 +177,10 @@ def _scores(targets: Results) -> str:
     header += [f"{k}-shot" for k in shots]
     return f"""## Scores
 
-Micro-F1 in points over exact entities, on whole test splits; no sentence of these sets, in any
-split, is trained on. *Zero-shot* reads label words alone, *with descriptions* a sentence about each
-label too. *k-shot* is the instant fit (`tagger.fit`) on k mentions a label: mean and standard
-deviation of three support sets, drawn from the train split with seeds 0, 1 and 2. Measured with the
-ONNX files of this package.
+Micro-F1 in points over exact entities, on whole test splits. *Zero-shot* reads label words alone,
+*with descriptions* a sentence about each label too. *k-shot* is the instant fit (`tagger.fit`) on k
+mentions a label: mean and standard deviation of three support sets, drawn from the train split with
+seeds 0, 1 and 2. Measured with the ONNX files of this package.
 
 {table(header, rows)}
 
@@ -310,7 +311,8 @@ def _export(export: Results) -> str:
         for name, a in export["agreement"].items()
     ]  # fmt: skip
     header = ["set", "dev sentences", "same entities", "torch F1", "ONNX F1", "difference"]
-    files = ", ".join(f"`{name}` {n / 1e6:.1f} MB" for name, n in export["bytes"].items())
+    weights = {n: size for n, size in export["bytes"].items() if not n.endswith(".json")}
+    files = ", ".join(f"`{name}` {n_bytes / 1e6:.1f} MB" for name, n_bytes in weights.items())
     return f"""## Files and precision
 
 {files}. The weights are {export["dtype"]}, for torch; the ONNX graph is {export["precision"]} and

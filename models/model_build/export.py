@@ -25,7 +25,12 @@ def export(job: Job, *, again: bool = False) -> None:
     """Write the package's model folder and compare its engine with torch on the dev splits."""
     trained = model_digest(job.trained)
     facts = job.results().get("export", {})
-    wanted = {"trained": trained, "precision": job.recipe.precision, "dtype": job.recipe.dtype}
+    wanted = {
+        "trained": trained,
+        "precision": job.recipe.precision,
+        "dtype": job.recipe.dtype,
+        "decoding": job.recipe.decoding,
+    }
     if again or not wanted.items() <= facts.items() or not _is_current(job, facts):
         facts = wanted | _write(job)
         job.record("export", facts)
@@ -33,7 +38,7 @@ def export(job: Job, *, again: bool = False) -> None:
     if not missing:
         say("export: done already")
         return
-    exact = Engine(load_model(job.trained, engine="torch").backend)
+    exact = Engine(_trained(job))
     shipped = Engine(load_model(job.recipe.package_model, engine="onnx").backend)
     for folder in missing:
         sentences = read_dataset(folder, "dev")
@@ -54,9 +59,16 @@ def _is_current(job: Job, facts: dict[str, Any]) -> bool:
     return folder.is_dir() and facts.get("model") == model_digest(folder)
 
 
+def _trained(job: Job) -> TorchBackend:
+    """The trained model, decoding as the recipe says now."""
+    backend = cast("TorchBackend", load_model(job.trained, engine="torch").backend)
+    backend.config = backend.config.replace(**job.recipe.decoding)
+    return backend
+
+
 def _write(job: Job) -> dict[str, Any]:
     say(f"export: {job.recipe.precision} graphs, {job.recipe.dtype} weights")
-    backend = cast("TorchBackend", load_model(job.trained, engine="torch").backend)
+    backend = _trained(job)
     graphs = export_towers(backend, job.recipe.precision)
     folder = job.recipe.package_model
     save_model(folder, backend, dtype=job.recipe.dtype, extra_files=graphs)

@@ -14,6 +14,7 @@ from labelwise.documents import read_document
 from labelwise.errors import ConfigError, did_you_mean, some_of
 
 SECTIONS = ("encoder", "model", "stages", "sources", "export")
+DECODING = ("decode", "boundary_cost", "switch_cost")  # what no weight depends on
 EXPORT_CHOICES = {"precision": ("int8", "fp32"), "dtype": ("float16", "float32")}
 
 
@@ -55,10 +56,16 @@ class Recipe:
         """Folder of the weights inside the package."""
         return self.project / self.name.replace("-", "_") / "model"
 
+    @property
+    def decoding(self) -> dict[str, Any]:
+        """Settings of the model that may change after training."""
+        return {name: getattr(self.model, name) for name in DECODING}
+
     def digest(self, n_stages: int) -> str:
         """Hash of all that the weights after so many stages depend on, the data's content aside."""
         stages = [s.replace(checkpoint_every_s=0.0).to_dict() for s in self.stages[:n_stages]]
-        values = [self.encoder, self.model.to_dict(), stages, dict(self.sources)]
+        model = {k: v for k, v in self.model.to_dict().items() if k not in DECODING}
+        values = [self.encoder, model, stages, dict(self.sources)]
         return hashlib.sha256(json.dumps(values, sort_keys=True).encode()).hexdigest()
 
 

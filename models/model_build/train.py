@@ -22,6 +22,7 @@ from labelwise.torch_backend import TorchBackend
 from labelwise.training import pretrain
 from model_build.job import Job, hardware, model_digest, say
 from model_build.leaks import clean_sources
+from model_build.recipe import DECODING
 
 RECORD, SETTINGS = "training.json", "settings.json"  # as `labelwise pretrain` names them
 
@@ -40,6 +41,7 @@ def train(job: Job, *, again: bool = False) -> None:
         "recipe": digest,
         "trained": model_digest(job.trained),
         "is_given": job.given_model is not None,
+        "model": _model_settings(job.trained),
         "stages": stages,
         "sources": source_facts(job, sources),
     }
@@ -101,15 +103,19 @@ def _record(model: Path) -> dict[str, Any]:
     return read_json(manifest.file(RECORD)) if RECORD in manifest.files else {}
 
 
+def _model_settings(model: Path) -> dict[str, Any]:
+    return read_json(read_manifest(model).file("config.json"))["model"]
+
+
 def _given_stages(job: Job) -> list[dict[str, Any]]:
     """What the folder of a given model says about its training."""
     manifest = verify(job.trained)
     record = _record(job.trained)
     settings = read_json(manifest.file(SETTINGS)) if SETTINGS in manifest.files else {}
-    expected = job.recipe.model.replace(max_pieces=16).to_dict()
-    found = read_json(manifest.file("config.json"))["model"] | {"max_pieces": 16}
-    if found != expected:
-        changed = sorted(k for k in expected if expected[k] != found.get(k))
+    expected, found = job.recipe.model.to_dict(), _model_settings(job.trained)
+    ignored = {"max_pieces", *DECODING}  # the encoder lowers the first, the export sets the others
+    changed = sorted(k for k in expected if k not in ignored and expected[k] != found.get(k))
+    if changed:
         say(f"train: WARNING: the given model differs from the recipe in [model] {changed}")
     stage = {
         "settings": settings.get("train") or job.recipe.stages[-1].to_dict(),
