@@ -450,3 +450,12 @@ def test_paper_preset_makes_200_passes_of_ten_sentences() -> None:
     assert [p.learning_rate for p in seen] == [1e-5, 1e-5]
     assert seen[-1].done == pytest.approx(2 / 400)
     assert torch.is_grad_enabled()
+
+
+def test_the_result_keeps_its_share_of_the_starting_weights() -> None:
+    start = copied(tiny_backend(MODEL, layers=1))
+    whole, _ = learn(settings=SETTINGS)
+    blended, _ = learn(settings=SETTINGS.replace(keep_start=0.25))
+    for name, weight in blended.tensors().items():
+        expected = 0.75 * whole.tensors()[name] + 0.25 * start[name]
+        np.testing.assert_allclose(weight, expected, atol=1e-6)

@@ -197,6 +197,9 @@ class TrainConfig(_Config):
     resplit_prob: float = _setting(
         0.5, "How often a sentence's words are split as raw text would be.", low=0.0, high=1.0
     )
+    keep_start: float = _setting(
+        0.0, "Share of the starting weights in the result: forgets less.", low=0.0, high=1.0
+    )
     seed: int = _setting(0, "Seed of every random choice.", low=0)
     checkpoint_every_s: float = _setting(120.0, "Seconds between checkpoints.", low=0.0)
 
@@ -230,6 +233,7 @@ FINETUNE = TrainConfig(
     description_prob=0.5,
     parent_prob=0.0,
     resplit_prob=0.3,
+    keep_start=0.5,
 )
 PRESETS: Mapping[str, TrainConfig] = types.MappingProxyType(
     {

@@ -154,6 +154,11 @@ class _Run:
         torch.manual_seed(config.seed)
         self.optimizer = make_optimizer(self.model, config, backend.device)
         self.total_steps = _total_steps(config, stream)
+        self.start_weights = {
+            name: parameter.detach().clone()
+            for name, parameter in self.model.named_parameters()
+            if config.keep_start and parameter.requires_grad
+        }
         self.step, self.loss, self.n_pieces = 0, 0.0, 0
         self.elapsed_s = 0.0
         self.is_whole = True  # False while the weights are ahead of the rest
@@ -173,9 +178,18 @@ class _Run:
         finally:
             self.backend.changed()
             self.model.eval()
+        self.save()  # as trained: a resumed run goes on from here, and blends once
+        self._blend()
         self._evaluate(evaluate)
-        self.save()
         return dataclasses.replace(progress, dev_f1=self.dev_f1)
+
+    @torch.no_grad()
+    def _blend(self) -> None:
+        """Move the trained weights towards those the run started from."""
+        for name, parameter in self.model.named_parameters():
+            if name in self.start_weights:
+                parameter.lerp_(self.start_weights[name], self.config.keep_start)
+        self.backend.changed()
 
     def _loop(
         self, evaluate: Callable[[], float] | None, on_progress: OnProgress | None
