@@ -11,6 +11,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from labelwise.ahead import map_ahead
 from labelwise.annotation import Mention
 from labelwise.backend import EncoderBackend
 from labelwise.config import ModelConfig
@@ -80,18 +81,31 @@ class _Segment:
     is_last: bool
 
 
+@dataclass(frozen=True, slots=True)
+class _Chunk:
+    """Segments to encode together, their texts without duplicates, and the windows of these."""
+
+    segments: list[_Segment]
+    texts: list[tuple[str, ...]]
+    windows: list[Window]
+
+
 class Engine:
     """Scores words against labels.
 
     Args:
         backend: Runs the encoders.
         batch_pieces: Pieces in a batch, padding included.
+        tokenize_ahead: Tokenize what comes next in a thread while the encoder runs.
     """
 
-    def __init__(self, backend: EncoderBackend, *, batch_pieces: int = 2048) -> None:
+    def __init__(
+        self, backend: EncoderBackend, *, batch_pieces: int = 2048, tokenize_ahead: bool = True
+    ) -> None:
         """Start with an empty label cache."""
         self.backend = backend
         self.batch_pieces = batch_pieces
+        self.tokenize_ahead = tokenize_ahead
         self._vectors: OrderedDict[tuple[str, str], FloatArray] = OrderedDict()
 
     def encode_labels(self, texts: Sequence[str]) -> FloatArray:
@@ -179,8 +193,8 @@ class Engine:
             One array a sentence; zeros for words without pieces. Shape ``(words, dim)``.
         """
         parts: list[FloatArray] = []
-        for chunk in _chunks(_segments(sentences)):
-            for segment, states in zip(chunk, self._encode(chunk), strict=True):
+        for chunk in self._tokenized(sentences):
+            for segment, states in zip(chunk.segments, self._encode(chunk), strict=True):
                 parts.append(states)
                 if segment.is_last:
                     yield np.concatenate(parts) if len(parts) > 1 else parts[0]
@@ -197,8 +211,8 @@ class Engine:
             Mentions of each sentence, sorted by start.
         """
         decoder = _Decoder(self.backend.config, table)
-        for chunk in _chunks(_segments(sentences)):
-            yield from decoder.decode(chunk, self._encode(chunk))
+        for chunk in self._tokenized(sentences):
+            yield from decoder.decode(chunk.segments, self._encode(chunk))
 
     def tag_states(self, states: Sequence[FloatArray], table: TagTable) -> list[list[Mention]]:
         """Find the mentions in sentences encoded before: another table costs no encoding.
@@ -213,18 +227,26 @@ class Engine:
         whole = [_Segment((), 0, len(s), True, True) for s in states]
         return _Decoder(self.backend.config, table).decode(whole, states)
 
-    def _encode(self, chunk: Sequence[_Segment]) -> list[FloatArray]:
-        """States of each segment's own words; equal segments are computed once."""
+    def _tokenized(self, sentences: Iterable[Sequence[str]]) -> Iterator[_Chunk]:
+        chunks = _chunks(_segments(sentences))
+        return (map_ahead if self.tokenize_ahead else map)(self._tokenize, chunks)
+
+    def _tokenize(self, segments: list[_Segment]) -> _Chunk:
+        """Cut the texts of some segments into windows; equal texts are read once."""
         tokenizer = self.backend.tokenizer
         limit = min(self.backend.config.max_pieces, self.backend.max_positions)
-        texts = list(dict.fromkeys(segment.words for segment in chunk))
+        texts = list(dict.fromkeys(segment.words for segment in segments))
         encoded = tokenizer.encode_words(texts)
         windows = [w for i, p in enumerate(encoded) for w in tokenizer.windows(i, p, limit)]
-        parts: list[list[FloatArray]] = [[] for _ in texts]
-        for window, states in zip(windows, self._run(windows), strict=True):
+        return _Chunk(segments, texts, windows)
+
+    def _encode(self, chunk: _Chunk) -> list[FloatArray]:
+        """States of each segment's own words. Shapes ``(words, dim)``."""
+        parts: list[list[FloatArray]] = [[] for _ in chunk.texts]
+        for window, states in zip(chunk.windows, self._run(chunk.windows), strict=True):
             parts[window.text_index].append(states)
-        known = dict(zip(texts, (np.concatenate(p) for p in parts), strict=True))
-        return [known[s.words][s.start : s.end] for s in chunk]
+        known = dict(zip(chunk.texts, (np.concatenate(p) for p in parts), strict=True))
+        return [known[s.words][s.start : s.end] for s in chunk.segments]
 
     def _run(self, windows: Sequence[Window]) -> list[FloatArray]:
         """States of each window's own words, in the order given. Shapes ``(words, dim)``."""
