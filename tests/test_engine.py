@@ -17,9 +17,10 @@ from labelwise.backend import FakeBackend
 from labelwise.config import ModelConfig
 from labelwise.decode import best_tags, best_valid_tags
 from labelwise.encoding import Batch
-from labelwise.engine import CHUNK_WORDS, Engine
+from labelwise.engine import Engine
 from labelwise.labels import LabelSet
 from labelwise.schemes import SCHEMES, mentions_from_tags
+from labelwise.segments import CHUNK_WORDS
 
 TOKENIZER = tiny_tokenizer()
 LABEL_SET = LabelSet.parse(["person", "city", "organization"])

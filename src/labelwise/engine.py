@@ -6,7 +6,7 @@ The engine knows an encoder only through ``backend.EncoderBackend`` and never lo
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -31,12 +31,10 @@ from labelwise.encoding import (
 from labelwise.errors import LabelError
 from labelwise.labels import LabelSet
 from labelwise.schemes import MARKS
+from labelwise.segments import Segment, chunks, segments_of
 from labelwise.tag_params import add_neighbours
 from labelwise.tags import compose_tags, tag_texts, text_layout
 
-SEGMENT_WORDS = 2048
-SEGMENT_CONTEXT = 64
-CHUNK_WORDS = 8192
 CACHED_TEXTS = 65_536
 
 
@@ -71,21 +69,10 @@ class TagTable:
 
 
 @dataclass(frozen=True, slots=True)
-class _Segment:
-    """A stretch of one text; only words ``[start, end)`` are its own, the rest is context."""
-
-    words: tuple[str, ...]
-    start: int
-    end: int
-    is_first: bool
-    is_last: bool
-
-
-@dataclass(frozen=True, slots=True)
 class _Chunk:
     """Segments to encode together, their texts without duplicates, and the windows of these."""
 
-    segments: list[_Segment]
+    segments: list[Segment]
     texts: list[tuple[str, ...]]
     windows: list[Window]
 
@@ -126,12 +113,18 @@ class Engine:
             rows = self.backend.encode_labels(ids, mask)
             fresh.update(zip((missing[i] for i in group), rows, strict=True))
         known = fresh | {t: v for t in texts if (v := self._vectors.get((digest, t))) is not None}
-        self._remember(digest, fresh)
+        self.remember(fresh)
         return np.stack([known[t] for t in texts])
 
-    def _remember(self, digest: str, fresh: dict[str, FloatArray]) -> None:
-        for text, vector in fresh.items():
-            self._vectors[digest, text] = vector
+    def known_vectors(self) -> dict[str, FloatArray]:
+        """Label texts that need no encoding now, with their vectors, each ``(dim,)``."""
+        digest = self.backend.digest
+        return {text: vector for (model, text), vector in self._vectors.items() if model == digest}
+
+    def remember(self, vectors: Mapping[str, FloatArray]) -> None:
+        """Take label vectors that this model made before, each ``(dim,)``, by text."""
+        digest = self.backend.digest if vectors else ""
+        self._vectors.update({(digest, text): vector for text, vector in vectors.items()})
         while len(self._vectors) > CACHED_TEXTS:
             self._vectors.popitem(last=False)
 
@@ -224,14 +217,14 @@ class Engine:
         Returns:
             Mentions of each sentence, as ``tag`` finds them in texts of one segment.
         """
-        whole = [_Segment((), 0, len(s), True, True) for s in states]
+        whole = [Segment((), 0, len(s), True, True) for s in states]
         return _Decoder(self.backend.config, table).decode(whole, states)
 
     def _tokenized(self, sentences: Iterable[Sequence[str]]) -> Iterator[_Chunk]:
-        chunks = _chunks(_segments(sentences))
-        return (map_ahead if self.tokenize_ahead else map)(self._tokenize, chunks)
+        groups = chunks(segments_of(sentences))
+        return (map_ahead if self.tokenize_ahead else map)(self._tokenize, groups)
 
-    def _tokenize(self, segments: list[_Segment]) -> _Chunk:
+    def _tokenize(self, segments: list[Segment]) -> _Chunk:
         """Cut the texts of some segments into windows; equal texts are read once."""
         tokenizer = self.backend.tokenizer
         limit = min(self.backend.config.max_pieces, self.backend.max_positions)
@@ -279,7 +272,7 @@ class _Decoder:
         self._lengths: list[int] = []
 
     def decode(
-        self, segments: Sequence[_Segment], states: Sequence[FloatArray]
+        self, segments: Sequence[Segment], states: Sequence[FloatArray]
     ) -> list[list[Mention]]:
         """Mentions of the texts that end among these segments."""
         for low, high in _groups(segments, states, len(self._table.bias)):
@@ -295,7 +288,7 @@ class _Decoder:
         return self._finish() if segments and segments[-1].is_last else []
 
     def _best_tags(
-        self, logits: FloatArray, segments: Sequence[_Segment], lengths: Sequence[int]
+        self, logits: FloatArray, segments: Sequence[Segment], lengths: Sequence[int]
     ) -> IntArray:
         if self._config.decode == "argmax":
             return best_tags(logits)
@@ -310,7 +303,7 @@ class _Decoder:
             costs=Costs(self._config.boundary_cost, self._config.switch_cost),
         )
 
-    def _count(self, segments: Sequence[_Segment], lengths: Sequence[int]) -> None:
+    def _count(self, segments: Sequence[Segment], lengths: Sequence[int]) -> None:
         for segment, length in zip(segments, lengths, strict=True):
             if segment.is_first:
                 self._lengths.append(length)
@@ -330,7 +323,7 @@ class _Decoder:
 
 
 def _groups(
-    segments: Sequence[_Segment], states: Sequence[FloatArray], n_tags: int
+    segments: Sequence[Segment], states: Sequence[FloatArray], n_tags: int
 ) -> Iterator[tuple[int, int]]:
     """Runs of segments whose scores stay small; one that goes on with a text begins a run."""
     limit, low, words = max(1, (1 << 20) // n_tags), 0, 0
@@ -341,30 +334,3 @@ def _groups(
         words += len(part)
     if segments:
         yield low, len(segments)
-
-
-def _segments(sentences: Iterable[Sequence[str]]) -> Iterator[_Segment]:
-    """Cut endless sentences, with context on both sides, so that memory stays bounded."""
-    for words in sentences:
-        n = len(words)
-        if n <= SEGMENT_WORDS + SEGMENT_CONTEXT:
-            yield _Segment(tuple(words), 0, n, True, True)
-            continue
-        for low in range(0, n, SEGMENT_WORDS):
-            high = min(low + SEGMENT_WORDS, n)
-            before = max(0, low - SEGMENT_CONTEXT)
-            context = tuple(words[before : high + SEGMENT_CONTEXT])
-            yield _Segment(context, low - before, high - before, low == 0, high == n)
-
-
-def _chunks(segments: Iterator[_Segment]) -> Iterator[list[_Segment]]:
-    chunk: list[_Segment] = []
-    words = 0
-    for segment in segments:
-        chunk.append(segment)
-        words += len(segment.words) + 1
-        if words >= CHUNK_WORDS:
-            yield chunk
-            chunk, words = [], 0
-    if chunk:
-        yield chunk

@@ -91,7 +91,10 @@ def _tag(
     loaded: LoadedModel, label_set: LabelSet, threshold: float | None
 ) -> Callable[[Iterator[Any]], Iterator[Any]]:
     tagger = Tagger(
-        loaded.backend, label_set=loaded.label_set, folder=loaded.folder, fitted=loaded.fitted
+        loaded.backend,
+        label_set=loaded.label_set,
+        fitted=loaded.fitted,
+        label_vectors=loaded.label_vectors,
     )
     return lambda sentences: tagger.tag(
         (s.words for s in sentences), label_set, threshold=threshold
