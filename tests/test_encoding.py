@@ -13,6 +13,7 @@ from tokenizers import Tokenizer, decoders, models, pre_tokenizers, processors
 from builders import tiny_tokenizer
 from labelwise.config import ModelConfig
 from labelwise.encoding import (
+    CACHED_WORDS,
     MAX_PIECES_PER_WORD,
     Pieces,
     PieceTokenizer,
@@ -21,6 +22,7 @@ from labelwise.encoding import (
 from labelwise.labels import LabelSet, verbalize
 from labelwise.schemes import SCHEMES, tag_names
 from labelwise.tags import compose_tags, label_text, tag_texts
+from labelwise.words import without_surrogates
 
 TOKENIZER = tiny_tokenizer()
 UNKNOWN, CLS, SEP = 1, 2, 3
@@ -103,6 +105,47 @@ def test_sentences_encode_together_as_alone(sentences: list[list[str]]) -> None:
     alone = [encoded(words) for words in sentences]
     assert [p.ids.tolist() for p in together] == [p.ids.tolist() for p in alone]
     assert [p.first.tolist() for p in together] == [p.first.tolist() for p in alone]
+
+
+def metaspace_tokenizer() -> PieceTokenizer:
+    """Build a unigram model with the white space mark of SentencePiece."""
+    pieces = ["<s>", "<pad>", "</s>", "<unk>", "\u2581", "\u2581b", "b", "o", "-", "\u2581bo"]
+    tokenizer = Tokenizer(models.Unigram([(p, -float(i)) for i, p in enumerate(pieces)], unk_id=3))
+    tokenizer.pre_tokenizer = pre_tokenizers.Metaspace(prepend_scheme="first")
+    tokenizer.add_special_tokens(["<s>", "</s>"])
+    tokenizer.post_processor = processors.RobertaProcessing(("</s>", 2), ("<s>", 0))
+    return PieceTokenizer(tokenizer)
+
+
+EVERY_KIND = {"word-piece": TOKENIZER, "byte-level": BYTE_LEVEL, "metaspace": metaspace_tokenizer()}
+REPEATED = st.sampled_from(["bo", "b-o", "", "\u200b", "a b", "[SEP]", "</s>", "\ud800", "é" * 40])
+
+
+@pytest.mark.parametrize("tokenizer", EVERY_KIND.values(), ids=EVERY_KIND)
+@given(sentences=st.lists(st.lists(ANY_WORD | REPEATED, max_size=6), max_size=5))
+@few
+def test_remembered_words_encode_as_whole_sentences_do(
+    tokenizer: PieceTokenizer, sentences: list[list[str]]
+) -> None:
+    whole, space = Tokenizer.from_str(tokenizer.to_json()), tokenizer._space
+    for pieces, words in zip(tokenizer.encode_words(sentences), sentences, strict=True):
+        clean = [w and space + without_surrogates(w) for w in words]
+        encoding = whole.encode(clean, is_pretokenized=True, add_special_tokens=False)
+        ranks = [encoding.word_ids[:i].count(w) for i, w in enumerate(encoding.word_ids)]
+        read = [i for i, rank in enumerate(ranks) if rank < MAX_PIECES_PER_WORD]
+        word_ids = [encoding.word_ids[i] for i in read]
+        first = [1 + word_ids.index(i) if i in word_ids else -1 for i in range(len(words))]
+        assert pieces.ids[1:-1].tolist() == [encoding.ids[i] for i in read]
+        assert pieces.first.tolist() == first
+        assert pieces.ids.dtype == pieces.first.dtype == np.int64
+
+
+def test_the_memory_of_words_is_bounded() -> None:
+    tokenizer = tiny_tokenizer()
+    for low in range(0, 3 * CACHED_WORDS, CACHED_WORDS // 2):
+        tokenizer.encode_words([[str(i) for i in range(low, low + CACHED_WORDS // 2)], ["b" * 99]])
+        assert len(tokenizer._cache) <= 1.5 * CACHED_WORDS + 1
+        assert max(map(len, tokenizer._cache)) < 99
 
 
 @pytest.mark.parametrize("word", ["b" * 100_000, "b-" * 50_000, "😀" * 100_000, "-" * 100_000])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import threading
 from collections.abc import Iterator, Sequence
 
 import numpy as np
@@ -16,9 +17,10 @@ from labelwise.backend import FakeBackend
 from labelwise.config import ModelConfig
 from labelwise.decode import best_tags, best_valid_tags
 from labelwise.encoding import Batch
-from labelwise.engine import CHUNK_WORDS, Engine
+from labelwise.engine import Engine
 from labelwise.labels import LabelSet
 from labelwise.schemes import SCHEMES, mentions_from_tags
+from labelwise.segments import CHUNK_WORDS
 
 TOKENIZER = tiny_tokenizer()
 LABEL_SET = LabelSet.parse(["person", "city", "organization"])
@@ -201,6 +203,45 @@ def test_word_without_pieces_is_never_in_a_mention_by_argmax() -> None:
     engine.backend.bias = np.array([-100.0], dtype=np.float32)  # all but O
     [found] = tagged(engine, [["bob", "", "bob"]])
     assert [(m.start, m.end) for m in found] == [(0, 1), (2, 3)]
+
+
+# Tokenizing ahead
+
+
+def test_tokenizing_ahead_changes_nothing() -> None:
+    engine = fake_engine()
+    sentences = [long_text(n, seed=n) for n in (5000, 40, 9000, 0, 3000, 12, 700)] * 2
+    ahead = tagged(engine, sentences)
+    engine.tokenize_ahead = False
+    assert tagged(engine, sentences) == ahead
+    assert sum(map(len, ahead)) > 1000
+
+
+@pytest.mark.parametrize("tokenize_ahead", [True, False])
+def test_an_error_of_the_source_comes_after_the_whole_chunks_before_it(
+    tokenize_ahead: bool,
+) -> None:
+    engine, n_threads = fake_engine(), threading.active_count()
+    engine.tokenize_ahead = tokenize_ahead
+
+    def source() -> Iterator[list[str]]:
+        yield from [["bob"] * (CHUNK_WORDS // 4)] * 8
+        raise LookupError("no more")
+
+    found = engine.tag(source(), engine.tag_table(LABEL_SET))
+    assert len(list(itertools.islice(found, 8))) == 8
+    with pytest.raises(LookupError, match="no more"):
+        next(found)
+    assert threading.active_count() == n_threads
+
+
+def test_a_stream_that_is_left_early_leaves_no_thread() -> None:
+    engine, n_threads = fake_engine(), threading.active_count()
+    found = engine.tag(itertools.repeat(["bob"] * 40), engine.tag_table(LABEL_SET))
+    next(found)
+    assert threading.active_count() == n_threads + 1
+    found.close()  # type: ignore[attr-defined]
+    assert threading.active_count() == n_threads
 
 
 # Label vectors

@@ -6,8 +6,9 @@ Knows the tokenizer and the arrays an encoder wants, but no encoder.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from itertools import chain, pairwise
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,6 +21,8 @@ IntArray = NDArray[np.int64]
 FloatArray = NDArray[np.float32]
 
 MAX_PIECES_PER_WORD = 32
+CACHED_WORDS = 65_536
+MAX_CACHED_WORD = 64  # characters; so that endless words do not fill the memory
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,6 +101,7 @@ class PieceTokenizer:
             (i for p in ("[PAD]", "<pad>") if (i := tokenizer.token_to_id(p)) is not None), 0
         )
         self._space = " " if _glues_words(tokenizer) else ""
+        self._cache: dict[str, tuple[int, ...]] = {}
 
     @classmethod
     def from_json(cls, text: str) -> PieceTokenizer:
@@ -126,31 +130,48 @@ class PieceTokenizer:
     def encode_words(self, sentences: Sequence[Sequence[str]]) -> list[Pieces]:
         """Encode pre-tokenised sentences, however long.
 
+        A word's pieces do not depend on its neighbours, so each is encoded once and remembered.
+
         Args:
             sentences: Words of each sentence; lone surrogates are read as U+FFFD.
 
         Returns:
             One entry a sentence. At most 32 pieces of a word are read.
         """
-        space = self._space
-        clean = [[w and space + without_surrogates(w) for w in words] for words in sentences]
-        encodings = self._tokenizer.encode_batch(
-            clean, is_pretokenized=True, add_special_tokens=False
+        known = self._pieces_of(dict.fromkeys(chain.from_iterable(sentences)))
+        prefix, suffix = tuple(self._prefix), tuple(self._suffix)
+        parts = list(
+            chain.from_iterable((prefix, *map(known.__getitem__, s), suffix) for s in sentences)
         )
+        counts = np.fromiter(map(len, parts), dtype=np.int64, count=len(parts))
+        starts = np.concatenate([[0], np.cumsum(counts)])
+        ids = np.fromiter(chain.from_iterable(parts), dtype=np.int64, count=starts[-1])
+        n_parts = np.fromiter((len(s) + 2 for s in sentences), np.int64, len(sentences))
+        bounds = np.concatenate([[0], np.cumsum(n_parts)])
+        first = starts[:-1] - np.repeat(starts[bounds[:-1]], n_parts)
+        first[counts == 0] = -1
         return [
-            self._pieces(np.array(e.ids, dtype=np.int64), _word_ids(e), len(words))
-            for e, words in zip(encodings, clean, strict=True)
+            Pieces(ids[starts[low] : starts[high]], first[low + 1 : high - 1])
+            for low, high in pairwise(bounds.tolist())
         ]
 
-    def _pieces(self, ids: IntArray, word_ids: IntArray, n_words: int) -> Pieces:
-        starts = np.flatnonzero(np.diff(word_ids, prepend=-1))
-        rank = np.arange(len(ids)) - np.repeat(starts, np.diff(starts, append=len(ids)))
-        if rank.size and rank.max() >= MAX_PIECES_PER_WORD:
-            keep = rank < MAX_PIECES_PER_WORD
-            return self._pieces(ids[keep], word_ids[keep], n_words)
-        first = np.full(n_words, -1, dtype=np.int64)
-        first[word_ids[starts]] = starts + len(self._prefix)
-        return Pieces(np.concatenate([self._prefix, ids, self._suffix]).astype(np.int64), first)
+    def _pieces_of(self, words: Iterable[str]) -> dict[str, tuple[int, ...]]:
+        """Pieces of each word by itself."""
+        found = {word: self._cache.get(word) for word in words}
+        missing = [word for word, pieces in found.items() if pieces is None]
+        fresh = dict(zip(missing, self._encode_each(missing), strict=True))
+        if len(self._cache) > CACHED_WORDS:
+            self._cache = {}  # not clear(): another thread may be reading
+        self._cache.update((w, p) for w, p in fresh.items() if len(w) <= MAX_CACHED_WORD)
+        return found | fresh  # type: ignore[return-value]
+
+    def _encode_each(self, words: Sequence[str]) -> list[tuple[int, ...]]:
+        clean = [w and self._space + without_surrogates(w) for w in words]
+        encoding = self._tokenizer.encode(clean, is_pretokenized=True, add_special_tokens=False)
+        ids: list[int] = encoding.ids
+        word_ids = np.array(encoding.word_ids, dtype=np.int64)
+        bounds = np.searchsorted(word_ids, np.arange(len(words) + 1)).tolist()
+        return [tuple(ids[a : min(b, a + MAX_PIECES_PER_WORD)]) for a, b in pairwise(bounds)]
 
     def encode_texts(self, texts: Sequence[str], max_pieces: int) -> list[IntArray]:
         """Encode label texts, cut at ``max_pieces``.
@@ -222,10 +243,6 @@ def _glues_words(tokenizer: Tokenizer) -> bool:
     pre = json.loads(tokenizer.to_str()).get("pre_tokenizer") or {}
     parts = pre.get("pretokenizers", [pre])
     return any(p.get("type") == "ByteLevel" and not p.get("add_prefix_space") for p in parts)
-
-
-def _word_ids(encoding: object) -> IntArray:
-    return np.array(encoding.word_ids, dtype=np.int64)  # type: ignore[attr-defined]
 
 
 def _word_bounds(pieces: Pieces, first_position: int, end_position: int) -> IntArray:

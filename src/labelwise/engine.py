@@ -6,11 +6,12 @@ The engine knows an encoder only through ``backend.EncoderBackend`` and never lo
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
+from labelwise.ahead import map_ahead
 from labelwise.annotation import Mention
 from labelwise.backend import EncoderBackend
 from labelwise.config import ModelConfig
@@ -30,12 +31,10 @@ from labelwise.encoding import (
 from labelwise.errors import LabelError
 from labelwise.labels import LabelSet
 from labelwise.schemes import MARKS
+from labelwise.segments import Segment, chunks, segments_of
 from labelwise.tag_params import add_neighbours
 from labelwise.tags import compose_tags, tag_texts, text_layout
 
-SEGMENT_WORDS = 2048
-SEGMENT_CONTEXT = 64
-CHUNK_WORDS = 8192
 CACHED_TEXTS = 65_536
 
 
@@ -70,14 +69,12 @@ class TagTable:
 
 
 @dataclass(frozen=True, slots=True)
-class _Segment:
-    """A stretch of one text; only words ``[start, end)`` are its own, the rest is context."""
+class _Chunk:
+    """Segments to encode together, their texts without duplicates, and the windows of these."""
 
-    words: tuple[str, ...]
-    start: int
-    end: int
-    is_first: bool
-    is_last: bool
+    segments: list[Segment]
+    texts: list[tuple[str, ...]]
+    windows: list[Window]
 
 
 class Engine:
@@ -86,12 +83,16 @@ class Engine:
     Args:
         backend: Runs the encoders.
         batch_pieces: Pieces in a batch, padding included.
+        tokenize_ahead: Tokenize what comes next in a thread while the encoder runs.
     """
 
-    def __init__(self, backend: EncoderBackend, *, batch_pieces: int = 2048) -> None:
+    def __init__(
+        self, backend: EncoderBackend, *, batch_pieces: int = 2048, tokenize_ahead: bool = True
+    ) -> None:
         """Start with an empty label cache."""
         self.backend = backend
         self.batch_pieces = batch_pieces
+        self.tokenize_ahead = tokenize_ahead
         self._vectors: OrderedDict[tuple[str, str], FloatArray] = OrderedDict()
 
     def encode_labels(self, texts: Sequence[str]) -> FloatArray:
@@ -112,12 +113,18 @@ class Engine:
             rows = self.backend.encode_labels(ids, mask)
             fresh.update(zip((missing[i] for i in group), rows, strict=True))
         known = fresh | {t: v for t in texts if (v := self._vectors.get((digest, t))) is not None}
-        self._remember(digest, fresh)
+        self.remember(fresh)
         return np.stack([known[t] for t in texts])
 
-    def _remember(self, digest: str, fresh: dict[str, FloatArray]) -> None:
-        for text, vector in fresh.items():
-            self._vectors[digest, text] = vector
+    def known_vectors(self) -> dict[str, FloatArray]:
+        """Label texts that need no encoding now, with their vectors, each ``(dim,)``."""
+        digest = self.backend.digest
+        return {text: vector for (model, text), vector in self._vectors.items() if model == digest}
+
+    def remember(self, vectors: Mapping[str, FloatArray]) -> None:
+        """Take label vectors that this model made before, each ``(dim,)``, by text."""
+        digest = self.backend.digest if vectors else ""
+        self._vectors.update({(digest, text): vector for text, vector in vectors.items()})
         while len(self._vectors) > CACHED_TEXTS:
             self._vectors.popitem(last=False)
 
@@ -179,8 +186,8 @@ class Engine:
             One array a sentence; zeros for words without pieces. Shape ``(words, dim)``.
         """
         parts: list[FloatArray] = []
-        for chunk in _chunks(_segments(sentences)):
-            for segment, states in zip(chunk, self._encode(chunk), strict=True):
+        for chunk in self._tokenized(sentences):
+            for segment, states in zip(chunk.segments, self._encode(chunk), strict=True):
                 parts.append(states)
                 if segment.is_last:
                     yield np.concatenate(parts) if len(parts) > 1 else parts[0]
@@ -197,8 +204,8 @@ class Engine:
             Mentions of each sentence, sorted by start.
         """
         decoder = _Decoder(self.backend.config, table)
-        for chunk in _chunks(_segments(sentences)):
-            yield from decoder.decode(chunk, self._encode(chunk))
+        for chunk in self._tokenized(sentences):
+            yield from decoder.decode(chunk.segments, self._encode(chunk))
 
     def tag_states(self, states: Sequence[FloatArray], table: TagTable) -> list[list[Mention]]:
         """Find the mentions in sentences encoded before: another table costs no encoding.
@@ -210,21 +217,29 @@ class Engine:
         Returns:
             Mentions of each sentence, as ``tag`` finds them in texts of one segment.
         """
-        whole = [_Segment((), 0, len(s), True, True) for s in states]
+        whole = [Segment((), 0, len(s), True, True) for s in states]
         return _Decoder(self.backend.config, table).decode(whole, states)
 
-    def _encode(self, chunk: Sequence[_Segment]) -> list[FloatArray]:
-        """States of each segment's own words; equal segments are computed once."""
+    def _tokenized(self, sentences: Iterable[Sequence[str]]) -> Iterator[_Chunk]:
+        groups = chunks(segments_of(sentences))
+        return (map_ahead if self.tokenize_ahead else map)(self._tokenize, groups)
+
+    def _tokenize(self, segments: list[Segment]) -> _Chunk:
+        """Cut the texts of some segments into windows; equal texts are read once."""
         tokenizer = self.backend.tokenizer
         limit = min(self.backend.config.max_pieces, self.backend.max_positions)
-        texts = list(dict.fromkeys(segment.words for segment in chunk))
+        texts = list(dict.fromkeys(segment.words for segment in segments))
         encoded = tokenizer.encode_words(texts)
         windows = [w for i, p in enumerate(encoded) for w in tokenizer.windows(i, p, limit)]
-        parts: list[list[FloatArray]] = [[] for _ in texts]
-        for window, states in zip(windows, self._run(windows), strict=True):
+        return _Chunk(segments, texts, windows)
+
+    def _encode(self, chunk: _Chunk) -> list[FloatArray]:
+        """States of each segment's own words. Shapes ``(words, dim)``."""
+        parts: list[list[FloatArray]] = [[] for _ in chunk.texts]
+        for window, states in zip(chunk.windows, self._run(chunk.windows), strict=True):
             parts[window.text_index].append(states)
-        known = dict(zip(texts, (np.concatenate(p) for p in parts), strict=True))
-        return [known[s.words][s.start : s.end] for s in chunk]
+        known = dict(zip(chunk.texts, (np.concatenate(p) for p in parts), strict=True))
+        return [known[s.words][s.start : s.end] for s in chunk.segments]
 
     def _run(self, windows: Sequence[Window]) -> list[FloatArray]:
         """States of each window's own words, in the order given. Shapes ``(words, dim)``."""
@@ -257,7 +272,7 @@ class _Decoder:
         self._lengths: list[int] = []
 
     def decode(
-        self, segments: Sequence[_Segment], states: Sequence[FloatArray]
+        self, segments: Sequence[Segment], states: Sequence[FloatArray]
     ) -> list[list[Mention]]:
         """Mentions of the texts that end among these segments."""
         for low, high in _groups(segments, states, len(self._table.bias)):
@@ -273,7 +288,7 @@ class _Decoder:
         return self._finish() if segments and segments[-1].is_last else []
 
     def _best_tags(
-        self, logits: FloatArray, segments: Sequence[_Segment], lengths: Sequence[int]
+        self, logits: FloatArray, segments: Sequence[Segment], lengths: Sequence[int]
     ) -> IntArray:
         if self._config.decode == "argmax":
             return best_tags(logits)
@@ -288,7 +303,7 @@ class _Decoder:
             costs=Costs(self._config.boundary_cost, self._config.switch_cost),
         )
 
-    def _count(self, segments: Sequence[_Segment], lengths: Sequence[int]) -> None:
+    def _count(self, segments: Sequence[Segment], lengths: Sequence[int]) -> None:
         for segment, length in zip(segments, lengths, strict=True):
             if segment.is_first:
                 self._lengths.append(length)
@@ -308,7 +323,7 @@ class _Decoder:
 
 
 def _groups(
-    segments: Sequence[_Segment], states: Sequence[FloatArray], n_tags: int
+    segments: Sequence[Segment], states: Sequence[FloatArray], n_tags: int
 ) -> Iterator[tuple[int, int]]:
     """Runs of segments whose scores stay small; one that goes on with a text begins a run."""
     limit, low, words = max(1, (1 << 20) // n_tags), 0, 0
@@ -319,30 +334,3 @@ def _groups(
         words += len(part)
     if segments:
         yield low, len(segments)
-
-
-def _segments(sentences: Iterable[Sequence[str]]) -> Iterator[_Segment]:
-    """Cut endless sentences, with context on both sides, so that memory stays bounded."""
-    for words in sentences:
-        n = len(words)
-        if n <= SEGMENT_WORDS + SEGMENT_CONTEXT:
-            yield _Segment(tuple(words), 0, n, True, True)
-            continue
-        for low in range(0, n, SEGMENT_WORDS):
-            high = min(low + SEGMENT_WORDS, n)
-            before = max(0, low - SEGMENT_CONTEXT)
-            context = tuple(words[before : high + SEGMENT_CONTEXT])
-            yield _Segment(context, low - before, high - before, low == 0, high == n)
-
-
-def _chunks(segments: Iterator[_Segment]) -> Iterator[list[_Segment]]:
-    chunk: list[_Segment] = []
-    words = 0
-    for segment in segments:
-        chunk.append(segment)
-        words += len(segment.words) + 1
-        if words >= CHUNK_WORDS:
-            yield chunk
-            chunk, words = [], 0
-    if chunk:
-        yield chunk

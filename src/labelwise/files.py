@@ -14,14 +14,15 @@ from typing import BinaryIO
 
 
 @contextlib.contextmanager
-def atomic_file(path: str | Path) -> Iterator[BinaryIO]:
+def atomic_file(path: str | Path, *, scratch: Path | None = None) -> Iterator[BinaryIO]:
     """Open a stream whose bytes appear under ``path`` all at once, or not at all.
 
-    The bytes go to a temporary file in the same folder, reach the disk, and are then renamed.
+    The bytes go to a temporary file, reach the disk, and are then renamed.
     An error inside the ``with`` block leaves the old file as it was and no temporary file.
 
     Args:
         path: The file to create or replace. A link is followed, not replaced.
+        scratch: Folder of the temporary file, on the same disk; the file's own by default.
 
     Yields:
         A binary stream to write to.
@@ -30,7 +31,7 @@ def atomic_file(path: str | Path) -> Iterator[BinaryIO]:
         OSError: The folder is absent or cannot be written to.
     """
     target = Path(path).resolve()
-    temporary = target.with_name(f".labelwise-{secrets.token_hex(8)}.tmp")
+    temporary = (scratch or target.parent) / f".labelwise-{secrets.token_hex(8)}.tmp"
     try:
         with temporary.open("xb") as stream:
             yield stream

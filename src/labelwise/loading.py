@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import importlib.util
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
@@ -14,7 +15,7 @@ from labelwise.checkpoint import Manifest, verify, write_folder
 from labelwise.config import ModelConfig
 from labelwise.encoder_config import check_encoder_config
 from labelwise.encoders import tokenizer_json
-from labelwise.encoding import PieceTokenizer
+from labelwise.encoding import FloatArray, PieceTokenizer
 from labelwise.engine import TagTable
 from labelwise.errors import (
     CheckpointError,
@@ -24,6 +25,7 @@ from labelwise.errors import (
     RequestError,
     require,
 )
+from labelwise.label_cache import label_tensors, vectors_by_text
 from labelwise.labels import LabelSet
 from labelwise.strict_json import dump_json, read_json
 from labelwise.tensors import load_tensors, save_tensors
@@ -34,7 +36,7 @@ if TYPE_CHECKING:
 DEFAULT_MODEL = "labelwise-mini-en"
 _CONFIG, _LABELS, _TOKENIZER = "config.json", "labels.json", "tokenizer.json"
 _WEIGHTS, _TEXT_GRAPH, _LABEL_GRAPH = "model.safetensors", "text.onnx", "label.onnx"
-_FIT = "fit.safetensors"
+_FIT, _LABEL_VECTORS = "fit.safetensors", "labels.safetensors"
 
 
 @dataclass(frozen=True)
@@ -46,12 +48,14 @@ class LoadedModel:
         label_set: Labels saved with the model, if any.
         folder: Where it came from.
         fitted: Tag vectors of the label set that a fit has found, if any.
+        label_vectors: Vectors of label texts that need no encoding. Shapes ``(dim,)``.
     """
 
     backend: EncoderBackend
     label_set: LabelSet | None
     folder: Path
     fitted: TagTable | None = None
+    label_vectors: Mapping[str, FloatArray] = field(default_factory=dict[str, FloatArray])
 
 
 def load_model(
@@ -87,7 +91,15 @@ def load_model(
         backend = _onnx_backend(manifest, values, threads)
     else:
         backend = _torch_backend(manifest, values, device)
-    return LoadedModel(backend, label_set, manifest.folder, _fitted(manifest, label_set))
+    fitted, vectors = _fitted(manifest, label_set), _label_vectors(manifest, backend)
+    return LoadedModel(backend, label_set, manifest.folder, fitted, vectors)
+
+
+def _label_vectors(manifest: Manifest, backend: EncoderBackend) -> Mapping[str, FloatArray]:
+    if _LABEL_VECTORS not in manifest.files:
+        return {}
+    path = manifest.file(_LABEL_VECTORS)
+    return vectors_by_text(load_tensors(path), backend, str(path))
 
 
 @contextlib.contextmanager
@@ -199,19 +211,23 @@ def save_model(
     Raises:
         CheckpointError: The folder holds something else, or the disk refuses.
     """
-    files: dict[str, Any] = {}
+    files: dict[str, Any] = dict(extra_files or {})
+    graphs = {n: files[n] for n in (_TEXT_GRAPH, _LABEL_GRAPH) if n in files}
     if hasattr(backend, "tensors"):
-        files = _torch_files(cast("TorchBackend", backend), dtype)
+        files = _torch_files(cast("TorchBackend", backend), dtype) | files
+        backend = onnx_backend(graphs, cast("TorchBackend", backend)) if graphs else backend
     elif source is not None:
         manifest = verify(source)
-        kept = set(manifest.files) - {_LABELS, _FIT}
-        files = {name: manifest.file(name).read_bytes() for name in kept}
+        kept = set(manifest.files) - {_LABELS, _FIT, _LABEL_VECTORS}
+        files = {name: manifest.file(name).read_bytes() for name in kept} | files
     if label_set is not None:
         files[_LABELS] = dump_json(label_set.to_dict(), _LABELS)
         if fitted is not None:
             arrays = {"matrix": fitted.matrix, "bias": fitted.bias}
             files[_FIT] = lambda target: save_tensors(target, arrays)
-    write_folder(path, files | dict(extra_files or {}))
+        if vectors := label_tensors(backend, label_set):
+            files[_LABEL_VECTORS] = lambda target: save_tensors(target, vectors)
+    write_folder(path, files)
 
 
 def _torch_files(backend: TorchBackend, dtype: str) -> dict[str, Any]:
@@ -264,7 +280,9 @@ def onnx_backend(graphs: Mapping[str, bytes], backend: TorchBackend) -> EncoderB
 
     towers = {Path(name).stem: data for name, data in graphs.items()}
     facts = _facts(backend)
-    return OnnxBackend(towers, backend.tokenizer, backend.config, facts, digest=backend.digest)
+    names = [n for n in (_TEXT_GRAPH, _LABEL_GRAPH) if n in graphs]
+    digest = "".join(hashlib.sha256(graphs[n]).hexdigest() for n in names)
+    return OnnxBackend(towers, backend.tokenizer, backend.config, facts, digest=digest)
 
 
 def _onnx_backend(manifest: Manifest, values: dict[str, Any], threads: int) -> EncoderBackend:

@@ -15,6 +15,7 @@ from labelwise.annotation import Mention, Record, Sentence
 from labelwise.backend import EncoderBackend
 from labelwise.config import TrainConfig
 from labelwise.data import labels_of
+from labelwise.encoding import FloatArray
 from labelwise.engine import Engine, TagTable
 from labelwise.errors import RequestError, require
 from labelwise.instant import FitSettings
@@ -38,6 +39,7 @@ class Tagger:
         label_set: Labels to use when a call names none.
         folder: Where the model was loaded from; fine-tuning reads its weights there.
         fitted: Tag vectors that an earlier fit of this label set has found.
+        label_vectors: Vectors of label texts that need no encoding. Shapes ``(dim,)``.
     """
 
     def __init__(
@@ -47,9 +49,11 @@ class Tagger:
         label_set: LabelSet | None = None,
         folder: Path | None = None,
         fitted: TagTable | None = None,
+        label_vectors: Mapping[str, FloatArray] | None = None,
     ) -> None:
         """Take the parts as they are."""
         self.engine = Engine(backend)
+        self.engine.remember(label_vectors or {})
         self.label_set = label_set
         self._folder = folder
         self._fitted = fitted
@@ -88,6 +92,7 @@ class Tagger:
             label_set=model.label_set,
             folder=model.folder,
             fitted=model.fitted,
+            label_vectors=model.label_vectors,
         )
 
     def save_pretrained(self, path: str | Path) -> None:

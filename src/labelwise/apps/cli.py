@@ -42,7 +42,10 @@ Data = Annotated[Path, typer.Option("--data", help="Annotated file or dataset fo
 def predict(
     file: Annotated[
         str | None,
-        typer.Argument(help="Texts, one a line; .jsonl with text or tokens; .conll; - for stdin."),
+        typer.Argument(
+            help="Texts, one a line; .jsonl with text or tokens; .conll; - for stdin; with "
+            "--output-dir also .parquet."
+        ),
     ] = None,
     text: Annotated[list[str] | None, typer.Option(help="A text. Repeatable.")] = None,
     model: Model = None,
@@ -55,6 +58,22 @@ def predict(
     as_json: Annotated[
         bool, typer.Option("--json", help="Print one JSON object a text on stdout.")
     ] = False,
+    output_dir: Annotated[
+        Path | None,
+        typer.Option(
+            help="Run FILE as a batch job: results in parts in this folder, bad lines in "
+            "rejects-*.jsonl; the same command again goes on where a run stopped."
+        ),
+    ] = None,
+    shard: Annotated[
+        str | None, typer.Option(help="With --output-dir: do only part i of n, as i/n.")
+    ] = None,
+    part_format: Annotated[
+        Literal["jsonl", "parquet"], typer.Option(help="With --output-dir: form of the parts.")
+    ] = "jsonl",
+    part_size: Annotated[
+        int, typer.Option(min=1, help="With --output-dir: texts in a part.")
+    ] = 10_000,
 ) -> None:
     """Find entities in texts.
 
@@ -63,6 +82,10 @@ def predict(
     """
     if (file is None) == (text is None):
         raise typer.BadParameter("Give either --text or one FILE; FILE may be - for stdin.")
+    if output_dir is not None and (file is None or output is not None or as_json):
+        raise typer.BadParameter("--output-dir takes one FILE, without --text, --output or --json.")
+    if output_dir is None and shard is not None:
+        raise typer.BadParameter("--shard belongs to a batch job. Add --output-dir.")
     from labelwise.apps.inputs import (
         labels_to_predict,
         read_input,
@@ -74,6 +97,21 @@ def predict(
 
     if labels is not None:
         read_labels(labels)  # a mistake should show before the model is loaded
+    if output_dir is not None and file is not None:
+        from labelwise.apps.batch_job import BatchOptions, predict_file
+
+        options = BatchOptions(
+            folder=output_dir,
+            model=model,
+            labels=labels,
+            threshold=threshold,
+            device=device,
+            shard=shard or "1/1",
+            part_format=part_format,
+            part_size=part_size,
+        )
+        predict_file(file, options)
+        return
     tagger = Tagger.from_pretrained(model, device=device)
     label_set = labels_to_predict(labels, tagger.label_set)
     sentences = texts_as_sentences(text) if text is not None else read_input(str(file))

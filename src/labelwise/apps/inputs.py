@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import accumulate
 from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO
@@ -42,7 +42,7 @@ def read_input(path: str) -> Iterator[Sentence]:
     if path == "-":
         return texts_as_sentences(text for _, text in _lines(sys.stdin.buffer, "stdin"))
     if path.endswith(".conll"):
-        return (_with_text(s.words) for s in read_conll(path))
+        return (sentence_from_words(s.words) for s in read_conll(path))
     return _read_json_lines(path) if path.endswith(".jsonl") else _read_texts(path)
 
 
@@ -55,22 +55,23 @@ def _read_json_lines(path: str) -> Iterator[Sentence]:
     with _opened(path) as stream:
         for place, line in _lines(stream, path):
             if line.strip():
-                yield _from_object(json_object(line, place), place)
+                yield sentence_from_object(json_object(line, place), place)
 
 
-def _from_object(values: dict[str, object], place: str) -> Sentence:
+def sentence_from_object(values: Mapping[str, object], place: str) -> Sentence:
+    """Read a text, or words, from an object with ``text`` or ``tokens``; others are refused."""
     text, words = values.get("text"), values.get("tokens", values.get("tokenized_text"))
     if isinstance(text, str):
         return next(texts_as_sentences([text]))
     if isinstance(words, list) and all(isinstance(w, str) for w in words):
-        return _with_text(tuple(words))
+        return sentence_from_words(tuple(words))
     raise DataError(
         f"The keys are {some_of(values) or 'none'} ({place}). Expected 'text', a string, or "
         "'tokens', a list of strings. Rename the keys."
     )
 
 
-def _with_text(words: Sequence[str]) -> Sentence:
+def sentence_from_words(words: Sequence[str]) -> Sentence:
     """Join words with spaces, so that every input has a text that offsets count in."""
     ends = list(accumulate(len(w) + 1 for w in words))
     offsets = tuple((end - 1 - len(w), end - 1) for w, end in zip(words, ends, strict=True))

@@ -1,0 +1,60 @@
+"""Work on the next item while the present one is used; order and results stay the same.
+
+Knows nothing of what the work is. It should release Python's lock for most of its time.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import Executor, Future, ThreadPoolExecutor
+from typing import TypeVar
+
+Item = TypeVar("Item")
+Result = TypeVar("Result")
+
+
+def map_ahead(function: Callable[[Item], Result], items: Iterable[Item]) -> Iterator[Result]:
+    """Map a function, one item ahead of the results taken, in a thread.
+
+    The items themselves are drawn in the caller's thread. No thread starts for a single item,
+    and none is left when the iterator ends, fails or is closed.
+
+    Args:
+        function: The work.
+        items: Any iterable.
+
+    Yields:
+        ``function(item)`` of each, in order; an error comes after the results before it.
+
+    >>> list(map_ahead(str.upper, ["a", "b", "c"]))
+    ['A', 'B', 'C']
+    """
+    with ThreadPoolExecutor(1, thread_name_prefix="labelwise-ahead") as pool:
+        started: deque[Future[Result]] = deque()
+        for future in _futures(function, items, pool):
+            started.append(future)
+            if len(started) > 1:
+                yield started.popleft().result()
+        while started:
+            yield started.popleft().result()
+
+
+def _futures(
+    function: Callable[[Item], Result], items: Iterable[Item], pool: Executor
+) -> Iterator[Future[Result]]:
+    """Start the work on each item; an error of ``items`` waits its turn."""
+    try:
+        for index, item in enumerate(items):
+            yield pool.submit(function, item) if index else _done(function, item)
+    except Exception as err:
+        failed: Future[Result] = Future()
+        failed.set_exception(err)
+        yield failed
+
+
+def _done(function: Callable[[Item], Result], item: Item) -> Future[Result]:
+    """Do the work here: the first item has nothing to run beside."""
+    future: Future[Result] = Future()
+    future.set_result(function(item))
+    return future

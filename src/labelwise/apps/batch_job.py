@@ -1,0 +1,156 @@
+"""``labelwise predict --output-dir``: a file of any size, in parts, resumable."""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import hashlib
+from collections.abc import Callable, Iterable, Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, BinaryIO
+
+from rich.progress import BarColumn, TaskProgressColumn, TextColumn
+from rich.progress import Progress as Bar
+
+from labelwise.apps.batch_inputs import read_units
+from labelwise.apps.inputs import labels_to_predict, records
+from labelwise.apps.output import json_line, note
+from labelwise.apps.parquet import write_parquet
+from labelwise.apps.progress import LINE_EVERY_S
+from labelwise.apps.render import stderr
+from labelwise.batch import Job, Progress, Reject, Result, Shard, describe_file, run_job
+from labelwise.errors import RequestError, require
+from labelwise.loading import load_model
+from labelwise.tagger import Tagger
+
+if TYPE_CHECKING:
+    from labelwise.labels import LabelSet
+    from labelwise.loading import LoadedModel
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class BatchOptions:
+    """What the flags of a batch job say; see ``cli.predict``."""
+
+    folder: Path
+    model: str | None = None
+    labels: str | None = None
+    threshold: float | None = None
+    device: str = "cpu"
+    shard: str = "1/1"
+    part_format: str = "jsonl"
+    part_size: int = 10_000
+
+
+def predict_file(file: str, options: BatchOptions) -> Progress:
+    """Run a batch job, or the rest of one, and say where it stands on stderr.
+
+    Raises:
+        RequestError: The input is a stream, or the folder belongs to another job.
+        MissingExtraError: Parquet is asked for and pyarrow is not installed.
+    """
+    path, shard = Path(file), Shard.parse(options.shard)
+    if file == "-":
+        raise RequestError(
+            "--output-dir was given stdin. Expected a file, which a run can go on with later. "
+            "Save the texts to a file first."
+        )
+    if "parquet" in (options.part_format, path.suffix.removeprefix(".")):
+        require("pyarrow", "parquet", "Parquet")
+    described = describe_file(path)
+    loaded = load_model(options.model, device=options.device)
+    label_set = labels_to_predict(options.labels, loaded.label_set)
+    job = Job(
+        options.folder,
+        {
+            "input": described,
+            "model": _model_facts(loaded),
+            "options": {"labels": label_set.to_dict(), "threshold": options.threshold},
+        },
+        suffix=f".{options.part_format}",
+        part_size=options.part_size,
+        shard=shard,
+    )
+    write = write_parquet if options.part_format == "parquet" else write_jsonl_results
+    units = read_units(path, described["bytes"])
+    tag = _tag(loaded, label_set, options.threshold)
+    with _shown() as show:
+        progress = run_job(job, units, tag, write, write_rejects, show)
+    note(_outcome(job, progress))
+    return progress
+
+
+def _model_facts(loaded: LoadedModel) -> dict[str, Any]:
+    fit = hashlib.sha256()
+    if loaded.fitted is not None:
+        fit.update(loaded.fitted.matrix.tobytes() + loaded.fitted.bias.tobytes())
+    return {"digest": loaded.backend.digest, "fit": fit.hexdigest() if loaded.fitted else None}
+
+
+def _tag(
+    loaded: LoadedModel, label_set: LabelSet, threshold: float | None
+) -> Callable[[Iterator[Any]], Iterator[Any]]:
+    tagger = Tagger(
+        loaded.backend,
+        label_set=loaded.label_set,
+        fitted=loaded.fitted,
+        label_vectors=loaded.label_vectors,
+    )
+    return lambda sentences: tagger.tag(
+        (s.words for s in sentences), label_set, threshold=threshold
+    )
+
+
+def write_jsonl_results(stream: BinaryIO, results: Iterable[Result]) -> None:
+    """Write one object a text: ``id``, ``text`` and ``entities``."""
+    for sentence, mentions in results:
+        found = records(sentence, mentions)
+        row = {"id": sentence.id, "text": sentence.text, "entities": found}
+        stream.write(json_line(row).encode() + b"\n")
+
+
+def write_rejects(stream: BinaryIO, rejects: Iterable[Reject]) -> None:
+    """Write one object a rejected line: ``line`` and ``reason``."""
+    for reject in rejects:
+        row = {"line": reject.number, "reason": reject.reason}
+        stream.write(json_line(row).encode() + b"\n")
+
+
+def summary(progress: Progress) -> str:
+    """Say where a job stands: speed, rejects and time left."""
+    minutes, seconds = divmod(round(progress.left_s), 60)
+    rejected = f"  {progress.n_rejected:,} rejected" if progress.n_rejected else ""
+    return (
+        f"{progress.texts_per_s:,.0f} texts/s  {progress.words_per_s:,.0f} words/s{rejected}  "
+        f"{minutes}:{seconds:02} left"
+    )
+
+
+@contextlib.contextmanager
+def _shown() -> Iterator[Callable[[Progress], None]]:
+    """A bar on a terminal, else a line every ten seconds."""
+    console = stderr()
+    if console.is_terminal:
+        columns = (BarColumn(), TaskProgressColumn(), TextColumn("{task.fields[summary]}"))
+        with Bar(*columns, console=console) as bar:
+            task = bar.add_task("", total=1.0, summary="starting")
+            yield lambda p: bar.update(task, completed=p.done, summary=summary(p))
+        return
+    due_s = LINE_EVERY_S
+
+    def show(progress: Progress) -> None:
+        nonlocal due_s
+        if progress.elapsed_s >= due_s:
+            due_s = progress.elapsed_s + LINE_EVERY_S
+            console.print(f"{progress.done:4.0%}  {summary(progress)}")
+
+    yield show
+
+
+def _outcome(job: Job, progress: Progress) -> str:
+    kept = f", {progress.n_kept:,} were there" if progress.n_kept else ""
+    rejected = f" {progress.n_rejected:,} lines were rejected." if progress.n_rejected else ""
+    return (
+        f"Wrote {progress.n_parts:,} parts to '{job.folder}'{kept}: {progress.n_texts:,} texts, "
+        f"{progress.words_per_s:,.0f} words/s.{rejected}"
+    )

@@ -1,0 +1,83 @@
+"""Working ahead: the same results in the same order, errors in their turn, no thread left."""
+
+from __future__ import annotations
+
+import itertools
+import threading
+from collections.abc import Iterator
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from labelwise.ahead import map_ahead
+
+
+def n_threads() -> int:
+    return sum(t.name.startswith("labelwise-ahead") for t in threading.enumerate())
+
+
+@given(st.lists(st.integers(), max_size=6))
+def test_results_are_those_of_map(items: list[int]) -> None:
+    assert list(map_ahead(str, items)) == list(map(str, items))
+    assert n_threads() == 0
+
+
+def test_items_are_drawn_by_the_caller_and_one_ahead() -> None:
+    drawn: list[int] = []
+
+    def items() -> Iterator[int]:
+        for i in itertools.count():
+            assert threading.current_thread() is threading.main_thread()
+            drawn.append(i)
+            yield i
+
+    results = map_ahead(lambda i: i, items())
+    for i in range(4):
+        assert next(results) == i
+        assert len(drawn) == i + 2
+    assert n_threads() == 1
+    results.close()  # type: ignore[attr-defined]
+    assert n_threads() == 0
+
+
+def test_the_next_item_is_worked_on_while_the_present_one_is_used() -> None:
+    reached = threading.Event()
+
+    def work(i: int) -> int:
+        if i == 1:
+            reached.set()
+        return i
+
+    results = map_ahead(work, range(3))
+    assert next(results) == 0
+    assert reached.wait(timeout=10)
+    assert list(results) == [1, 2]
+
+
+def test_a_single_item_needs_no_thread() -> None:
+    results = map_ahead(lambda _: n_threads(), ["one"])
+    assert list(results) == [0]
+
+
+@pytest.mark.parametrize("failing", range(4))
+def test_an_error_of_the_work_comes_after_the_results_before_it(failing: int) -> None:
+    results = map_ahead(lambda i: 1 // (i - failing), range(4))
+    given = list(itertools.islice(results, failing))
+    assert len(given) == failing
+    with pytest.raises(ZeroDivisionError, match="by zero"):
+        next(results)
+    assert n_threads() == 0
+
+
+@pytest.mark.parametrize("n_good", range(4))
+def test_an_error_of_the_items_comes_after_the_results_before_it(n_good: int) -> None:
+    def items() -> Iterator[int]:
+        yield from range(n_good)
+        raise LookupError("no more")
+
+    results = map_ahead(str, items())
+    assert list(itertools.islice(results, n_good)) == [str(i) for i in range(n_good)]
+    with pytest.raises(LookupError, match="no more"):
+        next(results)
+    assert n_threads() == 0

@@ -1,0 +1,312 @@
+"""Batch jobs: killed or not, alone or in shards, the same files; bad lines stand aside."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from typer.testing import CliRunner
+
+from batch_killer import job_of, run
+from builders import tiny_model_folder
+from labelwise.annotation import Mention, Sentence
+from labelwise.apps import batch_inputs
+from labelwise.apps.batch_inputs import MAX_LINE_BYTES, read_units
+from labelwise.apps.batch_job import write_jsonl_results, write_rejects
+from labelwise.apps.cli import app
+from labelwise.apps.parquet import parquet_rows, write_parquet
+from labelwise.batch import Progress, Shard, Unit, run_job
+from labelwise.errors import CheckpointError, DataError, MissingExtraError, RequestError
+from labelwise.guarded import folder_lock
+from labelwise.labels import LabelSet
+
+try:
+    import pyarrow.parquet
+except ModuleNotFoundError:
+    pyarrow = None
+
+needs_pyarrow = pytest.mark.skipif(pyarrow is None, reason="pyarrow is not installed")
+without_pyarrow = pytest.mark.skipif(pyarrow is not None, reason="pyarrow is installed")
+GOOD = [json.dumps({"text": f"Bob lives in New York {i} ."}) for i in range(40)]
+BAD = ["{", "[]", '{"txt": "a"}', b"\xff".decode("latin-1")]
+
+
+def files_of(folder: Path) -> dict[str, bytes]:
+    return {str(p.relative_to(folder)): p.read_bytes() for p in folder.rglob("*") if p.is_file()}
+
+
+def lines_of(folder: Path, pattern: str = "part-*") -> list[Any]:
+    paths = sorted(folder.glob(pattern))
+    return [json.loads(line) for p in paths for line in p.read_text("utf-8").splitlines()]
+
+
+def results_of(path: Path) -> tuple[list[Sentence], list[int]]:
+    """Sentences and rejected line numbers of a file, read as a job reads it."""
+    sentences, rejected = [], []
+    for unit in read_units(path, path.stat().st_size):
+        try:
+            sentences.append(unit.read())
+        except DataError:
+            rejected.append(unit.number)
+    return sentences, rejected
+
+
+@pytest.fixture
+def texts(tmp_path: Path) -> Path:
+    """A file with 42 units, two of them unreadable."""
+    path = tmp_path / "in.jsonl"
+    path.write_text("\n".join([*GOOD[:7], "{", *GOOD[7:30], "", '{"a": 1}', *GOOD[30:]]) + "\n")
+    return path
+
+
+def test_a_job_that_is_killed_writes_the_same_files(texts: Path, tmp_path: Path) -> None:
+    texts.write_text(texts.read_text() * 10)
+    run(texts, tmp_path / "whole")
+    script = Path(__file__).with_name("batch_killer.py")
+    command = [sys.executable, str(script), str(texts), str(tmp_path / "killed"), "10", "7"]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    n_parts = [int(n) for n in done.stdout.split()]
+    assert len(n_parts) == 10, done.stderr
+    assert len(set(n_parts)) > 4
+    assert n_parts[-1] < len(list((tmp_path / "whole").glob("part-*")))
+    assert files_of(tmp_path / "killed") == files_of(tmp_path / "whole")
+    assert len(lines_of(tmp_path / "whole")) == 400
+
+
+def test_what_cannot_be_read_is_rejected_with_its_line_and_reason(
+    texts: Path, tmp_path: Path
+) -> None:
+    run(texts, tmp_path / "out")
+    rejects = lines_of(tmp_path / "out", "rejects-*")
+    assert [r["line"] for r in rejects] == [8, 33]
+    assert "is not JSON (in.jsonl:8)" in rejects[0]["reason"]
+    assert "The keys are 'a' (in.jsonl:33)" in rejects[1]["reason"]
+    ids = [row["id"] for row in lines_of(tmp_path / "out")]
+    assert ids == [f"in:{i}" for i in range(1, 44) if i not in (8, 32, 33)]
+
+
+@given(st.integers(1, 5))
+@settings(max_examples=5)
+def test_shards_part_the_job(n_shards: int) -> None:
+    import tempfile
+
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        path = folder / "in.jsonl"
+        path.write_text("\n".join(GOOD))
+        run(path, folder / "whole")
+        seen: set[str] = set()
+        for index in range(1, n_shards + 1):
+            run(path, folder / "shared", Shard(index, n_shards))
+            run(path, folder / str(index), Shard(index, n_shards))
+            own = {p for p in files_of(folder / str(index)) if p != "manifest.json"}
+            assert not own & seen
+            seen |= own
+        assert files_of(folder / "shared") == files_of(folder / "whole")
+        assert seen | {"manifest.json"} == set(files_of(folder / "whole"))
+
+
+def test_a_finished_job_is_not_run_again(texts: Path, tmp_path: Path) -> None:
+    run(texts, tmp_path / "out")
+    job = job_of(texts, tmp_path / "out", Shard())
+    units = read_units(texts, texts.stat().st_size)
+
+    def find(_: object) -> Any:
+        raise AssertionError("nothing is left to find")
+
+    progress = run_job(job, units, find, write_jsonl_results, write_rejects)
+    assert (progress.n_parts, progress.n_kept, progress.n_texts, progress.done) == (0, 9, 0, 1.0)
+
+
+def test_another_input_or_folder_is_refused(texts: Path, tmp_path: Path) -> None:
+    run(texts, tmp_path / "out")
+    before = files_of(tmp_path / "out")
+    other = tmp_path / "other.jsonl"
+    other.write_text(GOOD[0])
+    with pytest.raises(RequestError, match="begun with another 'input'"):
+        run(other, tmp_path / "out")
+    assert files_of(tmp_path / "out") == before
+    with pytest.raises(RequestError, match="holds 'in.jsonl', 'other.jsonl', 'out' but no man"):
+        run(other, tmp_path)
+
+
+def test_two_processes_of_one_shard_do_not_mix(texts: Path, tmp_path: Path) -> None:
+    scratch = tmp_path / "out" / ".shard-1-of-1"
+    scratch.mkdir(parents=True)
+    code = (
+        "import sys; from pathlib import Path; from labelwise.guarded import folder_lock\n"
+        "with folder_lock(Path(sys.argv[1])): print('held', flush=True); sys.stdin.read()"
+    )
+    with subprocess.Popen(
+        [sys.executable, "-c", code, str(scratch)], stdin=-1, stdout=-1
+    ) as holder:
+        assert holder.stdout is not None
+        holder.stdout.readline()
+        with pytest.raises(CheckpointError, match="is being written by another process"):
+            run(texts, tmp_path / "out")
+        holder.communicate()
+    with folder_lock(scratch):
+        pass
+
+
+def test_progress_ends_at_one_and_counts(texts: Path, tmp_path: Path) -> None:
+    job = job_of(texts, tmp_path / "out", Shard())
+    seen: list[Progress] = []
+    units = list(read_units(texts, texts.stat().st_size))
+    nothing = lambda s: ([] for _ in s)  # noqa: E731
+    run_job(job, units, nothing, write_jsonl_results, write_rejects, seen.append)
+    assert [p.done for p in seen] == sorted(p.done for p in seen)
+    assert seen[-1].done == 1.0
+    assert (seen[-1].n_texts, seen[-1].n_rejected, seen[-1].n_parts) == (40, 2, 9)
+    assert seen[-1].n_words == sum(len(u.read().words) for u in units if u.number not in (8, 33))
+    assert seen[0].left_s > 0
+
+
+@pytest.mark.parametrize("text", ["", "1", "0/2", "3/2", "a/b", "1/2/3", "-1/2"])
+def test_what_is_no_shard_is_refused(text: str) -> None:
+    with pytest.raises(RequestError, match="Expected i/n"):
+        Shard.parse(text)
+
+
+# Inputs
+
+
+def test_a_line_that_is_too_long_is_rejected_and_the_rest_read(tmp_path: Path) -> None:
+    path = tmp_path / "in.txt"
+    longest = b"a" * MAX_LINE_BYTES
+    path.write_bytes(b"Bob\n" + longest + b"b\n" + longest + b"\r\n\nOslo")
+    sentences, rejected = results_of(path)
+    assert rejected == [2, 3]
+    assert [(s.id, s.words) for s in sentences] == [
+        ("in:1", ("Bob",)),
+        ("in:4", ()),
+        ("in:5", ("Oslo",)),
+    ]
+
+
+def test_lines_that_are_not_utf8_are_rejected(tmp_path: Path) -> None:
+    path = tmp_path / "in.txt"
+    path.write_bytes(b"\xef\xbb\xbfBob\n\xff\r\nOslo\r\n")
+    sentences, rejected = results_of(path)
+    assert rejected == [2]
+    assert [s.text for s in sentences] == ["Bob", "Oslo"]
+
+
+def test_conll_reads_blocks_of_words(tmp_path: Path) -> None:
+    path = tmp_path / "in.conll"
+    path.write_bytes(
+        b"-DOCSTART- O\n\n# id 1\nBob B-PER\n# O\n\n\nNew York\tO\nx\tO\n\nbad O\n\xff O\n\n# B-X\n"
+    )
+    sentences, rejected = results_of(path)
+    assert rejected == [11]
+    assert [(s.id, s.words) for s in sentences] == [
+        ("in:4", ("Bob", "#")),
+        ("in:8", ("New York", "x")),
+        ("in:14", ("#",)),
+    ]
+
+
+def test_ids_of_json_lines_are_kept(tmp_path: Path) -> None:
+    path = tmp_path / "in.jsonl"
+    path.write_text('{"text": "Bob", "id": 7}\n\n{"tokens": ["New York", "x"], "id": null}\n')
+    assert [(s.id, s.text) for s in results_of(path)[0]] == [("7", "Bob"), ("in:3", "New York x")]
+
+
+def test_inputs_are_read_as_a_stream(tmp_path: Path) -> None:
+    path = tmp_path / "in.txt"
+    path.write_text("Bob\n" * 1000)
+    units = read_units(path, path.stat().st_size)
+    first = next(units)
+    assert isinstance(first, Unit)
+    assert (first.number, first.done) == (1, 0.001)
+    units.close()  # type: ignore[attr-defined]
+    assert batch_inputs.MAX_LINE_BYTES == 4 * 2**20
+
+
+# Parquet
+
+
+@without_pyarrow
+def test_parquet_names_its_extra(tmp_path: Path) -> None:
+    with pytest.raises(MissingExtraError, match=r"pip install 'labelwise\[parquet\]'"):
+        next(parquet_rows(tmp_path / "in.parquet"))
+
+
+@needs_pyarrow
+def test_parquet_round_trip(tmp_path: Path) -> None:
+    path = tmp_path / "in.parquet"
+    table = {"id": ["x", None], "text": ["Bob in Oslo", None], "tokens": [None, ["New York", "x"]]}
+    pyarrow.parquet.write_table(pyarrow.table(table), path)
+    sentences, rejected = results_of(path)
+    assert not rejected
+    assert [(s.id, s.text) for s in sentences] == [("x", "Bob in Oslo"), ("in:2", "New York x")]
+    found = [[Mention(2, 3, "city", 0.5)], []]
+    with (tmp_path / "out.parquet").open("wb") as stream:
+        write_parquet(stream, zip(sentences, found, strict=True))
+    entity = {"text": "Oslo", "label": "city", "start": 7, "end": 11, "score": 0.5}
+    assert pyarrow.parquet.read_table(tmp_path / "out.parquet").to_pylist() == [
+        {"id": "x", "text": "Bob in Oslo", "entities": [entity]},
+        {"id": "in:2", "text": "New York x", "entities": []},
+    ]
+
+
+@needs_pyarrow
+def test_bad_parquet_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "in.parquet"
+    path.write_bytes(b"no")
+    with pytest.raises(DataError, match="Cannot read .* as Parquet"):
+        next(parquet_rows(path))
+    pyarrow.parquet.write_table(pyarrow.table({"a": [1]}), path)
+    with pytest.raises(DataError, match="has no column 'text' or 'tokens'"):
+        next(parquet_rows(path))
+
+
+# The command
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tiny_model_folder(
+        tmp_path_factory.mktemp("model"), label_set=LabelSet.parse(["person", "city"])
+    )
+
+
+def command(*arguments: object, code: int = 0) -> str:
+    result = CliRunner().invoke(app, ["predict", *map(str, arguments)])
+    assert result.exit_code == code, result.output
+    return result.stderr
+
+
+def test_the_command_finds_what_predict_finds(model: Path, tmp_path: Path) -> None:
+    path, folder = tmp_path / "in.txt", tmp_path / "out"
+    path.write_text("Bob lives in Oslo .\n\nRome is not Paris .\n")
+    options = ("--model", model, "--output-dir", folder, "--part-size", "2")
+    assert "Wrote 2 parts" in command(path, *options)
+    assert "Wrote 0 parts" in command(path, *options)
+    command(path, "--model", model, "-o", tmp_path / "plain.jsonl")
+    plain = lines_of(tmp_path, "plain.jsonl")
+    assert [{k: row[k] for k in ("text", "entities")} for row in lines_of(folder)] == plain
+    assert "begun with another 'options'" in command(path, *options, "--labels", "drug", code=2)
+    assert "begun with another 'part_size'" in command(path, *options[:-1], 3, code=2)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (("-", "--output-dir", "out"), "was given stdin"),
+        (("a.txt", "--output-dir", "out", "--shard", "3/2"), "is no shard"),
+        (("nowhere.txt", "--output-dir", "out"), "Cannot read 'nowhere.txt'"),
+        (("--text", "a", "--output-dir", "out"), "takes one FILE"),
+        (("a.txt", "--shard", "1/2"), "Add --output-dir"),
+    ],
+)
+def test_mistakes_are_named(
+    arguments: tuple[str, ...], message: str, model: Path, tmp_path: Path
+) -> None:
+    assert message in " ".join(command(*arguments, "--model", model, code=2).split())
