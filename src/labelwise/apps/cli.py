@@ -8,9 +8,9 @@ from __future__ import annotations
 import itertools
 import os
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
@@ -19,6 +19,11 @@ from labelwise.apps.learn import export, fit
 from labelwise.apps.output import data, note, write_json_lines
 from labelwise.apps.train import AsJson, Device, Model, finetune, pretrain
 from labelwise.config import PRESETS, RECOMMENDED_MODEL
+
+if TYPE_CHECKING:
+    from labelwise.annotation import Sentence
+    from labelwise.labels import LabelSet
+    from labelwise.tagger import Tagger
 
 app = typer.Typer(
     name="labelwise",
@@ -39,41 +44,45 @@ Threshold = Annotated[
 Data = Annotated[Path, typer.Option("--data", help="Annotated file or dataset folder.")]
 
 
+File = Annotated[
+    str | None,
+    typer.Argument(
+        help="Texts, one a line; .jsonl with text or tokens; .conll; - for stdin; with "
+        "--output-dir also .parquet."
+    ),
+]
+OutputFile = Annotated[
+    Path | None, typer.Option("--output", "-o", help="Write JSON lines to this file.")
+]
+OutputDir = Annotated[
+    Path | None,
+    typer.Option(
+        help="Run FILE as a batch job: results in parts in this folder, bad lines in "
+        "rejects-*.jsonl; the same command again goes on where a run stopped."
+    ),
+]
+Shard = Annotated[str | None, typer.Option(help="With --output-dir: do only part i of n, as i/n.")]
+PartFormat = Annotated[
+    Literal["jsonl", "parquet"], typer.Option(help="With --output-dir: form of the parts.")
+]
+PartSize = Annotated[int, typer.Option(min=1, help="With --output-dir: texts in a part.")]
+
+
 def predict(
-    file: Annotated[
-        str | None,
-        typer.Argument(
-            help="Texts, one a line; .jsonl with text or tokens; .conll; - for stdin; with "
-            "--output-dir also .parquet."
-        ),
-    ] = None,
+    file: File = None,
     text: Annotated[list[str] | None, typer.Option(help="A text. Repeatable.")] = None,
     model: Model = None,
     labels: Labels = None,
     threshold: Threshold = None,
-    output: Annotated[
-        Path | None, typer.Option("--output", "-o", help="Write JSON lines to this file.")
-    ] = None,
+    output: OutputFile = None,
     device: Device = "cpu",
     as_json: Annotated[
         bool, typer.Option("--json", help="Print one JSON object a text on stdout.")
     ] = False,
-    output_dir: Annotated[
-        Path | None,
-        typer.Option(
-            help="Run FILE as a batch job: results in parts in this folder, bad lines in "
-            "rejects-*.jsonl; the same command again goes on where a run stopped."
-        ),
-    ] = None,
-    shard: Annotated[
-        str | None, typer.Option(help="With --output-dir: do only part i of n, as i/n.")
-    ] = None,
-    part_format: Annotated[
-        Literal["jsonl", "parquet"], typer.Option(help="With --output-dir: form of the parts.")
-    ] = "jsonl",
-    part_size: Annotated[
-        int, typer.Option(min=1, help="With --output-dir: texts in a part.")
-    ] = 10_000,
+    output_dir: OutputDir = None,
+    shard: Shard = None,
+    part_format: PartFormat = "jsonl",
+    part_size: PartSize = 10_000,
 ) -> None:
     """Find entities in texts.
 
@@ -86,13 +95,7 @@ def predict(
         raise typer.BadParameter("--output-dir takes one FILE, without --text, --output or --json.")
     if output_dir is None and shard is not None:
         raise typer.BadParameter("--shard belongs to a batch job. Add --output-dir.")
-    from labelwise.apps.inputs import (
-        labels_to_predict,
-        read_input,
-        read_labels,
-        records,
-        texts_as_sentences,
-    )
+    from labelwise.apps.inputs import labels_to_predict, read_input, read_labels, texts_as_sentences
     from labelwise.tagger import Tagger
 
     if labels is not None:
@@ -115,12 +118,7 @@ def predict(
     tagger = Tagger.from_pretrained(model, device=device)
     label_set = labels_to_predict(labels, tagger.label_set)
     sentences = texts_as_sentences(text) if text is not None else read_input(str(file))
-    for_words, for_records = itertools.tee(sentences)
-    found = tagger.tag((s.words for s in for_words), label_set, threshold=threshold)
-    results: Iterator[dict[str, Any]] = (
-        {"text": s.text, "entities": records(s, mentions)}
-        for s, mentions in zip(for_records, found, strict=True)
-    )
+    results = _results(tagger, sentences, label_set, threshold)
     if output is not None:
         count = write_json_lines(output, results)
         note(f"Wrote {count:,} results to '{output}'")
@@ -128,16 +126,28 @@ def predict(
         for result in results:
             data(result)
     else:
-        from labelwise.apps.render import highlight, stdout
-
-        console = stdout()
-        coloured = console.color_system is not None
-        for result in results:
-            console.print(highlight(**_shown(result), labels=label_set.names, coloured=coloured))
+        _print_results(results, label_set)
 
 
-def _shown(result: dict[str, Any]) -> dict[str, Any]:
-    return {"text": result["text"], "records": result["entities"]}
+def _results(
+    tagger: Tagger, sentences: Iterable[Sentence], label_set: LabelSet, threshold: float | None
+) -> Iterator[dict[str, Any]]:
+    from labelwise.apps.inputs import records
+
+    for_words, for_records = itertools.tee(sentences)
+    found = tagger.tag((s.words for s in for_words), label_set, threshold=threshold)
+    for sentence, mentions in zip(for_records, found, strict=True):
+        yield {"text": sentence.text, "entities": records(sentence, mentions)}
+
+
+def _print_results(results: Iterator[dict[str, Any]], label_set: LabelSet) -> None:
+    from labelwise.apps.render import highlight, stdout
+
+    console = stdout()
+    coloured = console.color_system is not None
+    for result in results:
+        text, entities = result["text"], result["entities"]
+        console.print(highlight(text, entities, label_set.names, coloured=coloured))
 
 
 def evaluate(
