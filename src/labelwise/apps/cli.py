@@ -8,7 +8,7 @@ from __future__ import annotations
 import itertools
 import os
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -37,43 +37,45 @@ Threshold = Annotated[
     float | None, typer.Option(min=0.0, max=1.0, help="Drop entities whose score is lower.")
 ]
 Data = Annotated[Path, typer.Option("--data", help="Annotated file or dataset folder.")]
+Shard = Annotated[str | None, typer.Option(help="With --output-dir: do only part i of n, as i/n.")]
+PartFormat = Annotated[
+    Literal["jsonl", "parquet"], typer.Option(help="With --output-dir: form of the parts.")
+]
+PartSize = Annotated[int, typer.Option(min=1, help="With --output-dir: texts in a part.")]
+OutputDir = Annotated[
+    Path | None,
+    typer.Option(
+        help="Run FILE as a batch job: results in parts in this folder, bad lines in "
+        "rejects-*.jsonl; the same command again goes on where a run stopped."
+    ),
+]
+File = Annotated[
+    str | None,
+    typer.Argument(
+        help="Texts, one a line; .jsonl with text or tokens; .conll; - for stdin; with "
+        "--output-dir also .parquet."
+    ),
+]
+OutputFile = Annotated[
+    Path | None, typer.Option("--output", "-o", help="Write JSON lines to this file.")
+]
 
 
 def predict(
-    file: Annotated[
-        str | None,
-        typer.Argument(
-            help="Texts, one a line; .jsonl with text or tokens; .conll; - for stdin; with "
-            "--output-dir also .parquet."
-        ),
-    ] = None,
+    file: File = None,
     text: Annotated[list[str] | None, typer.Option(help="A text. Repeatable.")] = None,
     model: Model = None,
     labels: Labels = None,
     threshold: Threshold = None,
-    output: Annotated[
-        Path | None, typer.Option("--output", "-o", help="Write JSON lines to this file.")
-    ] = None,
+    output: OutputFile = None,
     device: Device = "cpu",
     as_json: Annotated[
         bool, typer.Option("--json", help="Print one JSON object a text on stdout.")
     ] = False,
-    output_dir: Annotated[
-        Path | None,
-        typer.Option(
-            help="Run FILE as a batch job: results in parts in this folder, bad lines in "
-            "rejects-*.jsonl; the same command again goes on where a run stopped."
-        ),
-    ] = None,
-    shard: Annotated[
-        str | None, typer.Option(help="With --output-dir: do only part i of n, as i/n.")
-    ] = None,
-    part_format: Annotated[
-        Literal["jsonl", "parquet"], typer.Option(help="With --output-dir: form of the parts.")
-    ] = "jsonl",
-    part_size: Annotated[
-        int, typer.Option(min=1, help="With --output-dir: texts in a part.")
-    ] = 10_000,
+    output_dir: OutputDir = None,
+    shard: Shard = None,
+    part_format: PartFormat = "jsonl",
+    part_size: PartSize = 10_000,
 ) -> None:
     """Find entities in texts.
 
@@ -86,13 +88,7 @@ def predict(
         raise typer.BadParameter("--output-dir takes one FILE, without --text, --output or --json.")
     if output_dir is None and shard is not None:
         raise typer.BadParameter("--shard belongs to a batch job. Add --output-dir.")
-    from labelwise.apps.inputs import (
-        labels_to_predict,
-        read_input,
-        read_labels,
-        records,
-        texts_as_sentences,
-    )
+    from labelwise.apps.inputs import labels_to_predict, read_input, read_labels, texts_as_sentences
     from labelwise.tagger import Tagger
 
     if labels is not None:
@@ -115,12 +111,18 @@ def predict(
     tagger = Tagger.from_pretrained(model, device=device)
     label_set = labels_to_predict(labels, tagger.label_set)
     sentences = texts_as_sentences(text) if text is not None else read_input(str(file))
-    for_words, for_records = itertools.tee(sentences)
+    for_words, for_results = itertools.tee(sentences)
     found = tagger.tag((s.words for s in for_words), label_set, threshold=threshold)
-    results: Iterator[dict[str, Any]] = (
-        {"text": s.text, "entities": records(s, mentions)}
-        for s, mentions in zip(for_records, found, strict=True)
-    )
+    _give(zip(for_results, found, strict=True), label_set.names, output, as_json=as_json)
+
+
+def _give(
+    pairs: Iterable[tuple[Any, Any]], names: Sequence[str], output: Path | None, *, as_json: bool
+) -> None:
+    """Write results to a file, print them as JSON, or show them."""
+    from labelwise.apps.inputs import records
+
+    results = ({"text": s.text, "entities": records(s, found)} for s, found in pairs)
     if output is not None:
         count = write_json_lines(output, results)
         note(f"Wrote {count:,} results to '{output}'")
@@ -133,7 +135,7 @@ def predict(
         console = stdout()
         coloured = console.color_system is not None
         for result in results:
-            console.print(highlight(**_shown(result), labels=label_set.names, coloured=coloured))
+            console.print(highlight(**_shown(result), labels=names, coloured=coloured))
 
 
 def _shown(result: dict[str, Any]) -> dict[str, Any]:
