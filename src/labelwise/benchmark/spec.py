@@ -18,7 +18,7 @@ METHODS = (
     "towers", "towers_shared", "towers_static", "towers_no_source", "instant",
     "linear_head", "double_town", "prototype", "nnshot", "structshot",
 )  # fmt: skip
-VARIANTS = ("names", "meaningless", "swapped", "no_marks", "description")
+VARIANTS = ("names", "meaningless", "swapped", "description")
 _PRESETS = Path(__file__).parent / "presets"
 _TABLES = {"model": ModelConfig, "pretrain": TrainConfig, "finetune": TrainConfig}
 
