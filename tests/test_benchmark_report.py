@@ -1,9 +1,12 @@
 """Reports are made of cells alone."""
 
+import xml.etree.ElementTree as ET
+
 import numpy as np
 import pytest
 
 from labelwise.benchmark.cells import Cell
+from labelwise.benchmark.plots import f1_over_shots, page
 from labelwise.benchmark.report import bootstrap_difference, markdown, summarise
 from labelwise.benchmark.spec import Spec
 
@@ -42,3 +45,12 @@ def test_report_has_means_the_papers_numbers_leads_and_skips() -> None:
     assert "no train split" in text
     assert "sources use too: PER." in text
     assert summary["rows"][0]["f1"] == pytest.approx(0.6)
+
+
+def test_plots_are_well_formed_and_the_page_links_to_nothing() -> None:
+    rows = [{"method": "towers", "shots": s, "f1": 0.9, "sd": 0.2} for s in ("full", "0", "5")] + [
+        {"method": "a<b", "shots": "5", "f1": 0.1, "sd": 0.0}
+    ]
+    plot = f1_over_shots("t & u", rows)
+    assert len(ET.fromstring(plot).findall("{*}polyline")) == 2
+    assert "href" not in page("| a |", {"p": plot})

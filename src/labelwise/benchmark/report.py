@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 
 from labelwise.benchmark.cells import Cell, CellStore, cells_of
+from labelwise.benchmark.plots import f1_over_shots, page
 from labelwise.benchmark.spec import Spec
 from labelwise.files import atomic_write_text
 
@@ -153,10 +154,18 @@ def _lead_table(rows: Sequence[dict[str, Any]]) -> Iterator[str]:
 
 
 def write_report(store: CellStore, spec: Spec) -> dict[str, Any]:
-    """Write ``report.json`` and ``report.md`` of the cells that are finished."""
+    """Write ``report.json``, ``.md``, ``.html`` and plots of the cells that are finished."""
     results = {c: r for c in cells_of(spec) if (r := store.read(c)) is not None}
     summary = summarise(spec, results)
     text = json.dumps(summary, indent=1, sort_keys=True) + "\n"
     atomic_write_text(store.folder / "report.json", text)
-    atomic_write_text(store.folder / "report.md", markdown(summary))
+    tables, plots = markdown(summary), {}
+    for i, target in enumerate(spec.targets):
+        own = [r for r in summary["rows"] if (r["target"], r["variant"]) == (target, "names")]
+        if own:
+            plots[f"f1-{i}.svg"] = f1_over_shots(target, own)
+    for name, drawn in plots.items():
+        atomic_write_text(store.folder / name, drawn)
+    atomic_write_text(store.folder / "report.md", tables)
+    atomic_write_text(store.folder / "report.html", page(tables, plots))
     return summary
