@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
+from labelwise.apps.benchmark import benchmark
 from labelwise.apps.commands import register
 from labelwise.apps.learn import export, fit
 from labelwise.apps.output import data, note, write_json_lines
@@ -305,6 +306,7 @@ register(app, finetune, Training=PRESETS["finetune"])
 register(app, fit)
 register(app, export)
 register(app, demo)
+register(app, benchmark)
 
 
 def main() -> None:

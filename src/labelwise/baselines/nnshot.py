@@ -1,0 +1,126 @@
+"""NNShot: every word takes the tag of the nearest support word (Yang and Katiyar, 2020).
+
+IO tags and squared Euclidean distance, on the states of an encoder trained on the sources.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Self
+
+import numpy as np
+
+from labelwise.annotation import Mention, Sentence
+from labelwise.decode import mentions_from_tag_ids
+from labelwise.encoding import FloatArray, IntArray
+from labelwise.errors import RequestError, ShapeError
+from labelwise.labels import LabelSet
+from labelwise.tags import tag_ids
+
+ABSENT = -100_000.0  # score of a tag that no support word bears
+_CHUNK = 1 << 22  # distances held at a time
+
+
+def io_tags(sentences: Sequence[Sentence], label_set: LabelSet) -> IntArray:
+    """Number the IO tags of sentences, one after the other. Shape ``(words,)``."""
+    ids = {name: i for i, name in enumerate(label_set.names)}
+    rows = [tag_ids(len(s.words), s.mentions, ids, "io") for s in sentences]
+    return np.concatenate(rows) if rows else np.zeros(0, dtype=np.int64)
+
+
+def support_words(
+    states: Sequence[FloatArray], sentences: Sequence[Sentence], label_set: LabelSet
+) -> tuple[FloatArray, IntArray]:
+    """Join the support set; words without pieces, whose states are zeros, are left out.
+
+    Args:
+        states: Word states of each sentence. Shapes ``(words, dim)``.
+        sentences: The support set.
+        label_set: The labels.
+
+    Returns:
+        States and IO tags. Shapes ``(words, dim)`` and ``(words,)``.
+
+    Raises:
+        RequestError: The support set is empty.
+        ShapeError: States and sentences do not belong together.
+    """
+    if not sentences:
+        raise RequestError("The support set is empty. Expected annotated sentences. Draw some.")
+    if [len(s) for s in states] != [len(s.words) for s in sentences]:
+        raise ShapeError(
+            "The states are not those of the support sentences: their numbers of words differ. "
+            "Expected one row a word. Encode the sentences that are given."
+        )
+    joined, tags = np.concatenate(states), io_tags(sentences, label_set)
+    has_pieces = joined.any(1)
+    return joined[has_pieces], tags[has_pieces]
+
+
+def squared_distances(a: FloatArray, b: FloatArray) -> FloatArray:
+    """Measure every row of one array against every row of another.
+
+    Args:
+        a: Shape ``(words, dim)``.
+        b: Shape ``(support, dim)``.
+
+    Returns:
+        Shape ``(words, support)``.
+    """
+    a64, b64 = a.astype(np.float64), b.astype(np.float64)
+    cross = a64 @ b64.T
+    return np.maximum((a64**2).sum(1)[:, None] + (b64**2).sum(1) - 2 * cross, 0.0)
+
+
+def mentions_by_sentence(
+    tags: IntArray, lengths: Sequence[int], label_set: LabelSet
+) -> list[list[Mention]]:
+    """Read IO tags as mentions; these methods give no probability, so every score is 1.
+
+    Args:
+        tags: Of all sentences, one after the other. Shape ``(words,)``.
+        lengths: Words of each sentence.
+        label_set: The labels.
+    """
+    ones = np.ones(len(tags), dtype=np.float32)
+    return mentions_from_tag_ids(tags, ones, lengths, label_set.names, "io")
+
+
+class NNShot:
+    """Nearest support word; call ``fit``, then ``tag``."""
+
+    def fit(
+        self, states: Sequence[FloatArray], sentences: Sequence[Sentence], label_set: LabelSet
+    ) -> Self:
+        """Remember the support words. Shapes ``(words, dim)``."""
+        self.label_set = label_set
+        self._states, self._tags = support_words(states, sentences, label_set)
+        return self
+
+    def emissions(self, states: FloatArray) -> FloatArray:
+        """Score words by the nearest support word of every tag.
+
+        Args:
+            states: Shape ``(words, dim)``.
+
+        Returns:
+            Negative squared distances; ``ABSENT`` for tags without support, and O alone for
+            words without pieces. Shape ``(words, tags)``.
+        """
+        scores = np.full((len(states), 1 + len(self.label_set)), ABSENT)
+        size = max(1, _CHUNK // max(len(self._states), 1))
+        members = [(t, self._tags == t) for t in np.unique(self._tags)]
+        for low in range(0, len(states), size):
+            distances = squared_distances(states[low : low + size], self._states)
+            for tag, is_member in members:
+                scores[low : low + size, tag] = -distances[:, is_member].min(1)
+        scores[~states.any(1)] = ABSENT
+        scores[~states.any(1), 0] = 0.0
+        return scores
+
+    def tag(self, states: Sequence[FloatArray]) -> list[list[Mention]]:
+        """Find the mentions in encoded sentences. Shapes ``(words, dim)``."""
+        if not len(states):
+            return []
+        tags = self.emissions(np.concatenate(states)).argmax(1)
+        return mentions_by_sentence(tags, [len(s) for s in states], self.label_set)

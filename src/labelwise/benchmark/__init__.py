@@ -1,0 +1,1 @@
+"""The paper's protocol as a grid of cells that can be interrupted and continued."""

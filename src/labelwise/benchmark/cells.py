@@ -1,0 +1,108 @@
+"""Cells of a benchmark as files: each is stored at once, whole, and checked when it is read."""
+
+from __future__ import annotations
+
+import hashlib
+import itertools
+import json
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from labelwise.benchmark.spec import Spec
+from labelwise.errors import CheckpointError
+from labelwise.files import atomic_write_text
+
+_ZERO_SHOT = ("towers", "towers_shared", "towers_static")
+_READS_LABELS = ("towers", "towers_shared", "towers_static", "towers_no_source", "instant")
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class Cell:
+    """One number to find.
+
+    Attributes:
+        target: As the specification names it.
+        method: One of ``spec.METHODS``.
+        shots: 0, k or "full", as text.
+        support_set: Index of the support set.
+        variant: One of ``spec.VARIANTS``.
+    """
+
+    target: str
+    method: str
+    shots: str
+    support_set: int
+    variant: str
+
+    @property
+    def key(self) -> str:
+        """File name without ending: readable, and safe for any target name."""
+        name = hashlib.sha256(self.target.encode()).hexdigest()[:8]
+        tail = Path(self.target.replace(":", "/")).name
+        return f"{tail}-{name}.{self.method}.{self.shots}.{self.support_set}.{self.variant}"
+
+
+def cells_of(spec: Spec) -> Iterator[Cell]:
+    """Yield the cells that make sense, those of one target and method together.
+
+    Without examples only towers with a source stage can answer; only methods that read label
+    words have variants; without a draw there is one support set.
+    """
+    for target, method, variant in itertools.product(spec.targets, spec.methods, spec.variants):
+        if variant != "names" and method not in _READS_LABELS:
+            continue
+        for shots in spec.shots:
+            if shots == 0 and method not in _ZERO_SHOT:
+                continue
+            for i in range(1 if shots == 0 else spec.support_sets):
+                yield Cell(target, method, str(shots), i, variant)
+
+
+class CellStore:
+    """The folder of a run.
+
+    Args:
+        folder: Created if absent.
+        spec: What the run is; the folder of another is refused.
+    """
+
+    def __init__(self, folder: str | Path, spec: Spec) -> None:
+        """Open or create the folder.
+
+        Raises:
+            CheckpointError: It belongs to a run with another specification.
+        """
+        self.folder, self._digest = Path(folder), spec.digest
+        (self.folder / "cells").mkdir(parents=True, exist_ok=True)
+        path, text = self.folder / "spec.json", json.dumps(spec.to_dict(), indent=1) + "\n"
+        if not path.exists():
+            atomic_write_text(path, text)
+        elif path.read_text(encoding="utf-8") != text:
+            raise CheckpointError(
+                f"'{path}' differs from the specification given: it has changed since the run "
+                "began. Expected the same one. Restore it, or choose another output folder."
+            )
+
+    def _path(self, cell: Cell) -> Path:
+        return self.folder / "cells" / f"{cell.key}.json"
+
+    def write(self, cell: Cell, result: dict[str, Any]) -> None:
+        """Store a finished cell, whole or not at all."""
+        body = {"spec": self._digest, "cell": asdict(cell), "result": result}
+        atomic_write_text(self._path(cell), json.dumps(body | {"sha256": _sha256(body)}))
+
+    def read(self, cell: Cell) -> dict[str, Any] | None:
+        """Return the result of a finished cell; None where it is missing or damaged."""
+        try:
+            body = json.loads(self._path(cell).read_text(encoding="utf-8"))
+            digest = body.pop("sha256")
+        except (OSError, ValueError, KeyError, AttributeError, TypeError):
+            return None
+        right = digest == _sha256(body) and body.get("spec") == self._digest
+        return body["result"] if right and body.get("cell") == asdict(cell) else None
+
+
+def _sha256(body: dict[str, Any]) -> str:
+    return hashlib.sha256(json.dumps(body, sort_keys=True).encode()).hexdigest()
