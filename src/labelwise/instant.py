@@ -6,7 +6,8 @@ centred on the vectors of the label words. Knows arrays, not texts; encodes and 
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import contextlib
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -149,12 +150,13 @@ def fit_tag_vectors(  # noqa: PLR0913
     """
     settings = settings or FitSettings()
     _check_shapes(states, tag_ids, sentence_ids, prior, allowed, weights)
-    problem = MapProblem.build(states, tag_ids, prior, settings.bias_reach, allowed, weights)
-    strength, held_out = settings.strength, None
-    if strength is None:
-        strength, held_out = _choose_strength(problem, sentence_ids, settings)
-    moves = problem.moves_to(prior if start is None else start)
-    solution = problem.solve(strength, moves, settings.max_iterations)
+    with _quiet_threads(len(states) * len(prior.tag_vectors)):
+        problem = MapProblem.build(states, tag_ids, prior, settings.bias_reach, allowed, weights)
+        strength, held_out = settings.strength, None
+        if strength is None:
+            strength, held_out = _choose_strength(problem, sentence_ids, settings)
+        moves = problem.moves_to(prior if start is None else start)
+        solution = problem.solve(strength, moves, settings.max_iterations)
     return FitResult(
         params=problem.params_at(solution.moves),
         strength=strength,
@@ -162,6 +164,18 @@ def fit_tag_vectors(  # noqa: PLR0913
         n_iterations=solution.n_iterations,
         held_out=held_out,
     )
+
+
+@contextlib.contextmanager
+def _quiet_threads(n_scores: int) -> Iterator[None]:
+    """Keep small matrix products on one thread: waking others costs ten times the product."""
+    if n_scores > _MANY_SCORES:
+        yield
+        return
+    from threadpoolctl import threadpool_limits  # noqa: PLC0415  # prediction needs none
+
+    with threadpool_limits(limits=1, user_api="blas"):
+        yield
 
 
 def default_strength(tag_ids: IntArray, sentence_ids: IntArray, n_marks: int) -> float:
@@ -326,6 +340,7 @@ def _check_values(
             )
 
 
+_MANY_SCORES = 100_000  # words times tags; below, threads hinder
 _ONE_SHOT_STRENGTH = 0.01
 _EVIDENCE_A_MENTION = 0.3  # words; fewer than a mention has, as words of one sentence agree
 _MAX_LEAVE_ONE_OUT = 12  # sentences; from there on, folds
