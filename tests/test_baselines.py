@@ -26,7 +26,6 @@ from labelwise.schemes import tags_from_mentions
 LABELS = LabelSet.parse(["person", "city"])
 SUPPORT = people_and_cities()
 QUERY = [sentence("Bob lives in Rome ."), sentence("Carl went to New York"), sentence("here")]
-PUBLISHED = Path(__file__).resolve().parents[2] / "shared/data/support_sets/wnut_structshot_1shot"
 
 
 def random_states(sentences: list[Sentence], seed: int, dim: int = 6) -> list[np.ndarray]:
@@ -163,13 +162,13 @@ def test_source_stage_of_the_linear_head_changes_the_encoder_and_drops_the_layer
         Engine(with_new_layer(encoder, [LABELS])).tag_table(LabelSet.parse(["drug"]))
 
 
-@pytest.mark.skipif(not PUBLISHED.is_dir(), reason="the published support sets are not here")
-def test_published_wnut_support_sets_are_tagged_as_by_brute_force() -> None:
-    support = read_jsonl(PUBLISHED / "0.jsonl")
+def test_published_wnut_support_sets_are_tagged_as_by_brute_force(shared_data: Path) -> None:
+    published = shared_data / "support_sets" / "wnut_structshot_1shot"
+    support = read_jsonl(published / "0.jsonl")
     labels = LabelSet.parse(sorted({m.label for s in support for m in s.mentions}))
     engine = Engine(tiny_backend())
     states = list(engine.states(s.words for s in support))
-    query = read_jsonl(PUBLISHED / "1.jsonl")
+    query = read_jsonl(published / "1.jsonl")
     encoded = list(engine.states(s.words for s in query))
     joined, tags = np.concatenate(states), io_tags(support, labels)
     names = ["O", *(f"I-{n}" for n in labels.names)]

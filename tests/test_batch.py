@@ -31,7 +31,9 @@ try:
 except ModuleNotFoundError:
     pyarrow = None
 
-needs_pyarrow = pytest.mark.skipif(pyarrow is None, reason="pyarrow is not installed")
+needs_pyarrow = pytest.mark.skipif(
+    pyarrow is None, reason="pyarrow is not installed: pip install 'labelwise[parquet]'"
+)
 without_pyarrow = pytest.mark.skipif(pyarrow is not None, reason="pyarrow is installed")
 GOOD = [json.dumps({"text": f"Bob lives in New York {i} ."}) for i in range(40)]
 BAD = ["{", "[]", '{"txt": "a"}', b"\xff".decode("latin-1")]

@@ -255,7 +255,6 @@ def test_a_run_is_resumed_from_its_checkpoints(
 def test_tensorboard_scalars_are_logged(
     encoder: Path, dataset: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    pytest.importorskip("tensorboard")
     monkeypatch.chdir(tmp_path)
     options = ("--encoder", encoder, "--max-steps", 1, "--tensorboard")
     run("pretrain", "--source", dataset, "-o", tmp_path / "m", *options)
