@@ -53,24 +53,24 @@ def test_one_at_a_time_equals_all_at_once(tagger: Tagger) -> None:
     tagger.fit(EXAMPLES[:1], LABELS, settings=WEAK)
     for example in EXAMPLES[1:]:
         tagger.partial_fit([example])
-    step_by_step = tagger._table(None)
+    step_by_step = tagger.table()
     tagger.fit(EXAMPLES, LABELS, settings=WEAK)
-    np.testing.assert_allclose(step_by_step.matrix, tagger._table(None).matrix, atol=0.05)
+    np.testing.assert_allclose(step_by_step.matrix, tagger.table().matrix, atol=0.05)
 
 
 def test_undo_takes_back_the_last_example(tagger: Tagger) -> None:
     tagger.fit(EXAMPLES[:2], LABELS, settings=WEAK)
-    before = tagger._table(None)
+    before = tagger.table()
     tagger.partial_fit(EXAMPLES[2:3])
     assert tagger.undo() == EXAMPLES[2]
-    np.testing.assert_allclose(tagger._table(None).matrix, before.matrix, atol=0.05)
+    np.testing.assert_allclose(tagger.table().matrix, before.matrix, atol=0.05)
 
 
 def test_undoing_everything_returns_to_the_label_words(tagger: Tagger) -> None:
-    words = tagger._table(LABELS).matrix
+    words = tagger.table(LABELS).matrix
     tagger.fit(EXAMPLES[:1], LABELS)
     tagger.undo()
-    matrix = tagger._table(None).matrix
+    matrix = tagger.table().matrix
     np.testing.assert_allclose(matrix[:, : words.shape[1]], words, atol=1e-5)
     assert not matrix[:, words.shape[1] :].any()
     with pytest.raises(RequestError, match="no example to take back"):
@@ -80,12 +80,12 @@ def test_undoing_everything_returns_to_the_label_words(tagger: Tagger) -> None:
 def test_labels_not_spoken_about_are_not_counted_as_absent(tagger: Tagger) -> None:
     example = sentence("Ada/B-person lives in Oslo .")
     tagger.fit([example], LABELS, settings=WEAK)
-    counted = tagger._table(None)
+    counted = tagger.table()
     tagger.fit([example], LABELS, settings=WEAK, only=["person"])
     oslo = next(iter(tagger.engine.states([["Oslo"]])))
     city = -1  # the last tag belongs to the last label
     counted_score, free_score = (
-        table.logits(oslo, [1])[0, city] for table in (counted, tagger._table(None))
+        table.logits(oslo, [1])[0, city] for table in (counted, tagger.table())
     )
     assert counted_score < free_score
 
@@ -96,17 +96,17 @@ def test_a_sentence_without_mentions_teaches_what_is_nothing(tagger: Tagger) -> 
 
 
 def test_other_label_sets_are_left_alone(tagger: Tagger) -> None:
-    fresh = tagger._table(["person", "year"]).matrix
+    fresh = tagger.table(["person", "year"]).matrix
     tagger.fit(EXAMPLES, LABELS)
-    np.testing.assert_array_equal(tagger._table(["person", "year"]).matrix, fresh)
+    np.testing.assert_array_equal(tagger.table(["person", "year"]).matrix, fresh)
 
 
 def test_unknown_labels_are_refused_before_anything_changes(tagger: Tagger) -> None:
     tagger.fit(EXAMPLES[:1], LABELS)
-    before = tagger._table(None).matrix
+    before = tagger.table().matrix
     with pytest.raises(LabelError, match=r"'ciy'.*Did you mean 'city'"):
         tagger.partial_fit([sentence("Oslo/B-ciy .")])
-    np.testing.assert_array_equal(tagger._table(None).matrix, before)
+    np.testing.assert_array_equal(tagger.table().matrix, before)
 
 
 def test_a_fit_is_saved_with_the_model(tmp_path: Path) -> None:

@@ -69,12 +69,20 @@ class TagTable:
 
 
 @dataclass(frozen=True, slots=True)
-class _Chunk:
+class Chunk:
     """Segments to encode together, their texts without duplicates, and the windows of these."""
 
     segments: list[Segment]
     texts: list[tuple[str, ...]]
     windows: list[Window]
+
+    def segment_states(self, found: Sequence[FloatArray]) -> list[FloatArray]:
+        """States of the segments from those of the windows. Shapes ``(words, dim)``."""
+        parts: list[list[FloatArray]] = [[] for _ in self.texts]
+        for window, states in zip(self.windows, found, strict=True):
+            parts[window.text_index].append(states)
+        known = dict(zip(self.texts, (np.concatenate(p) for p in parts), strict=True))
+        return [known[s.words][s.start : s.end] for s in self.segments]
 
 
 class Engine:
@@ -203,7 +211,7 @@ class Engine:
         Yields:
             Mentions of each sentence, sorted by start.
         """
-        decoder = _Decoder(self.backend.config, table)
+        decoder = Decoder(self.backend.config, table)
         for chunk in self._tokenized(sentences):
             yield from decoder.decode(chunk.segments, self._encode(chunk))
 
@@ -218,30 +226,25 @@ class Engine:
             Mentions of each sentence, as ``tag`` finds them in texts of one segment.
         """
         whole = [Segment((), 0, len(s), True, True) for s in states]
-        return _Decoder(self.backend.config, table).decode(whole, states)
+        return Decoder(self.backend.config, table).decode(whole, states)
 
-    def _tokenized(self, sentences: Iterable[Sequence[str]]) -> Iterator[_Chunk]:
+    def _tokenized(self, sentences: Iterable[Sequence[str]]) -> Iterator[Chunk]:
         groups = chunks(segments_of(sentences))
-        return (map_ahead if self.tokenize_ahead else map)(self._tokenize, groups)
+        return (map_ahead if self.tokenize_ahead else map)(self.tokenize, groups)
 
-    def _tokenize(self, segments: list[Segment]) -> _Chunk:
+    def tokenize(self, segments: list[Segment]) -> Chunk:
         """Cut the texts of some segments into windows; equal texts are read once."""
         tokenizer = self.backend.tokenizer
         limit = min(self.backend.config.max_pieces, self.backend.max_positions)
         texts = list(dict.fromkeys(segment.words for segment in segments))
         encoded = tokenizer.encode_words(texts)
         windows = [w for i, p in enumerate(encoded) for w in tokenizer.windows(i, p, limit)]
-        return _Chunk(segments, texts, windows)
+        return Chunk(segments, texts, windows)
 
-    def _encode(self, chunk: _Chunk) -> list[FloatArray]:
-        """States of each segment's own words. Shapes ``(words, dim)``."""
-        parts: list[list[FloatArray]] = [[] for _ in chunk.texts]
-        for window, states in zip(chunk.windows, self._run(chunk.windows), strict=True):
-            parts[window.text_index].append(states)
-        known = dict(zip(chunk.texts, (np.concatenate(p) for p in parts), strict=True))
-        return [known[s.words][s.start : s.end] for s in chunk.segments]
+    def _encode(self, chunk: Chunk) -> list[FloatArray]:
+        return chunk.segment_states(self.run_windows(chunk.windows))
 
-    def _run(self, windows: Sequence[Window]) -> list[FloatArray]:
+    def run_windows(self, windows: Sequence[Window]) -> list[FloatArray]:
         """States of each window's own words, in the order given. Shapes ``(words, dim)``."""
         result: list[FloatArray] = [np.zeros((0, self.backend.dim), np.float32)] * len(windows)
         lengths = [len(w.pieces.ids) for w in windows]
@@ -262,10 +265,11 @@ class Engine:
         return result
 
 
-class _Decoder:
+class Decoder:
     """States to mentions, segment by segment; remembers the text that is not finished."""
 
     def __init__(self, config: ModelConfig, table: TagTable) -> None:
+        """Start with no text begun."""
         self._config, self._table = config, table
         self._tags: list[IntArray] = []
         self._probabilities: list[FloatArray] = []
@@ -274,7 +278,7 @@ class _Decoder:
     def decode(
         self, segments: Sequence[Segment], states: Sequence[FloatArray]
     ) -> list[list[Mention]]:
-        """Mentions of the texts that end among these segments."""
+        """Mentions of the texts that end here; states have shapes ``(words, dim)``."""
         for low, high in _groups(segments, states, len(self._table.bias)):
             part, lengths = segments[low:high], [len(s) for s in states[low:high]]
             joined = np.concatenate(states[low:high])

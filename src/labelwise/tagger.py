@@ -145,7 +145,7 @@ class Tagger:
         Yields:
             Entities of each text.
         """
-        table = self._table(labels)
+        table = self.table(labels)
         for_words, for_records = itertools.tee(split_text(t, i) for i, t in enumerate(texts))
         mentions = self.engine.tag((words for _, words, _ in for_words), table)
         for (text, _, offsets), found in zip(for_records, mentions, strict=True):
@@ -213,7 +213,7 @@ class Tagger:
         Yields:
             Mentions of each sentence, in words.
         """
-        table = self._table(labels)
+        table = self.table(labels)
         for found in self.engine.tag(sentences, table):
             yield above_threshold(found, table.label_set, threshold)
 
@@ -294,7 +294,7 @@ class Tagger:
             Indices of the texts to annotate next: unsure ones that differ from each other.
         """
         words = [split_text(text, i)[1] for i, text in enumerate(texts)]
-        return most_instructive(self.engine, self._table(labels), words, k)
+        return most_instructive(self.engine, self.table(labels), words, k)
 
     def finetune(
         self,
@@ -341,7 +341,7 @@ class Tagger:
             )
         return self.label_set
 
-    def _table(self, labels: Labels | None) -> TagTable:
+    def table(self, labels: Labels | None = None) -> TagTable:
         """Fitted vectors where the label set is the fitted one, else those of the words."""
         label_set = self._label_set(labels)
         if self._fitted is not None and label_set.digest == self._fitted.label_set.digest:
