@@ -204,6 +204,39 @@ class TrainConfig(_Config):
     checkpoint_every_s: float = _setting(120.0, "Seconds between checkpoints.", low=0.0)
 
 
+@dataclass(frozen=True, kw_only=True)
+class ServeConfig(_Config):
+    """What a server listens on, and how much it takes."""
+
+    host: str = _setting("127.0.0.1", "Address to listen on.")
+    port: int = _setting(8000, "Port to listen on; 0 takes any free one.", low=0, high=65535)
+    allowed_hosts: str = _setting(
+        "", "Names that requests may give as Host, commas between them; '*' lets all through."
+    )
+    insecure: bool = _setting(False, "Let other machines in without a token.")
+    max_body_bytes: int = _setting(2 << 20, "Bytes of a request's body.", low=1)
+    max_texts: int = _setting(64, "Texts in a request.", low=1)
+    max_text_chars: int = _setting(100_000, "Characters of a text.", low=1)
+    max_labels: int = _setting(256, "Labels in a label set.", low=1)
+    max_label_chars: int = _setting(256, "Characters of a label's name.", low=1)
+    max_examples: int = _setting(256, "Examples in a fit.", low=1)
+    queue_requests: int = _setting(256, "Requests that may wait; more are refused.", low=1)
+    queue_pieces: int = _setting(65_536, "Pieces that may wait; more are refused.", low=1)
+    batch_pieces: int = _setting(2048, "Pieces in a batch, padding included.", low=16)
+    deadline_s: float = _setting(30.0, "Seconds until a request is given up.", low=0.001)
+    body_timeout_s: float = _setting(10.0, "Seconds that a body may take to arrive.", low=0.001)
+    drain_s: float = _setting(30.0, "Seconds that a stopping server finishes its work.", low=0.0)
+    drain_delay_s: float = _setting(
+        1.0, "Seconds that a stopping server still takes requests, not ready.", low=0.0
+    )
+    max_connections: int = _setting(1000, "Connections at a time.", low=1)
+    label_sets: int = _setting(1024, "Label sets that are remembered.", low=1)
+    label_set_mb: int = _setting(64, "Memory for their vectors, in MiB.", low=1)
+    log_level: Literal["debug", "info", "warning", "error"] = _setting(
+        "info", "Lowest level of log lines; 'warning' leaves out one line a request."
+    )
+
+
 PAPER_FINETUNE = TrainConfig(
     learning_rate=1e-5,
     weight_decay=0.0,

@@ -1,0 +1,1 @@
+"""The HTTP server: texts and label sets in, entities out. Needs the extra ``serve``."""

@@ -1,0 +1,138 @@
+"""Label sets by id: encoded or fitted once, remembered while there is room.
+
+Ids name contents: the same labels, examples and model give the same id in every process.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections import OrderedDict
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from labelwise.annotation import Sentence
+from labelwise.engine import Engine, TagTable
+from labelwise.errors import LabelwiseError
+from labelwise.labels import LabelSet
+from labelwise.session import FitReport, Session
+
+DEFAULT_ID = "default"
+_OVERHEAD_BYTES = 4096  # of an entry beside its arrays and strings
+
+
+class UnknownLabelSetError(LabelwiseError):
+    """No label set of that id is remembered."""
+
+
+@dataclass(frozen=True)
+class LabelEntry:
+    """A label set that is ready to score.
+
+    Attributes:
+        id: Names it; ``ls-`` for words alone, ``fit-`` for learned ones.
+        table: Its vectors.
+        report: What the fit did, if there was one.
+    """
+
+    id: str
+    table: TagTable
+    report: FitReport | None = None
+
+    @property
+    def label_set(self) -> LabelSet:
+        """The labels."""
+        return self.table.label_set
+
+    @property
+    def n_bytes(self) -> int:
+        """Memory, about."""
+        strings = sum(len(str(x.description)) + len(x.words) + len(x.name) for x in self.label_set)
+        return self.table.matrix.nbytes + 4 * strings + _OVERHEAD_BYTES
+
+
+class LabelRegistry:
+    """Remembers label sets, the least recently used of which make room for others.
+
+    Args:
+        max_entries: How many.
+        max_bytes: How much memory, about.
+    """
+
+    def __init__(self, max_entries: int, max_bytes: int) -> None:
+        """Start empty."""
+        self._max_entries, self._max_bytes = max_entries, max_bytes
+        self._entries: OrderedDict[str, LabelEntry] = OrderedDict()
+        self._ids: OrderedDict[bytes, str] = OrderedDict()  # by what callers sent
+        self.n_bytes = 0
+
+    def __len__(self) -> int:
+        """Count the label sets."""
+        return len(self._entries)
+
+    def get(self, id: str) -> LabelEntry | None:
+        """Find a label set, which counts as a use."""
+        if id in self._entries:
+            self._entries.move_to_end(id)
+        return self._entries.get(id)
+
+    def by_spec(self, key: bytes) -> LabelEntry | None:
+        """Find the label set of a spec that was sent before; see ``spec_key``."""
+        return self.get(self._ids.get(key, ""))
+
+    def put(self, entry: LabelEntry, key: bytes | None = None) -> LabelEntry:
+        """Remember a label set, and the spec that it came from; returns it."""
+        if entry.id in self._entries:
+            self.n_bytes -= self._entries.pop(entry.id).n_bytes
+        self._entries[entry.id] = entry
+        self.n_bytes += entry.n_bytes
+        while len(self._entries) > 1 and (
+            len(self._entries) > self._max_entries or self.n_bytes > self._max_bytes
+        ):
+            self.n_bytes -= self._entries.popitem(last=False)[1].n_bytes
+        if key is not None:
+            self._ids[key] = entry.id
+            while len(self._ids) > 2 * self._max_entries:
+                self._ids.popitem(last=False)
+        return entry
+
+
+def spec_key(spec: object) -> bytes:
+    """Hash what a caller sent for a label set, so that known ones need no parsing."""
+    return hashlib.sha256(json.dumps(spec, separators=(",", ":")).encode()).digest()
+
+
+def encoded(engine: Engine, label_set: LabelSet) -> LabelEntry:
+    """Encode a label set."""
+    id = _id("ls", engine, label_set)
+    return LabelEntry(id, engine.tag_table(label_set))
+
+
+def fitted(
+    engine: Engine,
+    label_set: LabelSet,
+    examples: Sequence[Sentence],
+    start: LabelEntry | None = None,
+) -> LabelEntry:
+    """Fit a label set to examples.
+
+    Args:
+        engine: Encodes both.
+        label_set: The labels.
+        examples: Annotated sentences.
+        start: An earlier fit to go on from.
+    """
+    session = Session(engine, label_set, start=start.table if start else None)
+    session.add(examples)
+    report = session.fit()
+    id = _id("fit", engine, label_set, session.digest, start.id if start else "")
+    return LabelEntry(id, session.table, report)
+
+
+def _id(prefix: str, engine: Engine, label_set: LabelSet, *more: str) -> str:
+    content: Sequence[str | Mapping[str, Any]] = [
+        engine.backend.digest, label_set.to_dict(), *label_set.names, *more,
+    ]  # fmt: skip
+    digest = hashlib.sha256(json.dumps(content).encode()).hexdigest()
+    return f"{prefix}-{digest[:24]}"

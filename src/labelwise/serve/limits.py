@@ -1,0 +1,106 @@
+"""How much one request may ask for; every refusal names the field."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+
+from labelwise.config import ServeConfig
+from labelwise.serve.problems import ApiError
+from labelwise.serve.schemas import FitRequest, Labels, LabelSpec, PredictRequest, WordExample
+
+MAX_DESCRIPTION_CHARS = 1024
+_SURROGATE = re.compile("[\ud800-\udfff]")
+
+
+def check_predict(request: PredictRequest, config: ServeConfig) -> None:
+    """Refuse a request that asks for too much, or for two label sets.
+
+    Raises:
+        ApiError: 422.
+    """
+    check_texts(request.texts, "texts", config)
+    check_labels(request.labels, config)
+    _check_one_label_set(request.labels, request.label_set)
+
+
+def check_fit(request: FitRequest, config: ServeConfig) -> None:
+    """Refuse a fit that asks for too much, or for two label sets.
+
+    Raises:
+        ApiError: 422.
+    """
+    n = len(request.examples)
+    if not 1 <= n <= config.max_examples:
+        raise _refused("examples", f"has {n} items", f"1 to {config.max_examples}")
+    for i, example in enumerate(request.examples):
+        is_words = isinstance(example, WordExample)
+        text = " ".join(example.tokens) if is_words else example.text
+        check_text(text, f"examples.{i}.{'tokens' if is_words else 'text'}", config)
+        if is_words:
+            labels = [tag.rpartition("-")[2] for tag in example.tags]
+        else:
+            labels = [entity.label for entity in example.entities]
+        for label in labels:
+            _check_name(label, f"examples.{i}", config)
+    check_labels(request.labels, config)
+    _check_one_label_set(request.labels, request.label_set)
+
+
+def check_texts(texts: Sequence[str], field: str, config: ServeConfig) -> None:
+    """Refuse no texts, too many, and ones that are too long or hold lone surrogates.
+
+    Raises:
+        ApiError: 422.
+    """
+    if not 1 <= len(texts) <= config.max_texts:
+        raise _refused(field, f"has {len(texts)} items", f"1 to {config.max_texts}")
+    for i, text in enumerate(texts):
+        check_text(text, f"{field}.{i}", config)
+
+
+def check_text(text: str, field: str, config: ServeConfig) -> None:
+    """Refuse a text that is too long or holds half a surrogate pair.
+
+    Raises:
+        ApiError: 422.
+    """
+    if len(text) > config.max_text_chars:
+        raise _refused(field, f"has {len(text)} characters", f"at most {config.max_text_chars}")
+    if not text.isascii() and _SURROGATE.search(text):
+        raise _refused(field, "holds half a surrogate pair", "valid Unicode")
+
+
+def check_labels(labels: Labels | None, config: ServeConfig) -> None:
+    """Refuse no labels, too many, and ones that are too long.
+
+    Raises:
+        ApiError: 422.
+    """
+    if labels is None:
+        return
+    if not 1 <= len(labels) <= config.max_labels:
+        raise _refused("labels", f"has {len(labels)} items", f"1 to {config.max_labels}")
+    for i, name in enumerate(labels):
+        _check_name(name, f"labels.{i}", config)
+        spec = labels[name] if isinstance(labels, dict) else None
+        words = spec.words if isinstance(spec, LabelSpec) else None
+        description = spec.description if isinstance(spec, LabelSpec) else spec
+        _check_name(words or "", f"labels.{i}.words", config)
+        if description is not None and len(description) > MAX_DESCRIPTION_CHARS:
+            found = f"has {len(description)} characters"
+            raise _refused(f"labels.{i}", found, f"at most {MAX_DESCRIPTION_CHARS}")
+
+
+def _check_name(name: str, field: str, config: ServeConfig) -> None:
+    if len(name) > config.max_label_chars:
+        raise _refused(field, f"has {len(name)} characters", f"at most {config.max_label_chars}")
+
+
+def _check_one_label_set(labels: object, label_set: object) -> None:
+    if labels is not None and label_set is not None:
+        raise _refused("label_set", "comes with 'labels'", "one of the two")
+
+
+def _refused(field: str, found: str, expected: str) -> ApiError:
+    return ApiError(422, f"'{field}' {found}. Expected {expected}.")

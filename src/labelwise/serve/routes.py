@@ -1,0 +1,129 @@
+"""The API: ``/v1/predict``, ``/v1/labels`` and ``/v1/fit``."""
+
+from __future__ import annotations
+
+import asyncio
+import math
+from collections.abc import Sequence
+from typing import Annotated, Any
+
+from fastapi import APIRouter, Path, Request, Response
+
+from labelwise.annotation import Sentence
+from labelwise.data import labels_of
+from labelwise.labels import LabelSet
+from labelwise.rows import Row, sentences_from_rows
+from labelwise.serve.json_route import JsonRoute
+from labelwise.serve.label_sets import LabelEntry
+from labelwise.serve.limits import check_fit, check_labels, check_predict
+from labelwise.serve.problems import ApiError, as_api_error, json_response
+from labelwise.serve.schemas import (
+    FitRequest,
+    FitResponse,
+    LabelSetId,
+    LabelSetResponse,
+    LabelsRequest,
+    PredictRequest,
+    PredictResponse,
+)
+from labelwise.serve.shared import GUARDED, POSTED, Serving, admitted, errors
+from labelwise.serve.texts import Answer
+
+router = APIRouter(route_class=JsonRoute, prefix="/v1", tags=["v1"])
+
+
+@router.post("/predict", responses={200: {"model": PredictResponse}, **errors(404, *POSTED)})
+async def predict(body: PredictRequest, request: Request, service: Serving) -> Response:
+    """Find entities in texts.
+
+    A text that the server failed on has an ``error`` and no entities; the others are not hurt.
+    """
+    check_predict(body, service.config)
+    async with admitted(service, request) as deadline:
+        if body.labels is None:
+            entry = service.known(body.label_set)
+        else:
+            entry = await service.encode(body.model_dump()["labels"], deadline)
+        answers = await service.tag(body.texts, entry, body.threshold, deadline)
+    request_id = request.state.request_id
+    results = [_result(answer, request_id) for answer in answers]
+    if all(isinstance(answer, Exception) for answer in answers):
+        raise ApiError(500, results[0]["error"]["message"])
+    return json_response(
+        {"results": results, "label_set": entry.id, "model_version": service.model_version}
+    )
+
+
+def _result(answer: Answer, request_id: str) -> dict[str, Any]:
+    if not isinstance(answer, Exception):
+        return {"entities": answer}
+    found = as_api_error(answer)
+    error = {"code": found.code, "message": found.detail, "request_id": request_id}
+    return {"entities": [], "error": error}
+
+
+@router.post("/labels", responses={200: {"model": LabelSetResponse}, **errors(*POSTED)})
+async def register_labels(body: LabelsRequest, request: Request, service: Serving) -> Response:
+    """Encode a label set and remember it; its id is short, and the same for the same labels."""
+    check_labels(body.labels, service.config)
+    async with admitted(service, request) as deadline:
+        entry = await service.encode(body.model_dump()["labels"], deadline)
+    return json_response(_described(entry))
+
+
+@router.get(
+    "/labels/{id}",
+    responses={200: {"model": LabelSetResponse}, **errors(*GUARDED, 404, 422, 503)},
+)
+async def show_labels(id: Annotated[LabelSetId, Path()], service: Serving) -> Response:
+    """Say what a registered label set reads as."""
+    return json_response(_described(service.known(id)))
+
+
+@router.post("/fit", responses={200: {"model": FitResponse}, **errors(404, *POSTED)})
+async def fit(body: FitRequest, request: Request, service: Serving) -> Response:
+    """Learn from examples in a fraction of a second, and get a label set that has learned."""
+    check_fit(body, service.config)
+    rows = [
+        Row(example.model_dump(exclude_none=True), f"examples.{i}", str(i))
+        for i, example in enumerate(body.examples)
+    ]
+    async with admitted(service, request) as deadline:
+        examples = await asyncio.to_thread(sentences_from_rows, rows)
+        start = service.known(body.label_set) if body.label_set is not None else None
+        label_set = _labels_to_fit(body, examples, start)
+        entry = await service.fit(examples, label_set, start, deadline)
+    return json_response(_described(entry) | _report(entry))
+
+
+def _labels_to_fit(
+    body: FitRequest, examples: Sequence[Sentence], start: LabelEntry | None
+) -> LabelSet:
+    if start is not None:
+        return start.label_set
+    return LabelSet.parse(
+        labels_of(examples) if body.labels is None else body.model_dump()["labels"]
+    )
+
+
+def _described(entry: LabelEntry) -> dict[str, Any]:
+    label_set = entry.label_set
+    return {
+        "id": entry.id,
+        "labels": label_set.to_dict(),
+        "same_words": [list(names) for names in label_set.same_words()],
+    }
+
+
+def _report(entry: LabelEntry) -> dict[str, Any]:
+    report = entry.report
+    if report is None:
+        return {}
+    return {
+        "n_examples": report.n_examples,
+        "n_mentions": report.n_mentions,
+        "strength": report.strength if math.isfinite(report.strength) else None,
+        "temperature": report.temperature,
+        "seconds": round(report.seconds, 4),
+        "missing": list(report.missing),
+    }

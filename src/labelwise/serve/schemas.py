@@ -1,0 +1,174 @@
+"""What goes in and out, as types that check themselves and document the API.
+
+Sizes depend on the server's settings and are checked in ``limits.py``.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from pydantic import BaseModel, ConfigDict, Field
+
+Score = Annotated[float, Field(ge=0, le=1, allow_inf_nan=False)]
+LabelSetId = Annotated[
+    str,
+    Field(
+        pattern=r"^[a-z0-9][a-z0-9_-]{0,63}$",
+        description="Id of a registered label set; 'default' is the model's own.",
+        examples=["default"],
+    ),
+]
+
+
+class Body(BaseModel):
+    """A request body: unknown keys are refused, and nothing is converted."""
+
+    model_config = ConfigDict(extra="forbid", strict=True)
+
+
+class LabelSpec(Body):
+    """What a label reads as."""
+
+    words: str | None = Field(None, description="Words; by default made from the name.")
+    description: str | None = Field(None, description="A sentence that says what is meant.")
+    threshold: Score | None = Field(None, description="Lowest score of this label.")
+
+
+Labels = Annotated[
+    list[str] | dict[str, str | LabelSpec | None],
+    Field(
+        description="Names; or names with descriptions; or names with words, descriptions and "
+        "thresholds.",
+        examples=[["person", "city"], {"dish": "a meal or part of one"}],
+    ),
+]
+
+
+class PredictRequest(Body):
+    """Texts, and what to look for in them."""
+
+    texts: list[str] = Field(examples=[["Ada Lovelace moved to London in 1835."]])
+    labels: Labels | None = None
+    label_set: LabelSetId | None = None
+    threshold: Score | None = Field(None, description="Lowest score of a reported entity.")
+
+
+class Entity(BaseModel):
+    """An entity; offsets count code points of the text, ``end`` is exclusive."""
+
+    text: str
+    label: str
+    start: int
+    end: int
+    score: float
+
+
+class ErrorDetail(BaseModel):
+    """What went wrong."""
+
+    code: str = Field(description="Machine-readable.", examples=["invalid_request"])
+    message: str = Field(description="What was found, what was expected, what to do.")
+    request_id: str
+
+
+class ErrorEnvelope(BaseModel):
+    """The answer to everything that fails."""
+
+    error: ErrorDetail
+
+
+class TextResult(BaseModel):
+    """The entities of a text, or why it alone has none."""
+
+    entities: list[Entity]
+    error: ErrorDetail | None = Field(None, description="Only where this text failed.")
+
+
+class PredictResponse(BaseModel):
+    """One result a text, in order."""
+
+    results: list[TextResult]
+    label_set: str = Field(description="Id of the label set, to be sent in place of the labels.")
+    model_version: str
+
+
+class LabelsRequest(Body):
+    """A label set to register."""
+
+    labels: Labels
+
+
+class LabelInfo(BaseModel):
+    """A label as it was understood."""
+
+    words: str
+    description: str | None
+    threshold: float | None
+
+
+class LabelSetResponse(BaseModel):
+    """A registered label set."""
+
+    id: str
+    labels: dict[str, LabelInfo]
+    same_words: list[list[str]] = Field(description="Labels that no model can tell apart.")
+
+
+class ExampleEntity(Body):
+    """A gold entity; what predict returned can be sent back."""
+
+    start: int
+    end: int
+    label: str
+    text: str | None = Field(None, description="If given, it must be what the offsets cut out.")
+    score: float | None = None
+
+
+class TextExample(Body):
+    """A text and all its entities; none says that there is nothing in it."""
+
+    text: str
+    entities: list[ExampleEntity]
+    id: str | None = None
+
+
+class WordExample(Body):
+    """Words and their tags, in any common scheme."""
+
+    tokens: list[str]
+    tags: list[str]
+    id: str | None = None
+
+
+class FitRequest(Body):
+    """Examples to learn from."""
+
+    examples: list[TextExample | WordExample]
+    labels: Labels | None = Field(None, description="By default the labels of the examples.")
+    label_set: LabelSetId | None = Field(
+        None, description="In place of labels: a registered set; an earlier fit is built upon."
+    )
+
+
+class FitResponse(LabelSetResponse):
+    """A fitted label set, and what the fit did."""
+
+    n_examples: int
+    n_mentions: int
+    strength: float | None = Field(description="Of the prior; null where there was no word to fit.")
+    temperature: float
+    seconds: float
+    missing: list[str] = Field(description="Labels without an example: they keep their words.")
+
+
+class Health(BaseModel):
+    """The process answers."""
+
+    status: str = "UP"
+
+
+class Ready(BaseModel):
+    """Whether requests should come here."""
+
+    status: str = Field(examples=["ready"])
+    model_version: str | None = None
