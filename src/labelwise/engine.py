@@ -278,7 +278,7 @@ class Decoder:
     def decode(
         self, segments: Sequence[Segment], states: Sequence[FloatArray]
     ) -> list[list[Mention]]:
-        """Mentions of the texts that end here; states have shapes ``(words, dim)``."""
+        """Mentions of the texts that end here, from states. Shapes ``(words, dim)``."""
         for low, high in _groups(segments, states, len(self._table.bias)):
             part, lengths = segments[low:high], [len(s) for s in states[low:high]]
             joined = np.concatenate(states[low:high])

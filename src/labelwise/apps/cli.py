@@ -18,8 +18,9 @@ from labelwise.apps.benchmark import benchmark
 from labelwise.apps.commands import register
 from labelwise.apps.learn import export, fit
 from labelwise.apps.output import data, note, write_json_lines
+from labelwise.apps.serve import serve
 from labelwise.apps.train import AsJson, Device, Model, finetune, pretrain
-from labelwise.config import PRESETS, RECOMMENDED_MODEL
+from labelwise.config import PRESETS, RECOMMENDED_MODEL, ServeConfig
 
 if TYPE_CHECKING:
     from labelwise.annotation import Sentence
@@ -307,6 +308,7 @@ register(app, fit)
 register(app, export)
 register(app, demo)
 register(app, benchmark)
+register(app, serve, Server=ServeConfig())
 
 
 def main() -> None:

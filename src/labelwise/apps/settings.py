@@ -14,12 +14,12 @@ from typing import Annotated, Any, TypeVar
 
 import typer
 
-from labelwise.config import ModelConfig, TrainConfig
+from labelwise.config import ModelConfig, ServeConfig, TrainConfig
 from labelwise.documents import read_document
 from labelwise.errors import ConfigError, did_you_mean, some_of
 
-Config = ModelConfig | TrainConfig
-C = TypeVar("C", ModelConfig, TrainConfig)
+Config = ModelConfig | ServeConfig | TrainConfig
+C = TypeVar("C", ModelConfig, ServeConfig, TrainConfig)
 
 
 def setting_flags(defaults: Config, panel: str) -> Iterator[inspect.Parameter]:

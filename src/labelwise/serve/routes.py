@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import math
 from collections.abc import Sequence
 from typing import Annotated, Any
@@ -29,6 +30,7 @@ from labelwise.serve.schemas import (
 from labelwise.serve.shared import GUARDED, POSTED, Serving, admitted, errors
 from labelwise.serve.texts import Answer
 
+log = logging.getLogger("labelwise.serve")
 router = APIRouter(route_class=JsonRoute, prefix="/v1", tags=["v1"])
 
 
@@ -58,6 +60,8 @@ def _result(answer: Answer, request_id: str) -> dict[str, Any]:
     if not isinstance(answer, Exception):
         return {"entities": answer}
     found = as_api_error(answer)
+    if found.status_code >= 500:
+        log.error("a text failed", exc_info=answer, extra={"request_id": request_id})
     error = {"code": found.code, "message": found.detail, "request_id": request_id}
     return {"entities": [], "error": error}
 

@@ -71,7 +71,8 @@ class Service:
         self._default: LabelEntry | None = None
         self._tagger: Tagger | None = None
         self._texts: TextTagger | None = None
-        self._is_failed = self._is_draining = False
+        self._is_draining = False
+        self.failure: Exception | None = None
         self._add_gauges()
         if isinstance(source, Tagger):
             self._take(source)
@@ -90,7 +91,7 @@ class Service:
     @property
     def status(self) -> Status:
         """Whether requests should come here."""
-        if self._is_failed:
+        if self.failure is not None:
             return "failed"
         if self._is_draining:
             return "draining"
@@ -135,9 +136,9 @@ class Service:
             tagger = await asyncio.to_thread(load)
             await asyncio.to_thread(tagger.predict, "Ada Lovelace lived in London.", ["person"])
             self._take(tagger)
-        except Exception:
-            self._is_failed = True
-            log.exception("the model could not be loaded")
+        except Exception as err:
+            self.failure = err
+            log.error("the model could not be loaded", exc_info=err)
 
     def _take(self, tagger: Tagger) -> None:
         """Be ready with a model."""
