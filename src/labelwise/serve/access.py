@@ -8,6 +8,7 @@ import hashlib
 import hmac
 import ipaddress
 from collections.abc import Mapping
+from hmac import compare_digest
 from urllib.parse import urlsplit
 
 from labelwise.config import ServeConfig
@@ -107,8 +108,8 @@ class Access:
 
     def _shows_token(self, headers: Headers) -> bool:
         given = _given_token(headers.get(b"authorization", b""))
-        by_token = hmac.compare_digest(given, self._token or b"")
-        by_cookie = hmac.compare_digest(_cookie(headers.get(b"cookie", b"")), self._cookie)
+        by_token = compare_digest(given, self._token or b"")
+        by_cookie = compare_digest(_cookie(headers.get(b"cookie", b"")), self._cookie)
         return by_token or by_cookie
 
     def _is_known(self, host: str) -> bool:

@@ -71,6 +71,7 @@ def create_app(
         access=Access(config, token),
         config=config,
         metrics=metrics,
+        is_draining=lambda: service.status == "draining",
         open_paths=open_paths,
         body_limits=body_limits,
     )

@@ -11,7 +11,7 @@ import logging
 import re
 import secrets
 import time
-from collections.abc import Collection, Mapping
+from collections.abc import Callable, Collection, Mapping
 from typing import Any
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
@@ -45,6 +45,7 @@ class Gate:
         access: Decides who may ask.
         config: Limits.
         metrics: Counts.
+        is_draining: Whether connections should end with their present answers.
         open_paths: Paths that need no token, beside the probes; one that ends with ``/`` opens
             all below it.
         body_limits: Bytes of a body for paths that begin so, where not the usual.
@@ -57,10 +58,12 @@ class Gate:
         access: Access,
         config: ServeConfig,
         metrics: Metrics,
+        is_draining: Callable[[], bool],
         open_paths: Collection[str] = (),
         body_limits: Mapping[str, int] | None = None,
     ) -> None:
         """Take the parts as they are."""
+        self._is_draining = is_draining
         self._app, self._access, self._config, self._metrics = app, access, config, metrics
         self._open = OPEN_PATHS | {p for p in open_paths if not p.endswith("/") or p == "/"}
         self._open_below = tuple(p for p in open_paths if p.endswith("/") and p != "/")
@@ -75,6 +78,7 @@ class Gate:
             await send({"type": "websocket.close", "code": 1008})
             return
         exchange = _Exchange(scope, receive, send, self._config.body_timeout_s)
+        exchange.is_last = self._is_draining()
         try:
             exchange.limit = self._check(scope, exchange.headers)
             await self._app(scope, exchange.receive, exchange.send)
@@ -138,6 +142,7 @@ class _Exchange:
         scope.setdefault("state", {})["request_id"] = self.request_id
         self._receive, self._send = receive, send
         self._body_timeout_s, self._size, self._has_body = body_timeout_s, 0, True
+        self.is_last = False
 
     async def receive(self) -> Message:
         """Pass on a piece of the body, within the limits of size and time."""
@@ -170,6 +175,8 @@ class _Exchange:
     def _missing(self, message: Message) -> list[tuple[bytes, bytes]]:
         given = {name for name, _ in message.get("headers", ())}
         headers = [pair for pair in _SECURITY_HEADERS.items() if pair[0] not in given]
+        if self.is_last and b"connection" not in given:
+            headers.append((b"connection", b"close"))
         return [*headers, (b"x-request-id", self.request_id.encode())]
 
 
