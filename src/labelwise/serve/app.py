@@ -58,6 +58,7 @@ def create_app(
         version="1",
         docs_url=None,  # these pages load scripts of other hosts
         redoc_url=None,
+        redirect_slashes=False,
         telemetry={"auto_configure": False, "tracing": False, "metrics": False, "logs": False},
         lifespan=lifespan,
     )

@@ -15,6 +15,7 @@ from fastapi import FastAPI
 
 from labelwise.config import ServeConfig
 from labelwise.errors import LabelwiseError
+from labelwise.serve.protocol import guarded
 from labelwise.serve.service import Service
 
 
@@ -49,9 +50,8 @@ class Server(uvicorn.Server):
                 proxy_headers=False,
                 ws="none",
                 lifespan="on",
-                limit_concurrency=config.max_connections,
+                http=guarded(config.max_connections, config.body_timeout_s),
                 timeout_graceful_shutdown=max(1, round(config.drain_s)),
-                h11_max_incomplete_event_size=65_536,
             )
         )
         self._service: Service = app.state.service
