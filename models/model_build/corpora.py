@@ -35,14 +35,14 @@ def source_folder(job: Job, name: str) -> Path:
 
 def sources_of_stage(sources: Mapping[str, Source], stage: Stage) -> dict[str, Source]:
     """Choose and weigh the sources of a stage; files of a written folder share its weight."""
-    result = {n: s for n, s in sources.items() if not _members([n], stage.leave_out)}
+    result = {n: s for n, s in sources.items() if not members_of([n], stage.leave_out)}
     for name, weight in stage.weights.items():
-        members = _members(result, [name])
+        members = members_of(result, [name])
         for member in members:
             result[member] = dataclasses.replace(result[member], weight=weight / len(members))
     return result
 
 
-def _members(sources: Iterable[str], names: Iterable[str]) -> list[str]:
+def members_of(sources: Iterable[str], names: Iterable[str]) -> list[str]:
     """Sources that bear one of the names, or are files of a folder that does."""
     return [s for s in sources if any(s == n or s.startswith(f"{n}/") for n in names)]

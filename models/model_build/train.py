@@ -20,7 +20,7 @@ from labelwise.sources import Source
 from labelwise.strict_json import read_json
 from labelwise.torch_backend import TorchBackend
 from labelwise.training import pretrain
-from model_build.corpora import source_folder, sources_of_stage
+from model_build.corpora import members_of, source_folder, sources_of_stage
 from model_build.job import Job, hardware, model_digest, say
 from model_build.leaks import clean_sources
 from model_build.recipe import DECODING
@@ -145,8 +145,10 @@ def source_facts(
             n_pieces[name] += share * _pieces(record)
     total = sum(n_pieces.values()) or 1.0
     return [
-        _facts(name, source, _meta(job, name)) | {"share": round(n_pieces[name] / total, 4)}
-        for name, source in sources.items()
+        _facts(name, [sources[m] for m in members], _meta(job, name))
+        | {"share": round(sum(n_pieces[m] for m in members) / total, 4)}
+        for name in job.recipe.sources
+        if (members := members_of(sources, [name]))
     ]
 
 
@@ -157,18 +159,17 @@ def _pieces(record: Mapping[str, Any]) -> float:
 
 
 def _meta(job: Job, name: str) -> dict[str, Any]:
-    """What the dataset says of itself; a file written for the model says it for its folder."""
-    folder = source_folder(job, name)
-    path = (folder if folder.is_dir() else folder.parent) / "meta.json"
+    path = source_folder(job, name) / "meta.json"
     return json.loads(path.read_text("utf-8")) if path.is_file() else {}
 
 
-def _facts(name: str, source: Source, meta: Mapping[str, Any]) -> dict[str, Any]:
+def _facts(name: str, members: Sequence[Source], meta: Mapping[str, Any]) -> dict[str, Any]:
+    sentences = [s for source in members for s in source.sentences]
     return {
         "name": name.removeprefix("source/"),
-        "n_sentences": len(source.sentences),
-        "n_mentions": sum(len(s.mentions) for s in source.sentences),
-        "n_labels": len(source.label_set),
+        "n_sentences": len(sentences),
+        "n_mentions": sum(len(s.mentions) for s in sentences),
+        "n_labels": len({n for source in members for n in source.label_set.names}),
         "licence": meta.get("licence", "not stated"),
         "licence_class": meta.get("licence_class", "not stated"),
         "domain": meta.get("domain", "not stated"),
