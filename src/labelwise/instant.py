@@ -56,6 +56,8 @@ class FitSettings:
         spread: The result is the mean of the solutions at these multiples of the strength,
             falling: how far to trust few examples is known to an order of magnitude at best.
         criterion: Rates held-out logits against tags, in nats a word; small is good.
+        thresholds: Also set a threshold for every label with enough held-out mentions. It costs
+            as often as it gains (docs/experiments.md), so it is left to who has many examples.
         bias_reach: How freely biases move, relative to the vectors; 0 keeps them.
         n_folds: Held-out groups of sentences. With at most 12 sentences, each is a group.
         max_iterations: Limit of one solve.
@@ -65,6 +67,7 @@ class FitSettings:
     factors: tuple[float, ...] = (10.0, 3.0, 1.0, 0.3, 0.1)
     spread: tuple[float, ...] = (10.0, 1.0, 0.1)
     criterion: Callable[[FloatArray, IntArray], float] = field(default=balanced_loss, repr=False)
+    thresholds: bool = False
     bias_reach: float = 0.5
     n_folds: int = 5
     max_iterations: int = 200
