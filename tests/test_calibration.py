@@ -1,32 +1,33 @@
-"""Temperatures and thresholds from held-out predictions."""
+"""Score curves and thresholds from held-out predictions."""
 
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from labelwise.calibration import choose_temperature, choose_thresholds
+from labelwise.calibration import IDENTITY, ScoreCurve, choose_thresholds, fit_score_curve
 
 
-@pytest.mark.parametrize("temperature", [0.5, 1.0, 2.0])
-def test_temperature_of_stretched_logits_is_the_stretch(temperature):
+@pytest.mark.parametrize("curve", [(1.0, 0.0), (0.5, -0.7), (1.6, 0.4)])
+def test_curve_that_made_the_mentions_right_is_found_again(curve):
     rng = np.random.default_rng(0)
-    honest = rng.normal(size=(20_000, 5)) * 2
-    chances = np.exp(honest) / np.exp(honest).sum(1, keepdims=True)
-    tags = (chances.cumsum(1) < rng.random((len(chances), 1))).sum(1)
-    found = choose_temperature(honest * temperature, tags, n_mentions=100)
-    assert found == pytest.approx(temperature, rel=0.05)
+    scores = rng.uniform(0.02, 0.98, 20_000)
+    is_correct = rng.random(len(scores)) < ScoreCurve(*curve)(scores)
+    assert np.allclose(fit_score_curve(scores, is_correct), curve, atol=0.06)
 
 
-def test_masked_tags_leave_the_temperature_alone():
-    rng = np.random.default_rng(0)
-    logits, tags = rng.normal(size=(200, 3)), rng.integers(0, 3, 200)
-    masked = np.c_[logits, np.full(200, -np.inf)]
-    assert choose_temperature(masked, tags, 50) == choose_temperature(logits, tags, 50)
+def test_curve_keeps_the_order_of_scores_whatever_was_right():
+    scores = np.linspace(0.01, 0.99, 50)
+    worst_first = fit_score_curve(scores, scores < 0.5)
+    assert worst_first.slope > 0
+    assert (np.diff(worst_first(scores)) > 0).all()
 
 
-def test_few_mentions_give_no_temperature():
-    assert choose_temperature(np.zeros((30, 3)), np.ones(30, int), n_mentions=19) is None
+def test_few_mentions_leave_scores_alone():
+    scores = np.array([0.0, 0.4, 1.0])
+    curve = fit_score_curve(np.full(9, 0.9), np.zeros(9, bool))
+    assert curve == IDENTITY
+    assert np.array_equal(curve(scores), scores)
 
 
 predictions = st.lists(

@@ -108,10 +108,25 @@ def test_fit_is_the_brute_force_solution(make_prior, n_sentences, dim):
     rng = np.random.default_rng(3)
     prior = make_prior(rng, dim=dim)
     states, tags, sentences = examples(rng, n_sentences, dim=dim)
-    result = fit_tag_vectors(states, tags, sentences, prior, FitSettings(strength=0.01))
+    options = FitSettings(strength=0.01, spread=(1.0,))
+    result = fit_tag_vectors(states, tags, sentences, prior, options)
     logits, loss = brute_force_logits(states, tags, prior, 0.01, 0.5)
     assert result.loss == pytest.approx(loss, abs=1e-5)
     assert np.allclose(result.params.score(states), logits, atol=0.02)
+
+
+@PRIORS
+def test_result_is_the_mean_of_the_solutions_over_the_spread(make_prior):
+    rng = np.random.default_rng(5)
+    prior, data = make_prior(rng), examples(rng)
+    mean = fit_tag_vectors(*data, prior, FitSettings(strength=0.01, spread=(3.0, 0.5)))
+    alone = [
+        fit_tag_vectors(*data, prior, FitSettings(strength=strength, spread=(1.0,)))
+        for strength in (0.03, 0.005)
+    ]
+    logits = np.mean([a.params.score(data[0]) for a in alone], axis=0)
+    assert np.allclose(mean.params.score(data[0]), logits, atol=0.05)
+    assert mean.strength == 0.01
 
 
 @PRIORS
@@ -180,7 +195,11 @@ def test_a_sentence_given_twice_weighs_double():
 
 def test_warm_start_ends_at_the_same_optimum_sooner():
     rng = np.random.default_rng(0)
-    prior, data, options = summed_prior(rng), examples(rng, 30), FitSettings(strength=0.001)
+    prior, data, options = (
+        summed_prior(rng),
+        examples(rng, 30),
+        FitSettings(strength=0.001, spread=(1.0,)),
+    )
     cold = fit_tag_vectors(*data, prior, options)
     warm = fit_tag_vectors(*data, prior, options, start=cold.params)
     assert warm.n_iterations < cold.n_iterations / 2
@@ -334,8 +353,8 @@ def test_arrays_that_do_not_fit_are_refused(change, message):
 
 
 def test_settings_report_all_problems_at_once():
-    with pytest.raises(ConfigError, match=r"strength.*factors.*bias_reach.*n_folds"):
-        FitSettings(strength=0, factors=(0.1, 1.0), bias_reach=-1, n_folds=1)
+    with pytest.raises(ConfigError, match=r"strength.*factors.*spread.*bias_reach.*n_folds"):
+        FitSettings(strength=0, factors=(0.1, 1.0), spread=(), bias_reach=-1, n_folds=1)
 
 
 def test_import_is_light():

@@ -25,10 +25,12 @@ sys.path.insert(0, str(ROOT / "models"))
 import build  # noqa: E402
 from model_build import export, measure  # noqa: E402
 from model_build.card import card_text  # noqa: E402
+from model_build.corpora import read_sources, sources_of_stage  # noqa: E402
 from model_build.job import Job, target_label_set  # noqa: E402
 from model_build.leaks import clean_sources, find_leaks, normalized, target_sentences  # noqa: E402
 from model_build.recipe import read_recipe  # noqa: E402
 from model_build.train import piece_shares  # noqa: E402
+from model_build.written import plain, read_written  # noqa: E402
 
 LEAKED = "Anna/B-person went from Rome/B-city to Paris/B-city ."
 TARGET = [
@@ -82,7 +84,7 @@ def write_project(folder: Path, recipe: str) -> Path:
     shutil.copytree(
         ROOT / "models/labelwise-mini-en",
         folder / "tiny-en",
-        ignore=shutil.ignore_patterns("labelwise_mini_en", "results.json", "README.md"),
+        ignore=shutil.ignore_patterns("labelwise_mini_en", "written", "results.json", "README.md"),
     )
     (folder / "tiny-en/tiny_en").mkdir()
     (folder / "tiny-en/recipe.toml").write_text(recipe, encoding="utf-8")
@@ -128,6 +130,9 @@ def parsed(tmp_path: Path, text: str) -> None:
         ("[[stages]]\n[sources]\na = -1", "'a' is -1.*weight from 0"),
         ("[[stages]]\n[sources]\n'target/places' = 0", "for measuring only"),
         ("[[stages]]\n[sources]\n'../data' = 0", "Expected a folder below the data folder"),
+        ("[[stages]]\n[stages.sources]\nb = 1\n[sources]\na = 0", "stages.sources.*setting 'b'"),
+        ("[[stages]]\nleave_out = ['b']\n[sources]\na = 0", "'leave_out' has no setting 'b'"),
+        ("stages = [1]\n[sources]\na = 0", "A stage is 1"),
         ("[[stages]]", "no \\[sources\\]"),
         ("[sources]\na = 0", "no \\[\\[stages\\]\\]"),
         ("export = 1", "\\[export\\] is 1"),
@@ -161,6 +166,70 @@ def test_decoding_can_change_without_training_again(tmp_path: Path) -> None:
         assert (other.digest(2) == recipe.digest(2)) is is_same
 
 
+# Sources and stages
+
+WRITTEN = """# domain: harbours
+@ boat | ship; vessel | vehicle | a named thing that floats
+@ harbour | port | location | a place where boats lie
+
+The [Mary Ann](boat) left [Port-au-Loup](harbour).
+Nothing is in the water today
+"""
+
+
+def test_marks_in_a_written_file_become_mentions_and_come_back(tmp_path: Path) -> None:
+    path = tmp_path / "harbours.txt"
+    path.write_text(WRITTEN, encoding="utf-8")
+    source = read_written(path)
+    assert [m.label for m in source.sentences[0].mentions] == ["boat", "harbour"]
+    assert source.sentences[0].text == "The Mary Ann left Port-au-Loup."
+    assert source.sentences[0].id == "harbours:5"
+    assert [plain(s) for s in source.sentences] == WRITTEN.splitlines()[-2:]
+    assert source.parents == {"boat": "vehicle", "harbour": "location"}
+    assert source.alternatives["boat"] == ["ship", "vessel"]
+    assert source.label_set["harbour"].description == "a place where boats lie"
+
+
+@pytest.mark.parametrize(
+    ("line", "message"),
+    [
+        ("The [Mary Ann](boot) left.", r"harbours.txt:7: 'Mary Ann' is marked as 'boot'"),
+        ("@ boat | ship", r"harbours.txt:7: A declaration has 2 fields"),
+    ],
+)
+def test_a_wrong_line_of_a_written_file_is_named(tmp_path: Path, line: str, message: str) -> None:
+    path = tmp_path / "harbours.txt"
+    path.write_text(f"{WRITTEN}{line}\n", encoding="utf-8")
+    with pytest.raises(DataError, match=message):
+        read_written(path)
+
+
+def test_a_stage_leaves_sources_out_and_weighs_others_anew(tmp_path: Path) -> None:
+    text = """
+[[stages]]
+leave_out = ["written"]
+[[stages]]
+[stages.sources]
+written = 8
+[sources]
+"source/towns" = 3
+written = 2
+"""
+    project = write_project(tmp_path, text).parent
+    (project / "written").mkdir(exist_ok=True)
+    for name in ("a", "b"):
+        (project / f"written/{name}.txt").write_text(WRITTEN, encoding="utf-8")
+    job = Job(read_recipe(project / "recipe.toml"), write_data(tmp_path / "data"), tmp_path)
+    sources = read_sources(job)
+    first, second = (sources_of_stage(sources, stage) for stage in job.recipe.stages)
+    assert {n: s.weight for n, s in first.items()} == {"source/towns": 3}
+    assert {n: s.weight for n, s in second.items()} == {
+        "source/towns": 3,
+        "written/a": 4,
+        "written/b": 4,
+    }
+
+
 # The leak check
 
 
@@ -179,7 +248,7 @@ def test_leaks_are_listed_and_left_out_of_training(built: Path) -> None:
     assert list(results["check"]["removed"]["source/towns"]) == ["train:5"]
     assert results["training"]["sources"][0]["n_sentences"] == len(SOURCE) - 1
     job = Job(read_recipe(built), built.parents[1] / "data", built.parents[1] / "work")
-    (source,) = clean_sources(job)
+    source = clean_sources(job)["source/towns"]
     assert "train:5" not in [s.id for s in source.sentences]
 
 

@@ -1,5 +1,7 @@
 """Learning sessions: examples in one at a time, the same result as all at once."""
 
+import random
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -7,9 +9,11 @@ import pytest
 
 from builders import people_and_cities, sentence, tiny_backend, tiny_model_folder
 from labelwise.annotation import Sentence
+from labelwise.calibration import IDENTITY
 from labelwise.config import ModelConfig
-from labelwise.errors import LabelError, RequestError
+from labelwise.errors import ConfigError, LabelError, RequestError
 from labelwise.instant import FitSettings
+from labelwise.session import FINETUNE_FROM, choose_method
 from labelwise.tagger import Tagger
 
 LABELS = ["person", "city"]
@@ -107,6 +111,55 @@ def test_unknown_labels_are_refused_before_anything_changes(tagger: Tagger) -> N
     with pytest.raises(LabelError, match=r"'ciy'.*Did you mean 'city'"):
         tagger.partial_fit([sentence("Oslo/B-ciy .")])
     np.testing.assert_array_equal(tagger.table().matrix, before)
+
+
+MANY = [replace(s, id=f"{i}:{s.id}") for i in range(8) for s in EXAMPLES]
+
+
+def test_scores_follow_the_curve_that_held_out_mentions_drew(tagger: Tagger) -> None:
+    report = tagger.fit(MANY, LABELS)
+    assert report.curve != IDENTITY
+    fitted = tagger._table(None)
+    words = [s.words for s in EXAMPLES]
+    raw = tagger.engine.tag(words, replace(fitted, curve=IDENTITY))
+    for plain, curved in zip(raw, tagger.tag(words), strict=True):
+        scores = report.curve(np.array([m.score for m in plain]))
+        np.testing.assert_allclose([m.score for m in curved], scores, atol=1e-5)
+
+
+def test_thresholds_are_set_when_asked_for_and_never_over_ones_own(tagger: Tagger) -> None:
+    vocabulary, draw = sorted({w for s in EXAMPLES for w in s.words}), random.Random(0)
+    nothing = [sentence(" ".join(draw.choices(vocabulary, k=6))) for _ in range(12)]
+    noisy = [*MANY, *nothing]
+    plain = tagger.fit(noisy, LABELS) and tagger.label_set
+    tagger.fit(noisy, LABELS, settings=FitSettings(thresholds=True))
+    limited = tagger.label_set
+    assert plain is not None
+    assert limited is not None
+    assert all(x.threshold is None for x in plain)
+    assert any(x.threshold is not None for x in limited)
+    own = {"person": {"threshold": 0.01}, "city": {"threshold": 0.02}}
+    tagger.fit(noisy, own, settings=FitSettings(thresholds=True))
+    assert [x.threshold for x in tagger.label_set or ()] == [0.01, 0.02]
+
+
+def test_auto_trains_both_encoders_where_examples_are_many(tagger: Tagger) -> None:
+    few, many = EXAMPLES[:2], EXAMPLES * FINETUNE_FROM
+    assert choose_method("auto", few) == "instant"
+    assert choose_method("auto", [sentence("Nothing is here .")]) == "instant"
+    assert choose_method("auto", many) == "finetune"
+    assert [choose_method(m, many) for m in ("instant", "finetune")] == ["instant", "finetune"]
+    before = tagger.backend.digest
+    assert tagger.fit(few, LABELS, method="auto").method == "instant"
+    assert tagger.backend.digest == before
+    report = tagger.fit(few, LABELS, method="finetune")
+    assert (report.method, report.n_examples) == ("finetune", 2)
+    assert tagger.backend.digest != before
+
+
+def test_an_unknown_method_is_refused_with_a_suggestion(tagger: Tagger) -> None:
+    with pytest.raises(ConfigError, match="Did you mean 'instant'"):
+        tagger.fit(EXAMPLES, LABELS, method="instnt")
 
 
 def test_a_fit_is_saved_with_the_model(tmp_path: Path) -> None:

@@ -9,7 +9,8 @@ from typing import Any
 
 from labelwise.annotation import Sentence
 from labelwise.data import read_dataset
-from labelwise.sources import Source, read_source
+from labelwise.sources import Source
+from model_build.corpora import read_sources
 from model_build.job import Job, say
 
 MIN_WORDS = 5  # shorter ones ("thanks a lot") are nobody's property
@@ -54,27 +55,23 @@ def target_sentences(folders: Sequence[Path]) -> dict[str, str]:
     return places
 
 
-def read_sources(job: Job) -> list[Source]:
-    """Read the train splits that the recipe names."""
-    return [read_source(job.data / n, weight=w) for n, w in job.recipe.sources.items()]
-
-
-def clean_sources(job: Job) -> list[Source]:
+def clean_sources(job: Job) -> dict[str, Source]:
     """Read the sources and take out the sentences that the check has listed."""
     removed = job.results()["check"]["removed"]
-    return [
-        dataclasses.replace(
+    return {
+        name: dataclasses.replace(
             source, sentences=[s for s in source.sentences if s.id not in removed.get(name, {})]
         )
-        for name, source in zip(job.recipe.sources, read_sources(job), strict=True)
-    ]
+        for name, source in read_sources(job).items()
+    }
 
 
 def check(job: Job, *, again: bool = False) -> None:
     """List the source sentences that stand in a target set; training leaves them out."""
     targets = job.targets()
+    sources = read_sources(job)
     question: dict[str, Any] = {
-        "sources": list(job.recipe.sources),
+        "sources": list(sources),
         "targets": [t.name for t in targets],
         "min_words": MIN_WORDS,
     }
@@ -85,7 +82,7 @@ def check(job: Job, *, again: bool = False) -> None:
     known = target_sentences(targets)
     say(f"check: {len(known):,} different sentences in {len(targets)} target sets")
     removed, n_sentences = {}, 0
-    for name, source in zip(job.recipe.sources, read_sources(job), strict=True):
+    for name, source in sources.items():
         n_sentences += len(source.sentences)
         removed[name] = find_leaks(source.sentences, known)
         say(f"check: {name}: {len(removed[name])} of {len(source.sentences):,} sentences match")

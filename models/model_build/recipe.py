@@ -15,7 +15,23 @@ from labelwise.errors import ConfigError, did_you_mean, some_of
 
 SECTIONS = ("encoder", "model", "stages", "sources", "export")
 DECODING = ("decode", "boundary_cost", "switch_cost")  # what no weight depends on
+STAGE_SOURCES: dict[str, Any] = {"sources": {}, "leave_out": []}
 EXPORT_CHOICES = {"precision": ("int8", "fp32"), "dtype": ("float16", "float32")}
+
+
+@dataclass(frozen=True)
+class Stage:
+    """One training run.
+
+    Attributes:
+        train: Its settings.
+        weights: Sources that it weighs otherwise than the recipe does.
+        leave_out: Sources that it does not use.
+    """
+
+    train: TrainConfig
+    weights: Mapping[str, float]
+    leave_out: tuple[str, ...]
 
 
 @dataclass(frozen=True)
@@ -27,8 +43,8 @@ class Recipe:
         encoder: What the towers start from: a folder or a hub name.
         model: How words and labels become scores.
         stages: Training runs, each going on from the last.
-        sources: Weight of each dataset folder, by path below the data folder; 0 means by size
-            and number of labels.
+        sources: Weight of each source; 0 means by size and number of labels. A name is a folder
+            beside the recipe, or else one below the data folder.
         precision: Of the ONNX export.
         dtype: Of the weights on disk.
     """
@@ -36,7 +52,7 @@ class Recipe:
     path: Path
     encoder: str
     model: ModelConfig
-    stages: tuple[TrainConfig, ...]
+    stages: tuple[Stage, ...]
     sources: Mapping[str, float]
     precision: str
     dtype: str
@@ -63,7 +79,10 @@ class Recipe:
 
     def digest(self, n_stages: int) -> str:
         """Hash of all that the weights after so many stages depend on, the data's content aside."""
-        stages = [s.replace(checkpoint_every_s=0.0).to_dict() for s in self.stages[:n_stages]]
+        stages = [
+            [s.train.replace(checkpoint_every_s=0.0).to_dict(), dict(s.weights), s.leave_out]
+            for s in self.stages[:n_stages]
+        ]
         model = {k: v for k, v in self.model.to_dict().items() if k not in DECODING}
         values = [self.encoder, model, stages, dict(self.sources)]
         return hashlib.sha256(json.dumps(values, sort_keys=True).encode()).hexdigest()
@@ -84,12 +103,15 @@ def read_recipe(path: str | Path) -> Recipe:
     stages = values.get("stages", [])
     if not isinstance(stages, list) or not stages:
         raise ConfigError(f"'{path.name}' has no [[stages]]. Expected one or more. Add one.")
+    model = ModelConfig.from_dict(RECOMMENDED_MODEL.to_dict() | values.get("model", {}))
+    runs = [TrainConfig.from_dict(_settings(stage)) for stage in stages]
+    sources = _sources(values.get("sources", {}), path.name)
     return Recipe(
         path=path,
         encoder=_text(values.get("encoder", "all-MiniLM-L6-v2"), "encoder"),
-        model=ModelConfig.from_dict(RECOMMENDED_MODEL.to_dict() | values.get("model", {})),
-        stages=tuple(TrainConfig.from_dict(stage) for stage in stages),
-        sources=_sources(values.get("sources", {}), path.name),
+        model=model,
+        stages=tuple(_stage(run, given, sources) for run, given in zip(runs, stages, strict=True)),
+        sources=sources,
         precision=_choice(export, "precision"),
         dtype=_choice(export, "dtype"),
     )
@@ -104,6 +126,19 @@ def _check_keys(values: Any, known: Iterable[str], where: str) -> None:
                 f"{where} has no setting '{key}'. Expected {some_of(known)}."
                 f"{did_you_mean(key, known)} Correct the key."
             )
+
+
+def _settings(stage: Any) -> dict[str, Any]:
+    if not isinstance(stage, dict):
+        raise ConfigError(f"A stage is {stage!r}. Expected a table of settings. Write [[stages]].")
+    return {key: value for key, value in stage.items() if key not in STAGE_SOURCES}
+
+
+def _stage(train: TrainConfig, given: Mapping[str, Any], sources: Mapping[str, float]) -> Stage:
+    weights, leave_out = (given.get(key, empty) for key, empty in STAGE_SOURCES.items())
+    _check_keys(weights, sources, "[stages.sources]")
+    _check_keys(dict.fromkeys(leave_out), sources, "'leave_out'")
+    return Stage(train, _weights(weights), tuple(leave_out))
 
 
 def _text(value: Any, key: str) -> str:
@@ -125,16 +160,21 @@ def _choice(export: Mapping[str, Any], key: str) -> str:
 def _sources(values: Any, file: str) -> dict[str, float]:
     if not isinstance(values, dict) or not values:
         raise ConfigError(f"'{file}' has no [sources]. Expected folders and weights. Add some.")
-    for name, weight in values.items():
-        is_number = isinstance(weight, int | float) and not isinstance(weight, bool)
-        if not is_number or weight < 0:
-            raise ConfigError(
-                f"[sources] '{name}' is {weight!r}. Expected a weight from 0. Correct it."
-            )
+    for name in values:
         parts = PurePosixPath(name).parts
         if "target" in parts or ".." in parts or PurePosixPath(name).is_absolute():
             raise ConfigError(
                 f"[sources] names '{name}'. Expected a folder below the data folder and outside "
                 "'target', which is for measuring only. Remove it."
+            )
+    return _weights(values)
+
+
+def _weights(values: Mapping[str, Any]) -> dict[str, float]:
+    for name, weight in values.items():
+        is_number = isinstance(weight, int | float) and not isinstance(weight, bool)
+        if not is_number or weight < 0:
+            raise ConfigError(
+                f"[sources] '{name}' is {weight!r}. Expected a weight from 0. Correct it."
             )
     return {name: float(weight) for name, weight in values.items()}

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +20,7 @@ from labelwise.sources import Source
 from labelwise.strict_json import read_json
 from labelwise.torch_backend import TorchBackend
 from labelwise.training import pretrain
+from model_build.corpora import members_of, source_folder, sources_of_stage
 from model_build.job import Job, hardware, model_digest, say
 from model_build.leaks import clean_sources
 from model_build.recipe import DECODING
@@ -43,7 +44,7 @@ def train(job: Job, *, again: bool = False) -> None:
         "is_given": job.given_model is not None,
         "model": _model_settings(job.trained),
         "stages": stages,
-        "sources": source_facts(job, sources),
+        "sources": source_facts(job, sources, stages),
     }
     job.record("training", facts)
 
@@ -52,15 +53,16 @@ def _is_done(job: Job, done: dict[str, Any]) -> bool:
     return job.trained.is_dir() and done.get("trained") == model_digest(job.trained)
 
 
-def _train_stages(job: Job, sources: Sequence[Source]) -> list[dict[str, Any]]:
+def _train_stages(job: Job, sources: Mapping[str, Source]) -> list[dict[str, Any]]:
     """Train what is not trained yet; return the records of all stages."""
     records = []
-    for number, config in enumerate(job.recipe.stages, start=1):
+    for number, stage in enumerate(job.recipe.stages, start=1):
         model, digest = job.stage_folder(number) / "model", job.recipe.digest(number)
         if model.is_dir() and (record := _record(model)).get("recipe") == digest:
             say(f"train: stage {number} done already")
         else:
-            record = {"recipe": digest} | _train_stage(job, number, config, sources)
+            chosen = list(sources_of_stage(sources, stage).values())
+            record = {"recipe": digest} | _train_stage(job, number, stage.train, chosen)
         records.append(record)
     return records
 
@@ -118,7 +120,7 @@ def _given_stages(job: Job) -> list[dict[str, Any]]:
     if changed:
         say(f"train: WARNING: the given model differs from the recipe in [model] {changed}")
     stage = {
-        "settings": settings.get("train") or job.recipe.stages[-1].to_dict(),
+        "settings": settings.get("train") or job.recipe.stages[-1].train.to_dict(),
         "result": record.get("result"),
         "hardware": job.hardware,
         "n_sentences": {s["name"]: s["n_sentences"] for s in record.get("sources", ())},
@@ -127,27 +129,51 @@ def _given_stages(job: Job) -> list[dict[str, Any]]:
     return [stage]
 
 
-def source_facts(job: Job, sources: Sequence[Source]) -> list[dict[str, Any]]:
+def source_facts(
+    job: Job, sources: Mapping[str, Source], records: Sequence[Mapping[str, Any]]
+) -> list[dict[str, Any]]:
     """Describe every source for the card: size, share of the training pieces, licence."""
     tokenizer = PieceTokenizer.from_json(tokenizer_json(job.trained))
-    shares = piece_shares(sources, tokenizer, job.recipe.stages[0], job.recipe.model.max_pieces)
-    facts = []
-    for name, source, share in zip(job.recipe.sources, sources, shares, strict=True):
-        meta_path = job.data / name / "meta.json"
-        meta = json.loads(meta_path.read_text("utf-8")) if meta_path.is_file() else {}
-        facts.append(
-            {
-                "name": source.name,
-                "n_sentences": len(source.sentences),
-                "n_mentions": sum(len(s.mentions) for s in source.sentences),
-                "n_labels": len(source.label_set),
-                "share": round(share, 4),
-                "licence": meta.get("licence", "not stated"),
-                "licence_class": meta.get("licence_class", "not stated"),
-                "domain": meta.get("domain", "not stated"),
-            }
+    n_pieces = {name: 0.0 for name in sources}
+    recorded = job.recipe.stages[-len(records) :]  # a given model has one record
+    for stage, record in zip(recorded, records, strict=True):
+        chosen = sources_of_stage(sources, stage)
+        shares = piece_shares(
+            list(chosen.values()), tokenizer, stage.train, job.recipe.model.max_pieces
         )
-    return facts
+        for name, share in zip(chosen, shares, strict=True):
+            n_pieces[name] += share * _pieces(record)
+    total = sum(n_pieces.values()) or 1.0
+    return [
+        _facts(name, [sources[m] for m in members], _meta(job, name))
+        | {"share": round(sum(n_pieces[m] for m in members) / total, 4)}
+        for name in job.recipe.sources
+        if (members := members_of(sources, [name]))
+    ]
+
+
+def _pieces(record: Mapping[str, Any]) -> float:
+    """Text pieces that a stage has read; 1 where its record does not tell."""
+    result = record.get("result") or {}
+    return result.get("pieces_per_s", 1.0) * result.get("elapsed_s", 1.0)
+
+
+def _meta(job: Job, name: str) -> dict[str, Any]:
+    path = source_folder(job, name) / "meta.json"
+    return json.loads(path.read_text("utf-8")) if path.is_file() else {}
+
+
+def _facts(name: str, members: Sequence[Source], meta: Mapping[str, Any]) -> dict[str, Any]:
+    sentences = [s for source in members for s in source.sentences]
+    return {
+        "name": name.removeprefix("source/"),
+        "n_sentences": len(sentences),
+        "n_mentions": sum(len(s.mentions) for s in sentences),
+        "n_labels": len({n for source in members for n in source.label_set.names}),
+        "licence": meta.get("licence", "not stated"),
+        "licence_class": meta.get("licence_class", "not stated"),
+        "domain": meta.get("domain", "not stated"),
+    }
 
 
 def piece_shares(

@@ -1,9 +1,11 @@
-"""A temperature and thresholds from held-out predictions, where there are enough of them.
+"""Scores that are probabilities, and thresholds, from held-out mentions where there are enough.
 
 Arrays in, numbers out; decodes nothing and fits no vectors.
 """
 
 from __future__ import annotations
+
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,35 +14,64 @@ FloatArray = NDArray[np.float32]
 IntArray = NDArray[np.int64]
 BoolArray = NDArray[np.bool_]
 
-MIN_MENTIONS_FOR_TEMPERATURE = 20
+MIN_MENTIONS_FOR_CURVE = 10
 MIN_MENTIONS_FOR_THRESHOLD = 5
+_EDGE = 1e-4  # scores nearer to 0 or 1 are as good as these
 
 
-def choose_temperature(logits: FloatArray, tag_ids: IntArray, n_mentions: int) -> float | None:
-    """Find the divisor of the logits under which held-out tags are likeliest.
+class ScoreCurve(NamedTuple):
+    """How often mentions of a score are right: ``logistic(slope * logit(score) + shift)``.
+
+    Attributes:
+        slope: Above 0, so that the order of scores stays.
+        shift: Below 0 where scores promise too much.
+    """
+
+    slope: float = 1.0
+    shift: float = 0.0
+
+    def __call__(self, scores: FloatArray) -> FloatArray:
+        """Turn scores into probabilities of being right. Shapes ``(mentions,)``."""
+        if self == IDENTITY:
+            return scores
+        clipped = np.clip(scores, _EDGE, 1 - _EDGE)
+        logits = self.slope * np.log(clipped / (1 - clipped)) + self.shift
+        return (1 / (1 + np.exp(-logits))).astype(np.float32)
+
+
+IDENTITY = ScoreCurve()
+
+
+def fit_score_curve(scores: FloatArray, is_correct: BoolArray) -> ScoreCurve:
+    """Find the curve under which it is likeliest that just these mentions are right.
+
+    Platt's scaling of the scores' logits, with a Gaussian prior of standard deviation 1 at the
+    identity.
 
     Args:
-        logits: Held out; -inf where a tag was not allowed. Shape ``(words, tags)``.
-        tag_ids: Gold tags. Shape ``(words,)``.
-        n_mentions: Gold mentions among the words.
+        scores: Of held-out predicted mentions. Shape ``(mentions,)``.
+        is_correct: Whether a gold mention has the same span and label. Shape ``(mentions,)``.
 
     Returns:
-        A temperature in [0.25, 4], or None with fewer than 20 mentions.
+        The curve; the identity with fewer than 10 mentions.
     """
-    if n_mentions < MIN_MENTIONS_FOR_TEMPERATURE:
-        return None
-    from scipy.optimize import minimize_scalar  # noqa: PLC0415  # as in the solve: prediction needs no scipy
+    if len(scores) < MIN_MENTIONS_FOR_CURVE:
+        return IDENTITY
+    from scipy.optimize import minimize  # noqa: PLC0415  # as in the solve: prediction needs no scipy
 
-    words = np.arange(len(logits))
-    shifted = (logits - logits.max(axis=1, keepdims=True)).astype(np.float64)
-    gold = shifted[words, tag_ids]
+    clipped = np.clip(np.asarray(scores, np.float64), _EDGE, 1 - _EDGE)
+    logits = np.log(clipped / (1 - clipped))
+    signs = np.where(is_correct, -1.0, 1.0)
 
-    def mean_loss(log_temperature: float) -> float:
-        inverse = np.exp(-log_temperature)
-        return float(np.mean(np.log(np.exp(shifted * inverse).sum(axis=1)) - gold * inverse))
+    def loss(curve: NDArray[np.float64]) -> float:
+        misses = np.logaddexp(0, signs * (curve[0] * logits + curve[1])).sum()
+        return float(misses + ((curve - IDENTITY) ** 2).sum() / 2)
 
-    found = minimize_scalar(mean_loss, bounds=(-np.log(4), np.log(4)), method="bounded")
-    return float(np.exp(found.x))
+    slope, shift = minimize(loss, IDENTITY, bounds=[(_MIN_SLOPE, None), (None, None)]).x
+    return ScoreCurve(float(slope), float(shift))
+
+
+_MIN_SLOPE = 0.2  # flatter, and all scores would be alike
 
 
 def choose_thresholds(

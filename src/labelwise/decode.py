@@ -5,7 +5,7 @@ Tags are ids here: 0 is ``O``; label ``l`` with mark ``m`` is ``1 + l * n_marks 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -221,6 +221,7 @@ def mentions_from_tag_ids(
     lengths: Sequence[int],
     labels: Sequence[str],
     scheme: str,
+    curve: Callable[[FloatArray], FloatArray] | None = None,
 ) -> list[list[Mention]]:
     """Read mentions off tag ids as conlleval does, many sentences at once.
 
@@ -230,9 +231,11 @@ def mentions_from_tag_ids(
         lengths: Words of each sentence.
         labels: Label names in label-set order.
         scheme: Scheme of the ids.
+        curve: Turns all scores into others, such as calibrated ones.
 
     Returns:
-        Mentions of each sentence; the score is the mean probability over the words.
+        Mentions of each sentence; the score is the mean probability over the words, or what the
+        curve makes of it.
     """
     sizes = np.asarray(lengths, dtype=np.int64)
     ends_at = np.cumsum(sizes)
@@ -249,6 +252,8 @@ def mentions_from_tag_ids(
     end = stops[np.searchsorted(stops, begin, side="right")]
     totals = np.concatenate([[0.0], np.cumsum(probabilities, dtype=np.float64)])
     scores = (totals[end] - totals[begin]) / (end - begin)
+    if curve is not None:
+        scores = curve(scores.astype(np.float32))
     owner = sentence[begin]
     offset = (ends_at - sizes)[owner]
     label_ids = (tags[begin] - 1) // len(MARKS[scheme])

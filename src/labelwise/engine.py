@@ -14,6 +14,7 @@ import numpy as np
 from labelwise.ahead import map_ahead
 from labelwise.annotation import Mention
 from labelwise.backend import EncoderBackend
+from labelwise.calibration import IDENTITY, ScoreCurve
 from labelwise.config import ModelConfig
 from labelwise.decode import (
     Costs,
@@ -47,11 +48,13 @@ class TagTable:
         matrix: One row a tag, O first, the model's scale included. Shape ``(tags, dim)``; three
             times as wide where a fit also reads a word's neighbours.
         bias: Added to the scores. Shape ``(tags,)``.
+        curve: Turns the mean probability of a mention's words into how often it is right.
     """
 
     label_set: LabelSet
     matrix: FloatArray
     bias: FloatArray
+    curve: ScoreCurve = IDENTITY
 
     def logits(self, states: FloatArray, lengths: Sequence[int]) -> FloatArray:
         """Score the words of some sentences, one after the other.
@@ -265,6 +268,34 @@ class Engine:
         return result
 
 
+def decode_tags(
+    config: ModelConfig,
+    logits: FloatArray,
+    lengths: Sequence[int],
+    *,
+    before: Sequence[int] | None = None,
+    open_end: Sequence[bool] | None = None,
+) -> IntArray:
+    """Decode as a model is set to: every word by itself, or the best valid sequence.
+
+    Args:
+        config: Its ``decode``, ``scheme`` and costs matter.
+        logits: Words of all sentences, one after the other. Shape ``(words, tags)``.
+        lengths: Words of each sentence.
+        before: As for ``best_valid_tags``.
+        open_end: As for ``best_valid_tags``.
+
+    Returns:
+        Tag ids. Shape ``(words,)``.
+    """
+    if config.decode == "argmax":
+        return best_tags(logits)
+    costs = Costs(config.boundary_cost, config.switch_cost)
+    return best_valid_tags(
+        logits, lengths, config.scheme, before=before, open_end=open_end, costs=costs
+    )
+
+
 class Decoder:
     """States to mentions, segment by segment; remembers the text that is not finished."""
 
@@ -294,17 +325,14 @@ class Decoder:
     def _best_tags(
         self, logits: FloatArray, segments: Sequence[Segment], lengths: Sequence[int]
     ) -> IntArray:
-        if self._config.decode == "argmax":
-            return best_tags(logits)
         continues = not segments[0].is_first and bool(self._tags)
         last_tag = next((int(t[-1]) for t in reversed(self._tags) if len(t)), 0) if continues else 0
-        return best_valid_tags(
+        return decode_tags(
+            self._config,
             logits,
             lengths,
-            self._config.scheme,
             before=[last_tag] + [0] * (len(segments) - 1),
             open_end=[not s.is_last for s in segments],
-            costs=Costs(self._config.boundary_cost, self._config.switch_cost),
         )
 
     def _count(self, segments: Sequence[Segment], lengths: Sequence[int]) -> None:
@@ -321,6 +349,7 @@ class Decoder:
             self._lengths,
             self._table.label_set.names,
             self._config.scheme,
+            self._table.curve,
         )
         self._tags, self._probabilities, self._lengths = [], [], []
         return found

@@ -53,7 +53,11 @@ class FitSettings:
     Attributes:
         strength: Strength of the prior; None chooses it from the examples.
         factors: What a choice may multiply the default strength with, falling.
+        spread: The result is the mean of the solutions at these multiples of the strength,
+            falling: how far to trust few examples is known to an order of magnitude at best.
         criterion: Rates held-out logits against tags, in nats a word; small is good.
+        thresholds: Also set a threshold for every label with enough held-out mentions. It costs
+            as often as it gains (docs/experiments.md), so it is left to who has many examples.
         bias_reach: How freely biases move, relative to the vectors; 0 keeps them.
         n_folds: Held-out groups of sentences. With at most 12 sentences, each is a group.
         max_iterations: Limit of one solve.
@@ -61,7 +65,9 @@ class FitSettings:
 
     strength: float | None = None
     factors: tuple[float, ...] = (10.0, 3.0, 1.0, 0.3, 0.1)
+    spread: tuple[float, ...] = (10.0, 1.0, 0.1)
     criterion: Callable[[FloatArray, IntArray], float] = field(default=balanced_loss, repr=False)
+    thresholds: bool = False
     bias_reach: float = 0.5
     n_folds: int = 5
     max_iterations: int = 200
@@ -71,9 +77,10 @@ class FitSettings:
         problems = []
         if self.strength is not None and not self.strength > 0:
             problems.append(f"'strength' is {self.strength!r}. Expected a number above 0 or None")
-        falling = sorted(self.factors, reverse=True)
-        if not falling or list(self.factors) != falling or not falling[-1] > 0:
-            problems.append(f"'factors' is {self.factors!r}. Expected falling numbers above 0")
+        for name in ("factors", "spread"):
+            given = list(getattr(self, name))
+            if not given or given != sorted(given, reverse=True) or not given[-1] > 0:
+                problems.append(f"'{name}' is {tuple(given)!r}. Expected falling numbers above 0")
         if not self.bias_reach >= 0:
             problems.append(f"'bias_reach' is {self.bias_reach!r}. Expected a number from 0")
         if self.n_folds < 2:
@@ -105,8 +112,8 @@ class FitResult:
     Attributes:
         params: Where the parts have moved to.
         strength: Strength of the prior that was used.
-        loss: Objective at the end: mean cross-entropy plus prior.
-        n_iterations: Iterations of the last solve.
+        loss: Objective at the end: mean cross-entropy plus prior, mean over the spread.
+        n_iterations: Iterations of the last solves.
         held_out: None when the strength was given, or could not be chosen from the examples.
     """
 
@@ -156,12 +163,15 @@ def fit_tag_vectors(  # noqa: PLR0913
         if strength is None:
             strength, held_out = _choose_strength(problem, sentence_ids, settings)
         moves = problem.moves_to(prior if start is None else start)
-        solution = problem.solve(strength, moves, settings.max_iterations)
+        solutions = []
+        for factor in settings.spread:  # each starts where the last one ended
+            solutions.append(problem.solve(strength * factor, moves, settings.max_iterations))
+            moves = solutions[-1].moves
     return FitResult(
-        params=problem.params_at(solution.moves),
+        params=problem.params_at(np.mean([s.moves for s in solutions], axis=0)),
         strength=strength,
-        loss=solution.loss,
-        n_iterations=solution.n_iterations,
+        loss=float(np.mean([s.loss for s in solutions])),
+        n_iterations=sum(s.n_iterations for s in solutions),
         held_out=held_out,
     )
 

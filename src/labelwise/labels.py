@@ -205,6 +205,15 @@ class LabelSet:
             )
         )
 
+    def limited(self, thresholds: Mapping[str, float]) -> Self:
+        """Return a copy with these thresholds, by name, where a label has none of its own."""
+        return type(self)(
+            tuple(
+                replace(x, threshold=thresholds.get(x.name)) if x.threshold is None else x
+                for x in self.labels
+            )
+        )
+
     def subset(self, names: Iterable[str]) -> Self:
         """Return the labels of these names, in the order given."""
         return type(self)(tuple(self[name] for name in names))

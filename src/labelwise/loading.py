@@ -10,7 +10,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
+import numpy as np
+
 from labelwise.backend import EncoderBackend
+from labelwise.calibration import IDENTITY, ScoreCurve
 from labelwise.checkpoint import Manifest, verify, write_folder
 from labelwise.config import ModelConfig
 from labelwise.encoder_config import check_encoder_config
@@ -115,7 +118,8 @@ def _fitted(manifest: Manifest, label_set: LabelSet | None) -> TagTable | None:
     if label_set is None or _FIT not in manifest.files:
         return None
     arrays = load_tensors(manifest.file(_FIT))
-    return TagTable(label_set, arrays["matrix"], arrays["bias"])
+    curve = ScoreCurve(*arrays["curve"].tolist()) if "curve" in arrays else IDENTITY
+    return TagTable(label_set, arrays["matrix"], arrays["bias"], curve)
 
 
 def _engine(manifest: Manifest, engine: str, device: str) -> str:
@@ -223,7 +227,8 @@ def save_model(
     if label_set is not None:
         files[_LABELS] = dump_json(label_set.to_dict(), _LABELS)
         if fitted is not None:
-            arrays = {"matrix": fitted.matrix, "bias": fitted.bias}
+            curve = np.array(fitted.curve, dtype=np.float64)
+            arrays = {"matrix": fitted.matrix, "bias": fitted.bias, "curve": curve}
             files[_FIT] = lambda target: save_tensors(target, arrays)
         if vectors := label_tensors(backend, label_set):
             files[_LABEL_VECTORS] = lambda target: save_tensors(target, vectors)

@@ -8,23 +8,29 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
+import importlib.util
 import time
+from collections import Counter
 from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
 from labelwise.annotation import Sentence
-from labelwise.calibration import choose_temperature
+from labelwise.calibration import IDENTITY, ScoreCurve, choose_thresholds, fit_score_curve
 from labelwise.data import labels_of
+from labelwise.decode import label_probabilities, mentions_from_tag_ids
 from labelwise.encoding import FloatArray, IntArray
-from labelwise.engine import Engine, TagTable
-from labelwise.errors import LabelError, RequestError, did_you_mean, some_of
-from labelwise.instant import FitSettings, fit_tag_vectors
+from labelwise.engine import Engine, TagTable, decode_tags
+from labelwise.errors import ConfigError, LabelError, RequestError, did_you_mean, some_of
+from labelwise.instant import FitSettings, HeldOut, fit_tag_vectors
 from labelwise.labels import LabelSet
 from labelwise.schemes import MARKS
 from labelwise.tag_params import TagParams, add_neighbours
 from labelwise.tags import tag_ids
+
+METHODS = ("instant", "finetune", "auto")
+FINETUNE_FROM = 20  # mentions a label, the median over the labels
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,17 +41,20 @@ class FitReport:
         n_examples: Sentences it learned from.
         n_mentions: Mentions in them.
         strength: Strength of the prior that was used.
-        temperature: Divisor of the scores, found on held-out words; 1 where there are too few.
+        curve: Makes scores of mentions probabilities, found on held-out mentions; the identity
+            where there are too few.
         seconds: Time of the solve, encoding left out.
         missing: Labels without a mention; they keep the vectors of their words.
+        method: ``"instant"``, or ``"finetune"`` where both encoders were trained instead.
     """
 
     n_examples: int
     n_mentions: int
     strength: float
-    temperature: float
+    curve: ScoreCurve
     seconds: float
     missing: tuple[str, ...]
+    method: str = "instant"
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,7 +93,8 @@ class Session:
         self._prior = prior.padded(3 * engine.backend.dim)  # of which the label words read a third
         self._params = self._prior
         self._last = self._prior  # where the next solve starts
-        self._temperature = 1.0
+        self._curve = IDENTITY
+        self._limits: dict[str, float] = {}
 
     @property
     def examples(self) -> list[Sentence]:
@@ -101,12 +111,13 @@ class Session:
 
     @property
     def table(self) -> TagTable:
-        """The fitted tag vectors, ready to score; scores are divided by the temperature."""
-        scale = self._params.scale / self._temperature
+        """The fitted tag vectors, ready to score."""
+        params = self._params
         return TagTable(
-            self.label_set,
-            (self._params.tag_vectors * scale).astype(np.float32),
-            (self._params.tag_biases / self._temperature).astype(np.float32),
+            self.label_set.limited(self._limits),
+            (params.tag_vectors * params.scale).astype(np.float32),
+            params.tag_biases.astype(np.float32),
+            self._curve,
         )
 
     def add(self, examples: Iterable[Sentence], *, labels: Collection[str] | None = None) -> None:
@@ -148,7 +159,8 @@ class Session:
     def fit(self) -> FitReport:
         """Move the tag vectors to where all examples pull them; without any, back to the words."""
         started = time.perf_counter()
-        self._params, self._temperature, strength = self._prior, 1.0, float("inf")
+        self._params, self._curve, strength = self._prior, IDENTITY, float("inf")
+        self._limits = {}
         examples = [e for e in self._examples if len(e.tags)]
         if examples:
             strength = self._solve(examples)
@@ -157,7 +169,7 @@ class Session:
             n_examples=len(self._examples),
             n_mentions=sum(len(s.mentions) for s in self.examples),
             strength=strength,
-            temperature=self._temperature,
+            curve=self._curve,
             seconds=time.perf_counter() - started,
             missing=tuple(n for n in self.label_set.names if n not in present),
         )
@@ -175,11 +187,33 @@ class Session:
             allowed=self._allowed(examples),
         )
         self._params = self._last = result.params
-        if held_out := result.held_out:
-            n_mentions = sum(len(e.sentence.mentions) for e in examples)
-            found = choose_temperature(held_out.logits, tags[held_out.rows], n_mentions)
-            self._temperature = found or 1.0
+        if result.held_out:
+            self._calibrate(result.held_out, examples)
         return result.strength
+
+    def _calibrate(self, held_out: HeldOut, examples: Sequence[_Example]) -> None:
+        """Learn from held-out sentences how often mentions of a score are right."""
+        config, names = self._engine.backend.config, self.label_set.names
+        owner = np.repeat(np.arange(len(examples)), [len(e.tags) for e in examples])
+        lengths = np.unique(owner[held_out.rows], return_counts=True)[1].tolist()
+        gold_tags = np.concatenate([e.tags for e in examples])[held_out.rows]
+        tags = decode_tags(config, held_out.logits, lengths)
+        sure = label_probabilities(held_out.logits, tags, len(MARKS[config.scheme]))
+        found, gold = (
+            mentions_from_tag_ids(ids, sure, lengths, names, config.scheme)
+            for ids in (tags, gold_tags)
+        )
+        scores = np.array([m.score for mentions in found for m in mentions], np.float32)
+        right = np.array(
+            [m in wanted for wanted, all_ in zip(gold, found, strict=True) for m in all_], np.bool_
+        )
+        self._curve = fit_score_curve(scores, right)
+        if self.settings.thresholds:
+            index = {name: i for i, name in enumerate(names)}
+            label_ids = np.array([index[m.label] for all_ in found for m in all_], np.int64)
+            n_gold = np.bincount([index[m.label] for all_ in gold for m in all_], None, len(names))
+            limits = choose_thresholds(self._curve(scores), label_ids, right, n_gold)
+            self._limits = {n: x for n, x in zip(names, limits, strict=True) if x is not None}
 
     def _allowed(self, examples: Sequence[_Example]) -> np.ndarray | None:
         """Labels each word speaks about; None if all do. Shape ``(words, labels)``."""
@@ -208,6 +242,34 @@ class Session:
         scale, n_marks = self._engine.backend.scale, len(MARKS[self._engine.backend.config.scheme])
         params = TagParams.independent(table.matrix / scale, n_marks, scale=scale)
         return dataclasses.replace(params, biases=table.bias)
+
+
+def choose_method(method: str, examples: Sequence[Sentence]) -> str:
+    """Resolve the method "auto" by the number of examples.
+
+    Training both encoders pays from about 20 mentions a label on (docs/experiments.md); it takes
+    torch and most of a minute.
+
+    Args:
+        method: ``"instant"``, ``"finetune"`` or ``"auto"``.
+        examples: Annotated sentences.
+
+    Returns:
+        ``"instant"`` or ``"finetune"``; without torch, "auto" is always instant.
+
+    Raises:
+        ConfigError: The method does not exist.
+    """
+    if method not in METHODS:
+        raise ConfigError(
+            f"There is no method '{method}'. Expected {some_of(METHODS)}."
+            f"{did_you_mean(method, METHODS)}"
+        )
+    if method != "auto":
+        return method
+    counts = Counter(m.label for s in examples for m in s.mentions)
+    is_many = bool(counts) and np.median(list(counts.values())) >= FINETUNE_FROM
+    return "finetune" if is_many and importlib.util.find_spec("torch") else "instant"
 
 
 def check_labels(

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, Self, overload
 
 from labelwise.annotation import Mention, Record, Sentence
 from labelwise.backend import EncoderBackend
+from labelwise.calibration import IDENTITY
 from labelwise.config import TrainConfig
 from labelwise.data import labels_of
 from labelwise.encoding import FloatArray
@@ -22,7 +23,7 @@ from labelwise.instant import FitSettings
 from labelwise.labels import LabelSet
 from labelwise.loading import load_model, save_model, trainable
 from labelwise.records import above_threshold, as_sentences, make_record, split_text
-from labelwise.session import FitReport, Session, check_labels
+from labelwise.session import FitReport, Session, check_labels, choose_method
 from labelwise.suggest import most_instructive
 
 if TYPE_CHECKING:
@@ -224,6 +225,7 @@ class Tagger:
         *,
         only: Collection[str] | None = None,
         settings: FitSettings | None = None,
+        method: str = "instant",
     ) -> FitReport:
         """Learn from examples in a fraction of a second: only the tag vectors move.
 
@@ -235,18 +237,36 @@ class Tagger:
             labels: The label set; by default the model's own, or the labels of the examples.
             only: Labels these examples speak about, if not all of the label set.
             settings: Strength of the prior; chosen from the examples by default.
+            method: ``"instant"``; ``"finetune"`` to train both encoders instead; ``"auto"`` for
+                whichever suits the number of examples.
 
         Returns:
             What the fit did.
 
         Raises:
             LabelError: The examples bear labels that the label set lacks.
+            ConfigError: The method does not exist.
         """
         given = list(examples)
         label_set = self._label_set(labels, given)
+        if choose_method(method, given) == "finetune":
+            return self._fit_by_training(given, label_set)
         session = Session(self.engine, label_set, settings)
         session.add(given, labels=only)
         return self._take(session)
+
+    def _fit_by_training(self, examples: Sequence[Sentence], label_set: LabelSet) -> FitReport:
+        progress = self.finetune(examples, label_set)
+        present = {m.label for s in examples for m in s.mentions}
+        return FitReport(
+            n_examples=len(examples),
+            n_mentions=sum(len(s.mentions) for s in examples),
+            strength=0.0,
+            curve=IDENTITY,
+            seconds=progress.elapsed_s,
+            missing=tuple(n for n in label_set.names if n not in present),
+            method="finetune",
+        )
 
     def partial_fit(
         self, examples: Iterable[Sentence], *, only: Collection[str] | None = None
@@ -279,7 +299,8 @@ class Tagger:
 
     def _take(self, session: Session) -> FitReport:
         report = session.fit()
-        self._session, self.label_set, self._fitted = session, session.label_set, session.table
+        self._session, self._fitted = session, session.table
+        self.label_set = self._fitted.label_set
         return report
 
     def suggest(self, texts: Sequence[str], k: int = 5, labels: Labels | None = None) -> list[int]:
@@ -345,5 +366,6 @@ class Tagger:
         """Fitted vectors where the label set is the fitted one, else those of the words."""
         label_set = self._label_set(labels)
         if self._fitted is not None and label_set.digest == self._fitted.label_set.digest:
-            return dataclasses.replace(self._fitted, label_set=label_set)
+            found = {x.name: x.threshold for x in self._fitted.label_set if x.threshold is not None}
+            return dataclasses.replace(self._fitted, label_set=label_set.limited(found))
         return self.engine.tag_table(label_set)

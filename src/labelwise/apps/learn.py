@@ -20,6 +20,12 @@ def fit(
     model: Model = None,
     split: Split = "train",
     labels: LabelsToLearn = None,
+    method: Annotated[
+        Literal["instant", "finetune", "auto"],
+        typer.Option(
+            help="Move label vectors, train both encoders, or whichever suits the number."
+        ),
+    ] = "instant",
     as_json: AsJson = False,
 ) -> None:
     """Learn from examples at once: only the vectors of the labels move; needs no torch."""
@@ -30,13 +36,13 @@ def fit(
     examples = read_dataset(dataset, split)
     tagger = Tagger.from_pretrained(model)
     label_set = labels_to_learn(labels, dataset, tagger.label_set, examples)
-    report = tagger.fit(examples, label_set)
+    report = tagger.fit(examples, label_set, method=method)
     tagger.save_pretrained(output)
     if as_json:
         data({"model": str(output)} | dataclasses.asdict(report))
     note(
-        f"Saved '{output}': fitted to {report.n_mentions:,} mentions in {report.n_examples:,} "
-        f"sentences in {report.seconds:.2f} s"
+        f"Saved '{output}': {report.method} fit to {report.n_mentions:,} mentions in "
+        f"{report.n_examples:,} sentences in {report.seconds:.2f} s"
     )
 
 
