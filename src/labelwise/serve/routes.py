@@ -127,7 +127,7 @@ def _report(entry: LabelEntry) -> dict[str, Any]:
         "n_examples": report.n_examples,
         "n_mentions": report.n_mentions,
         "strength": report.strength if math.isfinite(report.strength) else None,
-        "temperature": report.temperature,
+        "curve": list(report.curve),
         "seconds": round(report.seconds, 4),
         "missing": list(report.missing),
     }

@@ -156,7 +156,9 @@ class FitResponse(LabelSetResponse):
     n_examples: int
     n_mentions: int
     strength: float | None = Field(description="Of the prior; null where there was no word to fit.")
-    temperature: float
+    curve: tuple[float, float] = Field(
+        description="Slope and shift of the scores' logits that make them probabilities."
+    )
     seconds: float
     missing: list[str] = Field(description="Labels without an example: they keep their words.")
 
