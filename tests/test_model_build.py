@@ -283,8 +283,9 @@ def test_an_interrupted_measurement_goes_on(
     assert "measure: places" in said
     assert "measure: others" not in said
     for result in (before, again):
-        for few_shot in result["measure"]["targets"]["places"]["few_shot"].values():
-            for one in few_shot["runs"]:
+        places = result["measure"]["targets"]["places"]
+        for found in [*places["few_shot"].values(), *places["few_shot_described"].values()]:
+            for one in found["runs"]:
                 del one["fit_s"]
     assert again == before
 

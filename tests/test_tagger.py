@@ -210,6 +210,12 @@ def test_threshold_keeps_exactly_the_entities_that_reach_it(threshold: float) ->
     assert kept == [m for m in mentions if m.score >= threshold]
 
 
+@pytest.mark.parametrize("threshold", [-0.1, 1.1, float("nan"), "0.5", True])
+def test_thresholds_that_are_no_probability_are_refused(threshold: Any) -> None:
+    with pytest.raises(RequestError, match=r"'threshold' is .*Expected a number from 0 to 1"):
+        TAGGER.predict(TEXT, LABELS, threshold=threshold)
+
+
 def test_threshold_of_a_label_goes_before_the_overall_one() -> None:
     labels = LabelSet.parse({"person": {"threshold": 0.0}, "city": {"threshold": 1.0}, "drug": {}})
     plain = TAGGER.predict(TEXT, LABELS)

@@ -160,25 +160,24 @@ Model: {model}."""
 
 def _scores(targets: Results) -> str:
     shots = list(next(iter(targets.values()))["few_shot"])
-    rows = []
-    for name, found in targets.items():
-        few = found["few_shot"]
-        rows.append(
-            [
-                name,
-                f"{found['n_sentences']:,}",
-                len(found["zero_shot"]["per_label"]),
-                points(found["zero_shot"]["micro_f1"]),
-                points(found["zero_shot_described"]["micro_f1"]),
-                *(_few_shot(few[k]) for k in shots),
-            ]
-        )
-    header = ["set", "sentences", "labels", "zero-shot", "with descriptions"]
+    rows = [
+        [
+            name,
+            f"{found['n_sentences']:,}",
+            len(found["zero_shot"]["per_label"]),
+            read_as,
+            points(found[f"zero_shot{key}"]["micro_f1"]),
+            *(_few_shot(found[f"few_shot{key}"][k]) for k in shots),
+        ]
+        for name, found in targets.items()
+        for read_as, key in (("names", ""), ("descriptions", "_described"))
+    ]
+    header = ["set", "sentences", "labels", "labels read as", "zero-shot"]
     header += [f"{k}-shot" for k in shots]
     return f"""## Scores
 
-Micro-F1 in points over exact entities, on whole test splits. *Zero-shot* reads label words alone,
-*with descriptions* a sentence about each label too. *k-shot* is the instant fit (`tagger.fit`) on k
+Micro-F1 in points over exact entities, on whole test splits. Labels are read as their *names*, or
+with a sentence about each, their *descriptions*. *k-shot* is the instant fit (`tagger.fit`) on k
 mentions a label: mean and standard deviation of three support sets, drawn from the train split with
 seeds 0, 1 and 2. Measured with the ONNX files of this package.
 

@@ -84,18 +84,18 @@ def measure_target(backend: EncoderBackend, folder: Path) -> dict[str, Any]:
     with_descriptions = _tag(tagger, test, described)
     gold = [s.mentions for s in test]
     _say_f1(folder.name, "zero-shot", zero_shot["micro_f1"])
-    few_shot: dict[str, Any] = {}
+    few_shot: dict[str, dict[str, Any]] = {"few_shot": {}, "few_shot_described": {}}
     for k in SHOTS:
-        few_shot[str(k)] = _few_shot(tagger, pool, test, label_set, k)
-        _say_f1(folder.name, f"{k}-shot", few_shot[str(k)]["micro_f1"])
+        for name, labels in zip(few_shot, (label_set, described), strict=True):
+            few_shot[name][str(k)] = _few_shot(tagger, pool, test, labels, k)
+            _say_f1(folder.name, f"{k}-shot", few_shot[name][str(k)]["micro_f1"])
     return {
         "n_sentences": len(test),
         "zero_shot": zero_shot,
         "zero_shot_described": {
             "micro_f1": score_mentions(gold, with_descriptions, label_set.names).micro_f1
         },
-        "few_shot": few_shot,
-    }
+    } | few_shot
 
 
 def _say_f1(target: str, what: str, f1: float) -> None:

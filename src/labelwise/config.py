@@ -167,7 +167,7 @@ class TrainConfig(_Config):
     )
     batch_pieces: int = _setting(1024, "Pieces a batch holds, padding included.", low=16)
     batch_sentences: int | None = _setting(None, "Sentences a batch holds at most.", low=1)
-    clip: float = _setting(1.0, "Gradient norm limit.", low=0.0)
+    clip: float = _setting(1.0, "Gradient norm limit; 0 for none.", low=0.0)
     dropout: float = _setting(0.0, "Dropout in both towers.", low=0.0, high=0.9)
     freeze_word_embeddings: bool = _setting(
         True, "Keep the word-embedding tables as they are: faster, and kinder to rare words."

@@ -22,7 +22,13 @@ from labelwise.errors import RequestError, require
 from labelwise.instant import FitSettings
 from labelwise.labels import LabelSet
 from labelwise.loading import load_model, save_model, trainable
-from labelwise.records import above_threshold, as_sentences, make_record, split_text
+from labelwise.records import (
+    above_threshold,
+    as_sentences,
+    check_threshold,
+    make_record,
+    split_text,
+)
 from labelwise.session import FitReport, Session, check_labels, choose_method
 from labelwise.suggest import most_instructive
 
@@ -146,11 +152,11 @@ class Tagger:
         Yields:
             Entities of each text.
         """
-        table = self.table(labels)
+        table, limit = self.table(labels), check_threshold(threshold)
         for_words, for_records = itertools.tee(split_text(t, i) for i, t in enumerate(texts))
         mentions = self.engine.tag((words for _, words, _ in for_words), table)
         for (text, _, offsets), found in zip(for_records, mentions, strict=True):
-            kept = above_threshold(found, table.label_set, threshold)
+            kept = above_threshold(found, table.label_set, limit)
             spans = [(m, offsets[m.start][0], offsets[m.end - 1][1]) for m in kept]
             yield [make_record(text[start:end], m, start, end) for m, start, end in spans]
 
@@ -214,9 +220,9 @@ class Tagger:
         Yields:
             Mentions of each sentence, in words.
         """
-        table = self.table(labels)
+        table, limit = self.table(labels), check_threshold(threshold)
         for found in self.engine.tag(sentences, table):
-            yield above_threshold(found, table.label_set, threshold)
+            yield above_threshold(found, table.label_set, limit)
 
     def fit(
         self,

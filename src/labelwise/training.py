@@ -9,6 +9,7 @@ from __future__ import annotations
 import base64
 import dataclasses
 import hashlib
+import math
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -255,7 +256,7 @@ class _Run:
             self.model.train()
             loss, logits = batch_loss(self.model, batch, self.precision, self.backend.device)
             loss.backward()
-            nn.utils.clip_grad_norm_(self._trainable(), self.config.clip)
+            nn.utils.clip_grad_norm_(self._trainable(), self.config.clip or math.inf)
         except KeyboardInterrupt:
             self.stream.restore(position)
             torch.set_rng_state(rng)
