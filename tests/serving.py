@@ -61,11 +61,12 @@ def exchange(address: tuple[str, int], sent: bytes) -> bytes:
     """Send raw bytes and return all that comes back until the server closes or falls silent."""
     with socket.create_connection(address, timeout=5) as connection:
         connection.sendall(sent)
-        connection.settimeout(1)
+        connection.settimeout(20)  # a busy machine answers late
         received = b""
         with contextlib.suppress(TimeoutError):
             while block := connection.recv(65_536):
                 received += block
+                connection.settimeout(0.7)
         return received
 
 

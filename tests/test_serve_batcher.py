@@ -25,8 +25,8 @@ from hypothesis.stateful import (
 )
 
 from labelwise.labels import LabelSet
-from labelwise.serve.batcher import Batcher, Item, QueueFullError, fill_batch, run_apart
-from labelwise.serve.texts import TextTagger, run_parts
+from labelwise.serve.batcher import Batcher, QueueFullError, run_apart
+from labelwise.serve.texts import CALL_PIECES, TextTagger, little_padding, run_parts
 from serving import tiny_tagger
 
 BUDGET = 64
@@ -37,13 +37,13 @@ class Counts:
 
     def __init__(self) -> None:
         self.waits: list[float] = []
-        self.batches: list[tuple[int, int]] = []
+        self.batches: list[int] = []
 
     def waited(self, seconds: float) -> None:
         self.waits.append(seconds)
 
-    def ran(self, n_pieces: int, n_padded: int, seconds: float) -> None:
-        self.batches.append((n_pieces, n_padded))
+    def ran(self, n_pieces: int, seconds: float) -> None:
+        self.batches.append(n_pieces)
 
 
 class PoisonError(Exception):
@@ -117,16 +117,16 @@ class BatcherMachine(RuleBasedStateMachine):
 
     @rule(
         target=items,
-        rows=st.lists(st.integers(1, 40), min_size=1, max_size=3),
+        n_pieces=st.integers(1, 100),
         is_poison=st.sampled_from([False, False, False, True]),
         patience=st.sampled_from([1.0, 5.0, float("inf")]),
     )
-    def submit(self, rows: list[int], is_poison: bool, patience: float) -> Any:
+    def submit(self, n_pieces: int, is_poison: bool, patience: float) -> Any:
         job, deadline = Job(self.number, is_poison), self.loop.now + patience
         self.number += 1
         was_idle = not self.executor.waiting
-        future = self.on_loop(lambda: self.batcher.submit(job, rows, deadline=deadline))
-        self.open.append((job, future, deadline, sum(rows)))
+        future = self.on_loop(lambda: self.batcher.submit(job, n_pieces, deadline=deadline))
+        self.open.append((job, future, deadline, n_pieces))
         if was_idle:
             self.begun.add(job.number)
         return job, future
@@ -164,6 +164,11 @@ class BatcherMachine(RuleBasedStateMachine):
         assert len(self.executor.waiting) <= 1
 
     @invariant()
+    def the_oldest_goes_first(self) -> None:
+        firsts = [job.number for jobs in self.calls for job in jobs if not job.is_poison]
+        assert list(dict.fromkeys(firsts)) == sorted(set(firsts))
+
+    @invariant()
     def nobody_waits_for_nothing(self) -> None:
         """While something waits, something runs."""
         waiting = [1 for j, f, _, _ in self.open if not f.done() and j.number not in self.begun]
@@ -180,7 +185,9 @@ class BatcherMachine(RuleBasedStateMachine):
 
     @invariant()
     def batches_keep_to_the_budget(self) -> None:
-        assert all(padded <= max(BUDGET, 3 * 40) for _, padded in self.counts.batches)
+        sizes = {job.number: pieces for job, _, _, pieces in self.open}
+        for jobs in self.calls:
+            assert len(jobs) == 1 or sum(sizes[job.number] for job in jobs) <= BUDGET
 
     @invariant()
     def everyone_gets_their_own_result(self) -> None:
@@ -221,31 +228,15 @@ def one_worker() -> Iterator[ThreadPoolExecutor]:
         yield executor
 
 
-def _items(lengths: Sequence[int]) -> list[Item[int, int]]:
-    loop = asyncio.new_event_loop()
-    try:
-        return [
-            Item(i, n, 1, n, float("inf"), loop.create_future(), 0.0) for i, n in enumerate(lengths)
-        ]
-    finally:
-        loop.close()
-
-
-@given(st.lists(st.integers(1, 100), min_size=1, max_size=30), st.integers(1, 200))
-def test_a_batch_holds_the_oldest_item_and_keeps_to_its_budget(
-    lengths: list[int], budget: int
-) -> None:
-    items = _items(lengths)
-    batch, rest = fill_batch(items, budget)
-    assert batch[0] is items[0]
-    assert len(batch) == 1 or max(i.longest for i in batch) * len(batch) <= budget
-    assert [i.work for i in rest] == sorted(i.work for i in rest)
-    assert sorted([*batch, *rest], key=lambda i: i.work) == items
-
-
-def test_a_batch_prefers_the_lengths_of_its_oldest_item() -> None:
-    batch, _ = fill_batch(_items([10, 60, 11, 9, 60]), budget=33)
-    assert [item.longest for item in batch] == [10, 11, 9]
+@given(st.lists(st.integers(1, 256), max_size=60), st.integers(16, 600))
+def test_groups_of_rows_hold_each_row_once_and_pad_little(lengths: list[int], budget: int) -> None:
+    groups = little_padding(lengths, budget)
+    assert sorted(i for group in groups for i in group) == list(range(len(lengths)))
+    for group in groups:
+        longest = max(lengths[i] for i in group)
+        assert len(group) == 1 or longest * len(group) <= budget
+        for n, i in enumerate(group[1:], start=1):
+            assert n * (lengths[i] - lengths[group[n - 1]]) <= CALL_PIECES
 
 
 @given(st.lists(st.booleans(), min_size=1, max_size=20))
@@ -277,7 +268,7 @@ def test_batches_form_while_the_one_before_runs() -> None:
     async def main() -> list[int]:
         with one_worker() as executor:
             batcher: Batcher[int, int] = Batcher(run, executor, Counts(), batch_pieces=1000)
-            futures = [batcher.submit(i, [10]) for i in range(20)]
+            futures = [batcher.submit(i, 10) for i in range(20)]
             go.set()
             return await asyncio.gather(*futures)
 
@@ -306,7 +297,7 @@ def test_no_request_is_let_in_while_too_many_pieces_wait() -> None:
             batcher: Batcher[int, int] = Batcher(
                 lambda jobs: go.wait(10) and list(jobs), executor, Counts(), max_pieces=100
             )
-            futures = [batcher.submit(i, [60]) for i in range(3)]  # one runs, two wait
+            futures = [batcher.submit(i, 60) for i in range(3)]  # one runs, two wait
             with pytest.raises(QueueFullError, match="120 pieces are waiting"):
                 batcher.request().__enter__()
             futures[2].cancel()

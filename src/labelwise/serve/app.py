@@ -38,7 +38,7 @@ def create_app(
             ``/ready`` says when it is done.
         config: Limits.
         token: What callers must show, if anything; see ``access.check_binding``.
-        routers: More routes. They find the service by ``shared.Serving``, and read strict JSON
+        routers: More routes. They find the service by ``shared.service_of``, and read strict JSON
             where they are made with ``route_class=json_route.JsonRoute``.
         open_paths: Paths that need no token; one that ends with ``/`` opens all below it.
         body_limits: Bytes of a body for paths that begin so, where not ``max_body_bytes``.

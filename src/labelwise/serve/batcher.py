@@ -8,19 +8,18 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import math
 import time
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Executor
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Generic, Protocol, TypeVar
 
 from labelwise.errors import LabelwiseError
 
 Work = TypeVar("Work")
 Result = TypeVar("Result")
-
-LOOK_AHEAD = 4  # batches' worth of waiting items among which a batch may choose
 
 
 class QueueFullError(LabelwiseError):
@@ -34,7 +33,7 @@ class Observer(Protocol):
         """Take note of one item's wait."""
         ...
 
-    def ran(self, n_pieces: int, n_padded: int, seconds: float) -> None:
+    def ran(self, n_pieces: int, seconds: float) -> None:
         """Take note of one batch."""
         ...
 
@@ -45,30 +44,26 @@ class Item(Generic[Work, Result]):
 
     Attributes:
         work: What to run.
-        longest: Pieces of its longest row.
-        n_rows: How many rows it has.
-        n_pieces: Pieces of all rows.
+        n_pieces: Its size.
         deadline: Loop time from which nobody wants it.
         future: Where the result goes.
         since: Loop time of its arrival.
+        is_waiting: Whether it counts as queued.
     """
 
     work: Work
-    longest: int
-    n_rows: int
     n_pieces: int
     deadline: float
     future: asyncio.Future[Result]
     since: float
-    is_waiting: bool = field(default=True)
+    is_waiting: bool = True
 
 
 class Batcher(Generic[Work, Result]):
     """Runs items in batches, first come first served.
 
-    The oldest item always goes next; its batch is filled up with the waiting items that are most
-    like it in length. Cancelling an item's future withdraws it: it is not run, unless its batch
-    has begun. When a batch fails it is halved until the items that fail stand alone.
+    Cancelling an item's future withdraws it: it is not run, unless its batch has begun. When a
+    batch fails it is halved until the items that fail stand alone.
 
     Args:
         run: Results of some work, in order; called in ``executor``, one call at a time.
@@ -76,7 +71,7 @@ class Batcher(Generic[Work, Result]):
         observer: Counts.
         max_requests: Requests inside at a time; see ``request``.
         max_pieces: Pieces that wait, above which no further request is let in.
-        batch_pieces: Pieces of a batch, padding included; a larger item runs alone.
+        batch_pieces: Pieces of a batch; a larger item runs alone.
     """
 
     def __init__(
@@ -125,13 +120,13 @@ class Batcher(Generic[Work, Result]):
             self.n_requests -= 1
 
     def submit(
-        self, work: Work, rows: Sequence[int], *, deadline: float = float("inf")
+        self, work: Work, n_pieces: int, *, deadline: float = math.inf
     ) -> asyncio.Future[Result]:
         """Queue one item.
 
         Args:
             work: What ``run`` will get.
-            rows: Pieces of each row that it has.
+            n_pieces: Its size.
             deadline: Loop time from which it is not to be run any more.
 
         Returns:
@@ -140,7 +135,7 @@ class Batcher(Generic[Work, Result]):
         """
         loop = asyncio.get_running_loop()
         future: asyncio.Future[Result] = loop.create_future()
-        item = Item(work, max(rows), len(rows), sum(rows), deadline, future, loop.time())
+        item = Item(work, n_pieces, deadline, future, loop.time())
         future.add_done_callback(lambda _: self._leave(item))
         self._queue.append(item)
         self.n_pieces += item.n_pieces
@@ -167,17 +162,18 @@ class Batcher(Generic[Work, Result]):
 
     def _form(self, now: float) -> list[Item[Work, Result]]:
         """Take the next batch out of the queue."""
-        candidates: list[Item[Work, Result]] = []
+        batch: list[Item[Work, Result]] = []
         n_pieces = 0
-        while self._queue and n_pieces < LOOK_AHEAD * self.batch_pieces:
-            item = self._queue.popleft()
+        while self._queue:
+            item = self._queue[0]
             if not item.future.done() and now >= item.deadline:
                 item.future.set_exception(TimeoutError())
             if not item.future.done():
-                candidates.append(item)
                 n_pieces += item.n_pieces
-        batch, rest = fill_batch(candidates, self.batch_pieces)
-        self._queue.extendleft(reversed(rest))
+                if batch and n_pieces > self.batch_pieces:
+                    break
+                batch.append(item)
+            self._queue.popleft()
         return batch
 
     def _work(self, loop: asyncio.AbstractEventLoop, batch: list[Item[Work, Result]]) -> None:
@@ -200,7 +196,7 @@ class Batcher(Generic[Work, Result]):
         """Hand out results and go on."""
         self._is_running = False
         self._start()
-        self._observer.ran(sum(item.n_pieces for item in batch), _padded(batch), seconds)
+        self._observer.ran(sum(item.n_pieces for item in batch), seconds)
         for item, outcome in zip(batch, outcomes, strict=True):
             if item.future.done():
                 continue
@@ -208,38 +204,6 @@ class Batcher(Generic[Work, Result]):
                 item.future.set_exception(outcome)
             else:
                 item.future.set_result(outcome)
-
-
-def fill_batch(
-    items: Sequence[Item[Work, Result]], budget: int
-) -> tuple[list[Item[Work, Result]], list[Item[Work, Result]]]:
-    """Choose a batch: the first item, and those nearest in length that fit with it.
-
-    Args:
-        items: What waits, oldest first.
-        budget: Pieces of a batch, padding included.
-
-    Returns:
-        The batch, and the rest in its order.
-    """
-    if not items:
-        return [], []
-    target, longest, n_rows = items[0].longest, 0, 0
-    chosen: set[int] = set()
-    nearest = sorted(range(len(items)), key=lambda i: (i > 0, abs(items[i].longest - target)))
-    for i in nearest:
-        item = items[i]
-        wider = max(longest, item.longest)
-        if chosen and wider * (n_rows + item.n_rows) > budget:
-            break
-        chosen.add(i)
-        longest, n_rows = wider, n_rows + item.n_rows
-    batch = [item for i, item in enumerate(items) if i in chosen]
-    return batch, [item for i, item in enumerate(items) if i not in chosen]
-
-
-def _padded(batch: Sequence[Item[Work, Result]]) -> int:
-    return max(item.longest for item in batch) * sum(item.n_rows for item in batch)
 
 
 def run_apart(

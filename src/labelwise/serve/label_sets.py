@@ -10,6 +10,7 @@ import json
 from collections import OrderedDict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 from labelwise.annotation import Sentence
@@ -19,6 +20,7 @@ from labelwise.labels import LabelSet
 from labelwise.session import FitReport, Session
 
 DEFAULT_ID = "default"
+_dumps = json.JSONEncoder(separators=(",", ":")).encode
 _OVERHEAD_BYTES = 4096  # of an entry beside its arrays and strings
 
 
@@ -45,7 +47,7 @@ class LabelEntry:
         """The labels."""
         return self.table.label_set
 
-    @property
+    @cached_property
     def n_bytes(self) -> int:
         """Memory, about."""
         strings = sum(len(str(x.description)) + len(x.words) + len(x.name) for x in self.label_set)
@@ -100,7 +102,7 @@ class LabelRegistry:
 
 def spec_key(spec: object) -> bytes:
     """Hash what a caller sent for a label set, so that known ones need no parsing."""
-    return hashlib.sha256(json.dumps(spec, separators=(",", ":")).encode()).digest()
+    return hashlib.sha256(_dumps(spec).encode()).digest()
 
 
 def encoded(engine: Engine, label_set: LabelSet) -> LabelEntry:

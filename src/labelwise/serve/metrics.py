@@ -18,6 +18,7 @@ class Metrics:
     def __init__(self) -> None:
         """Start at zero."""
         self._registry = registry = CollectorRegistry()
+        self._children: dict[tuple[str, int], tuple[Counter, Histogram]] = {}  # looked up slowly
         self._requests = Counter(
             "labelwise_requests", "Answers, by route and status.", ("route", "code"),
             registry=registry,
@@ -39,7 +40,7 @@ class Metrics:
             buckets=_PIECES, registry=registry,
         )  # fmt: skip
         self._padding = Histogram(
-            "labelwise_padding_ratio", "Share of a batch that is padding.",
+            "labelwise_padding_ratio", "Share of a call of the encoder that is padding.",
             buckets=_SHARES, registry=registry,
         )  # fmt: skip
         self._label_sets = Counter(
@@ -53,18 +54,25 @@ class Metrics:
 
     def answered(self, route: str, status: int, seconds: float) -> None:
         """Count an answer."""
-        self._requests.labels(route, str(status)).inc()
-        self._seconds.labels(route).observe(seconds)
+        child = self._children.get((route, status))
+        if child is None:
+            child = self._requests.labels(route, str(status)), self._seconds.labels(route)
+            self._children[route, status] = child
+        child[0].inc()
+        child[1].observe(seconds)
 
     def waited(self, seconds: float) -> None:
         """Count the wait of one item."""
         self._queue_seconds.observe(seconds)
 
-    def ran(self, n_pieces: int, n_padded: int, seconds: float) -> None:
-        """Count a batch of so many pieces, and so many with its padding."""
+    def ran(self, n_pieces: int, seconds: float) -> None:
+        """Count a batch."""
         self._batch_pieces.observe(n_pieces)
-        self._padding.observe(1 - n_pieces / max(n_padded, 1))
         self._inference_seconds.observe(seconds)
+
+    def encoded(self, n_pieces: int, n_padded: int) -> None:
+        """Count a call of the encoder: its pieces without padding and with it."""
+        self._padding.observe(1 - n_pieces / max(n_padded, 1))
 
     def looked_up(self, *, found: bool) -> None:
         """Count a request for a label set: a cache hit or a miss."""

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from fastapi import APIRouter, Response
+from fastapi import APIRouter, Request, Response
 
 from labelwise.serve.metrics import CONTENT_TYPE
 from labelwise.serve.problems import json_response
 from labelwise.serve.schemas import Health, Ready
-from labelwise.serve.shared import GUARDED, Serving, errors
+from labelwise.serve.shared import GUARDED, errors, service_of
 
 router = APIRouter(tags=["probes"])
 
@@ -26,8 +26,9 @@ async def health() -> Response:
         **errors(400, 405),
     },
 )
-async def ready(service: Serving) -> Response:
+async def ready(request: Request) -> Response:
     """Say whether requests should come here."""
+    service = service_of(request)
     if service.status != "ready":
         return json_response({"status": service.status, "model_version": None}, 503)
     return json_response({"status": "ready", "model_version": service.model_version})
@@ -41,6 +42,6 @@ async def ready(service: Serving) -> Response:
         **errors(*GUARDED),
     },
 )
-async def metrics(service: Serving) -> Response:
+async def metrics(request: Request) -> Response:
     """Return counters and gauges in the text format of Prometheus."""
-    return Response(service.metrics.text(), media_type=CONTENT_TYPE)
+    return Response(service_of(request).metrics.text(), media_type=CONTENT_TYPE)

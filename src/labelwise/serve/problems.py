@@ -35,6 +35,7 @@ CODES = {
     503: "not_ready",
     504: "deadline_exceeded",
 }
+_dumps = json.JSONEncoder(ensure_ascii=False, separators=(",", ":"), allow_nan=False).encode
 _WORD_START = re.compile(r"(?<!^)(?=[A-Z])")
 
 
@@ -118,9 +119,8 @@ def json_response(
     value: object, status: int = 200, headers: Mapping[str, str] | None = None
 ) -> Response:
     """Write an answer as JSON in valid UTF-8, whatever strings it holds."""
-    body = json.dumps(value, ensure_ascii=False, separators=(",", ":"), allow_nan=False)
     return Response(
-        body.encode("utf-8", "replace"),
+        _dumps(value).encode("utf-8", "replace"),
         status,
         dict(headers) if headers else None,
         media_type="application/json",

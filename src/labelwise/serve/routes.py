@@ -27,7 +27,7 @@ from labelwise.serve.schemas import (
     PredictRequest,
     PredictResponse,
 )
-from labelwise.serve.shared import GUARDED, POSTED, Serving, admitted, errors
+from labelwise.serve.shared import GUARDED, POSTED, Admitted, errors, service_of
 from labelwise.serve.texts import Answer
 
 log = logging.getLogger("labelwise.serve")
@@ -35,13 +35,14 @@ router = APIRouter(route_class=JsonRoute, prefix="/v1", tags=["v1"])
 
 
 @router.post("/predict", responses={200: {"model": PredictResponse}, **errors(404, *POSTED)})
-async def predict(body: PredictRequest, request: Request, service: Serving) -> Response:
+async def predict(body: PredictRequest, request: Request) -> Response:
     """Find entities in texts.
 
     A text that the server failed on has an ``error`` and no entities; the others are not hurt.
     """
+    service = service_of(request)
     check_predict(body, service.config)
-    async with admitted(service, request) as deadline:
+    async with Admitted(service, request) as deadline:
         if body.labels is None:
             entry = service.known(body.label_set)
         else:
@@ -67,10 +68,11 @@ def _result(answer: Answer, request_id: str) -> dict[str, Any]:
 
 
 @router.post("/labels", responses={200: {"model": LabelSetResponse}, **errors(*POSTED)})
-async def register_labels(body: LabelsRequest, request: Request, service: Serving) -> Response:
+async def register_labels(body: LabelsRequest, request: Request) -> Response:
     """Encode a label set and remember it; its id is short, and the same for the same labels."""
+    service = service_of(request)
     check_labels(body.labels, service.config)
-    async with admitted(service, request) as deadline:
+    async with Admitted(service, request) as deadline:
         entry = await service.encode(body.model_dump()["labels"], deadline)
     return json_response(_described(entry))
 
@@ -79,20 +81,21 @@ async def register_labels(body: LabelsRequest, request: Request, service: Servin
     "/labels/{id}",
     responses={200: {"model": LabelSetResponse}, **errors(*GUARDED, 404, 422, 503)},
 )
-async def show_labels(id: Annotated[LabelSetId, Path()], service: Serving) -> Response:
+async def show_labels(id: Annotated[LabelSetId, Path()], request: Request) -> Response:
     """Say what a registered label set reads as."""
-    return json_response(_described(service.known(id)))
+    return json_response(_described(service_of(request).known(id)))
 
 
 @router.post("/fit", responses={200: {"model": FitResponse}, **errors(404, *POSTED)})
-async def fit(body: FitRequest, request: Request, service: Serving) -> Response:
+async def fit(body: FitRequest, request: Request) -> Response:
     """Learn from examples in a fraction of a second, and get a label set that has learned."""
+    service = service_of(request)
     check_fit(body, service.config)
     rows = [
         Row(example.model_dump(exclude_none=True), f"examples.{i}", str(i))
         for i, example in enumerate(body.examples)
     ]
-    async with admitted(service, request) as deadline:
+    async with Admitted(service, request) as deadline:
         examples = await asyncio.to_thread(sentences_from_rows, rows)
         start = service.known(body.label_set) if body.label_set is not None else None
         label_set = _labels_to_fit(body, examples, start)

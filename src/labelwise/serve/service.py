@@ -215,9 +215,10 @@ class Service:
         engine, key = self.engine, spec_key(spec)
         entry = self.label_sets.by_spec(key)
         self.metrics.looked_up(found=entry is not None)
-        if entry is None:
-            label_set = LabelSet.parse(spec)
-            entry = await self.learn(self._encoded_once, engine, label_set, key, deadline=deadline)
+        if entry is not None:
+            return entry
+        label_set = LabelSet.parse(spec)
+        entry = await self.learn(self._encoded_once, engine, label_set, key, deadline=deadline)
         return self.label_sets.put(entry, key)
 
     def _encoded_once(self, engine: Engine, label_set: LabelSet, key: bytes) -> LabelEntry:
@@ -243,4 +244,4 @@ class Service:
         return self.label_sets.put(entry)
 
     def _run_parts(self, parts: Sequence[Part]) -> list[list[Any]]:
-        return run_parts(self.engine, parts)
+        return run_parts(self.engine, parts, self.metrics.encoded)

@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
-from collections.abc import AsyncIterator
-from typing import Annotated, Any
+from typing import Any
 
-from fastapi import Depends, Request
+from fastapi import Request
 
 from labelwise.serve.problems import ClientGoneError
 from labelwise.serve.schemas import ErrorEnvelope
 from labelwise.serve.service import Service
 
+WATCH_AFTER_S = 0.1  # a watcher costs more than most answers take
 DESCRIPTIONS = {
     400: "The request is malformed, or not for this server.",
     401: "No valid token.",
@@ -42,32 +41,54 @@ def errors(*statuses: int) -> dict[int | str, dict[str, Any]]:
 
 
 def service_of(request: Request) -> Service:
-    """Return the service of the app that a request came to; a FastAPI dependency."""
+    """Return the service of the app that a request came to."""
     return request.app.state.service
 
 
-Serving = Annotated[Service, Depends(service_of)]
+class Admitted:
+    """Lets a request in for the length of an ``async with`` block, and says until when it has time.
 
+    When the client leaves in the meantime, the block is cancelled.
 
-@contextlib.asynccontextmanager
-async def admitted(service: Service, request: Request) -> AsyncIterator[float]:
-    """Let a request in, give it up when its client leaves, and say until when it has time."""
-    with service.request():
+    Args:
+        service: Admits.
+        request: Where to listen for the client; its body must have been read.
+
+    Raises:
+        QueueFullError: There are too many requests.
+        ClientGoneError: The client left.
+    """
+
+    def __init__(self, service: Service, request: Request) -> None:
+        """Ask for nothing yet."""
+        self._service, self._request = service, request
+        self._inside = service.request()
+        self._watcher: asyncio.Task[None] | None = None
+
+    async def __aenter__(self) -> float:
+        """Enter; returns the loop time of the deadline."""
+        self._inside.__enter__()
+        loop, task = asyncio.get_running_loop(), asyncio.current_task()
+        self._timer = loop.call_later(WATCH_AFTER_S, self._watch, task)
+        return loop.time() + self._service.config.deadline_s
+
+    async def __aexit__(self, kind: type[BaseException] | None, error: Any, trace: Any) -> None:
+        """Leave."""
+        self._inside.__exit__(None, None, None)
+        self._timer.cancel()
+        if self._watcher is None:
+            return
+        is_gone = self._watcher.done()
+        self._watcher.cancel()
         task = asyncio.current_task()
-        watcher = asyncio.create_task(_cancel_when_gone(request, task))
-        try:
-            yield asyncio.get_running_loop().time() + service.config.deadline_s
-        except asyncio.CancelledError:
-            if task is None or not watcher.done():
-                raise
+        if is_gone and task is not None and kind is asyncio.CancelledError:
             task.uncancel()
             raise ClientGoneError("The client left.") from None
-        finally:
-            watcher.cancel()
 
+    def _watch(self, task: asyncio.Task[Any]) -> None:
+        self._watcher = asyncio.create_task(self._cancel_when_gone(task))
 
-async def _cancel_when_gone(request: Request, task: asyncio.Task[Any] | None) -> None:
-    while (await request.receive())["type"] != "http.disconnect":
-        pass
-    if task is not None:
+    async def _cancel_when_gone(self, task: asyncio.Task[Any]) -> None:
+        while (await self._request.receive())["type"] != "http.disconnect":
+            pass
         task.cancel()

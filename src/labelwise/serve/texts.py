@@ -8,13 +8,13 @@ from __future__ import annotations
 
 import asyncio
 from collections import defaultdict, deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import islice
 from typing import Any
 
 from labelwise.annotation import Mention, Record
-from labelwise.encoding import Window
+from labelwise.encoding import FloatArray, Window
 from labelwise.engine import Chunk, Decoder, Engine, TagTable
 from labelwise.records import above_threshold, make_record
 from labelwise.segments import segments_of
@@ -22,8 +22,10 @@ from labelwise.serve.batcher import Batcher
 from labelwise.words import split_words
 
 INLINE_CHARS = 2000  # longer texts are split and tokenized in a thread
+CALL_PIECES = 16  # a call of the encoder costs as much as so many pieces
 IN_FLIGHT = 4  # batches' worth of pieces that one request may have queued
 Answer = list[Record] | Exception
+OnBatch = Callable[[int, int], None]
 _Found = list[Mention] | Exception | asyncio.Future[list[Any]]
 
 
@@ -40,17 +42,26 @@ class Part:
     whole: tuple[Chunk, TagTable] | None = None
 
 
-def run_parts(engine: Engine, parts: Sequence[Part]) -> list[list[Any]]:
+def run_parts(
+    engine: Engine, parts: Sequence[Part], on_batch: OnBatch = lambda *_: None
+) -> list[list[Any]]:
     """Encode some parts together; decode whole texts, those of one label set together.
 
     Args:
         engine: Encodes.
         parts: Of any texts.
+        on_batch: Told of each call of the encoder: its pieces without padding and with it.
 
     Returns:
         Mentions of a whole text; else the states of each window, of shapes ``(words, dim)``.
     """
-    states = iter(engine.run_windows([w for part in parts for w in part.windows]))
+    windows = [w for part in parts for w in part.windows]
+    lengths = _rows(windows)
+    by_window: dict[int, FloatArray] = {}
+    for group in little_padding(lengths, engine.batch_pieces):
+        by_window |= zip(group, engine.run_windows([windows[i] for i in group]), strict=True)
+        on_batch(sum(lengths[i] for i in group), len(group) * max(lengths[i] for i in group))
+    states = iter([by_window[i] for i in range(len(windows))])
     found: list[list[Any]] = [[next(states) for _ in part.windows] for part in parts]
     by_table: dict[int, list[tuple[int, Chunk, TagTable]]] = defaultdict(list)
     for i, part in enumerate(parts):
@@ -64,6 +75,31 @@ def run_parts(engine: Engine, parts: Sequence[Part]) -> list[list[Any]]:
         for (i, _, _), mentions in zip(group, decoder.decode(segments, joined), strict=True):
             found[i] = mentions
     return found
+
+
+def little_padding(lengths: Sequence[int], max_batch_pieces: int) -> list[list[int]]:
+    """Group rows so that no row pads those before it by more than a call of its own costs.
+
+    Args:
+        lengths: Pieces of each row.
+        max_batch_pieces: Budget for ``longest * count``; a longer row stands alone.
+
+    Returns:
+        Indices of each group, shortest rows first.
+
+    >>> little_padding([30, 10, 29, 10], max_batch_pieces=2048)
+    [[1, 3], [2, 0]]
+    """
+    groups: list[list[int]] = []
+    longest = 0
+    for index in sorted(range(len(lengths)), key=lengths.__getitem__):
+        length = lengths[index]
+        n = len(groups[-1]) if groups else 0
+        if not n or n * (length - longest) > CALL_PIECES or (n + 1) * length > max_batch_pieces:
+            groups.append([])
+        groups[-1].append(index)
+        longest = length
+    return groups
 
 
 @dataclass(frozen=True, slots=True)
@@ -187,8 +223,7 @@ class _Request:
         if len(segments) > 1:
             return _Text(offsets, words, None)
         chunk = self._engine.tokenize(segments)
-        rows = _rows(chunk.windows)
-        fits = max(rows) * len(rows) <= self._batcher.batch_pieces
+        fits = sum(_rows(chunk.windows)) <= self._batcher.batch_pieces
         return _Text(offsets, words, chunk if fits else None)
 
     async def _long(self, words: list[str]) -> list[Mention]:
@@ -206,11 +241,11 @@ class _Request:
 
     async def _submit(self, part: Part) -> asyncio.Future[list[Any]]:
         limit = IN_FLIGHT * self._batcher.batch_pieces
-        rows = _rows(part.windows)
-        while self._flying and sum(n for n, _ in self._flying) + sum(rows) > limit:
+        n_pieces = sum(_rows(part.windows))
+        while self._flying and sum(n for n, _ in self._flying) + n_pieces > limit:
             await asyncio.wait([self._flying.popleft()[1]])
-        future = self._batcher.submit(part, rows, deadline=self._deadline)
-        self._flying.append((sum(rows), future))
+        future = self._batcher.submit(part, n_pieces, deadline=self._deadline)
+        self._flying.append((n_pieces, future))
         return future
 
 
@@ -219,10 +254,10 @@ def _rows(windows: Sequence[Window]) -> list[int]:
 
 
 def _cut(windows: Sequence[Window], budget: int) -> Iterator[list[Window]]:
-    """Runs of windows whose padded batch stays within a budget of pieces."""
+    """Runs of windows within a budget of pieces."""
     part: list[Window] = []
     for window in windows:
-        if part and max(_rows([*part, window])) * (len(part) + 1) > budget:
+        if part and sum(_rows([*part, window])) > budget:
             yield part
             part = []
         part.append(window)
