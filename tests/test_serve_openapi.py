@@ -31,6 +31,9 @@ def described() -> Iterator[Any]:
         ("POST", "/v1/labels"),
         ("GET", "/v1/labels/{id}"),
         ("POST", "/v1/fit"),
+        ("POST", "/setup"),
+        ("POST", "/predict"),
+        ("POST", "/webhook"),
         ("GET", "/health"),
         ("GET", "/ready"),
         ("GET", "/metrics"),
@@ -58,6 +61,7 @@ def test_every_route_describes_its_errors() -> None:
     posted = {"400", "401", "403", "405", "408", "413", "415", "422", "429", "500", "503", "504"}
     assert set(paths) >= {
         "/v1/predict", "/v1/labels", "/v1/labels/{id}", "/v1/fit", "/health", "/ready", "/metrics",
+        "/setup", "/predict", "/webhook",
     }  # fmt: skip
     for item in paths.values():
         for method, operation in item.items():

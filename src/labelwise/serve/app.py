@@ -11,7 +11,7 @@ from starlette.exceptions import HTTPException
 
 from labelwise.config import ServeConfig
 from labelwise.errors import LabelwiseError
-from labelwise.serve import probes, routes
+from labelwise.serve import label_studio, probes, routes
 from labelwise.serve.access import Access
 from labelwise.serve.gate import Gate
 from labelwise.serve.metrics import Metrics
@@ -63,7 +63,7 @@ def create_app(
         lifespan=lifespan,
     )
     app.state.service = service
-    for router in (routes.router, probes.router, *routers):
+    for router in (routes.router, probes.router, label_studio.router, *routers):
         app.include_router(router)
     for error in (HTTPException, RequestValidationError, LabelwiseError, TimeoutError):
         app.add_exception_handler(error, on_error)

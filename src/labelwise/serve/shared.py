@@ -68,8 +68,8 @@ class Admitted:
     async def __aenter__(self) -> float:
         """Enter; returns the loop time of the deadline."""
         self._inside.__enter__()
-        loop, task = asyncio.get_running_loop(), asyncio.current_task()
-        self._timer = loop.call_later(WATCH_AFTER_S, self._watch, task)
+        loop = asyncio.get_running_loop()
+        self._timer = loop.call_later(WATCH_AFTER_S, self._watch, asyncio.current_task())
         return loop.time() + self._service.config.deadline_s
 
     async def __aexit__(self, kind: type[BaseException] | None, error: Any, trace: Any) -> None:
@@ -85,10 +85,11 @@ class Admitted:
             task.uncancel()
             raise ClientGoneError("The client left.") from None
 
-    def _watch(self, task: asyncio.Task[Any]) -> None:
+    def _watch(self, task: asyncio.Task[Any] | None) -> None:
         self._watcher = asyncio.create_task(self._cancel_when_gone(task))
 
-    async def _cancel_when_gone(self, task: asyncio.Task[Any]) -> None:
+    async def _cancel_when_gone(self, task: asyncio.Task[Any] | None) -> None:
         while (await self._request.receive())["type"] != "http.disconnect":
             pass
-        task.cancel()
+        if task is not None:
+            task.cancel()

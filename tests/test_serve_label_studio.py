@@ -1,0 +1,165 @@
+"""Label Studio connects, asks, tells of annotations, and sees them learned."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+
+from labelwise.config import ServeConfig
+from labelwise.labels import LabelSet
+from labelwise.serve.label_studio import MAX_PROJECTS, Projects
+from serving import client, tiny_tagger
+
+CONFIG = """<View>
+  <!-- people and places -->
+  <Labels name="kind" toName="passage">
+    <Label value="person" background="red"/><Label value="city"/>
+  </Labels>
+  <Text name="passage" value="$words"/>
+</View>"""
+TEXT = "ada lives in oslo"
+
+
+def _ask(config: str = CONFIG, project: object = "7.1700000000") -> dict[str, Any]:
+    return {
+        "tasks": [{"id": 1, "data": {"words": TEXT}, "annotations": []}],
+        "project": project,
+        "label_config": config,
+        "params": {"login": None, "password": None, "context": None},
+    }
+
+
+def _event(action: str, number: int, *spans: tuple[int, int, str], text: str = TEXT) -> Any:
+    regions = [
+        {
+            "from_name": "kind",
+            "to_name": "passage",
+            "type": "labels",
+            "value": {"start": start, "end": end, "text": text[start:end], "labels": [label]},
+        }
+        for start, end, label in spans
+    ]
+    return {
+        "action": action,
+        "project": {"id": 7, "label_config": CONFIG, "title": "x"},
+        "task": {"id": 1, "data": {"words": text}},
+        "annotation": {"id": number, "result": regions, "was_cancelled": False},
+    }
+
+
+def test_a_project_is_set_up_with_the_version_of_the_model() -> None:
+    with client() as http:
+        sent = {"project": "7.17", "schema": CONFIG, "hostname": "http://x", "access_token": "y"}
+        answer = http.post("/setup", json=sent)
+        assert http.get("/health").json()["status"] == "UP"
+    assert answer.status_code == 200
+    assert answer.json()["model_version"].startswith("labelwise-")
+
+
+def test_regions_are_the_entities_of_the_tagger() -> None:
+    tagger = tiny_tagger()
+    with client(tagger) as http:
+        answer = http.post("/predict", json=_ask()).json()
+    (prediction,) = answer["results"]
+    regions = prediction["result"]
+    found = [
+        (r["value"]["start"], r["value"]["end"], r["value"]["labels"], r["score"]) for r in regions
+    ]
+    expected = tagger.predict(TEXT, ["person", "city"])
+    assert found == [(e["start"], e["end"], [e["label"]], e["score"]) for e in expected]
+    assert all(r["from_name"] == "kind" and r["to_name"] == "passage" for r in regions)
+    assert prediction["model_version"] == answer["model_version"]
+
+
+def _spans(answer: Any) -> list[tuple[int, int, str]]:
+    regions = answer.json()["results"][0]["result"]
+    values = [region["value"] for region in regions]
+    return [(v["start"], v["end"], v["labels"][0]) for v in values]
+
+
+def test_annotations_are_learned_updated_and_forgotten() -> None:
+    gold = ((0, 3, "person"), (13, 17, "city"))
+    wrong = ((4, 9, "city"),)
+    with client() as http:
+        before = _spans(http.post("/predict", json=_ask()))
+        first = http.post("/webhook", json=_event("ANNOTATION_CREATED", 1, *wrong))
+        mistaken = _spans(http.post("/predict", json=_ask()))
+        http.post("/webhook", json=_event("ANNOTATION_UPDATED", 1, *gold))
+        learned = _spans(http.post("/predict", json=_ask()))
+        other = _spans(http.post("/predict", json=_ask(project="8.1")))
+        last = http.post("/webhook", json=_event("ANNOTATIONS_DELETED", 1))
+        after = _spans(http.post("/predict", json=_ask()))
+    assert (first.status_code, first.json()["n_examples"]) == (201, 1)
+    assert mistaken == list(wrong)
+    assert learned == list(gold)
+    assert last.json()["n_examples"] == 0
+    assert before == other == after != learned
+
+
+def test_white_space_at_the_ends_of_a_region_is_left_out() -> None:
+    with client() as http:
+        http.post("/webhook", json=_event("ANNOTATION_CREATED", 1, (12, 17, "city")))
+        assert _spans(http.post("/predict", json=_ask())) == [(13, 17, "city")]
+
+
+@pytest.mark.parametrize("action", ["PROJECT_UPDATED", "TASKS_CREATED", "START_TRAINING", "?"])
+def test_other_events_are_taken_note_of(action: str) -> None:
+    with client() as http:
+        answer = http.post("/webhook", json={"action": action, "project": {"id": 7}})
+    assert (answer.status_code, answer.json()["n_examples"]) == (201, 0)
+
+
+@pytest.mark.parametrize(
+    "config",
+    [
+        "",
+        "<View>",
+        "<View/>",
+        "\x00",
+        "\ud800",
+        CONFIG.replace("Labels", "Choices"),
+        CONFIG.replace("$words", "words"),
+        CONFIG.replace('value="city"', 'value="person"'),
+        CONFIG.replace('value="city"', 'value="O"'),
+        '<!DOCTYPE a [<!ENTITY b "c">]>' + CONFIG,
+        '<!DOCTYPE a [<!ENTITY b SYSTEM "file:///etc/passwd">]><View>&b;</View>',
+        "<View>" * 30_000,
+        CONFIG + " " * 70_000,
+    ],
+    ids=lambda config: ascii(config)[:32],
+)
+def test_a_configuration_that_cannot_be_used_is_refused(config: str) -> None:
+    kind = {"Content-Type": "application/json"}
+    with client() as http:
+        for path, body in (("/predict", _ask(config=config)), ("/setup", {"schema": config})):
+            answer = http.post(path, content=json.dumps(body), headers=kind)
+            assert answer.status_code == 422
+            assert answer.json()["error"]["message"]
+
+
+@pytest.mark.parametrize(
+    "spans", [[(0, 99, "person")], [(0, 3, "nobody")], [(0, 3, "person"), (0, 3, "city")]]
+)
+def test_annotations_that_do_not_fit_are_refused(spans: list[tuple[int, int, str]]) -> None:
+    with client() as http:
+        answer = http.post("/webhook", json=_event("ANNOTATION_CREATED", 1, *spans))
+        assert answer.status_code == 422
+        good = http.post("/webhook", json=_event("ANNOTATION_CREATED", 2, (0, 3, "person")))
+    assert (good.status_code, good.json()["n_examples"]) == (201, 1)
+
+
+def test_projects_and_their_examples_are_bounded() -> None:
+    projects, labels = Projects(), LabelSet.parse(["a"])
+    kept = projects.get("0.1", labels)
+    for i in range(1, MAX_PROJECTS):
+        projects.get(i, labels)
+    assert projects.get(0, labels) is kept
+    projects.get("new", labels)
+    assert projects.get("0", labels) is kept
+    assert projects.get("0", LabelSet.parse(["b"])) is not kept
+    with client(config=ServeConfig(max_examples=2)) as http:
+        for i in range(4):
+            answer = http.post("/webhook", json=_event("ANNOTATION_CREATED", i, (0, 3, "person")))
+    assert answer.json()["n_examples"] == 2
