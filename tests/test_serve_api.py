@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from labelwise.config import ServeConfig
+from labelwise.labels import LabelSet
+from labelwise.rows import Row, sentences_from_rows
 from serving import LABELS, TEXTS, client, tiny_tagger
 
 
@@ -19,3 +22,91 @@ def test_a_registered_label_set_answers_as_its_labels_do() -> None:
         by_labels = http.post("/v1/predict", json={"texts": TEXTS, "labels": LABELS}).json()
     assert by_id == by_labels
     assert by_labels["label_set"] == id
+
+
+EXAMPLES = [
+    {
+        "text": "ada lives in oslo",
+        "entities": [
+            {"start": 0, "end": 3, "label": "person"},
+            {"start": 13, "end": 17, "label": "city"},
+        ],
+    },
+    {"tokens": ["bob", "went", "to", "rome"], "tags": ["B-person", "O", "O", "B-city"]},
+    {"text": "fever", "entities": []},
+]
+
+
+def test_a_fitted_label_set_answers_as_a_fitted_tagger_does() -> None:
+    tagger = tiny_tagger()
+    with client(tagger) as http:
+        fit = http.post("/v1/fit", json={"examples": EXAMPLES, "labels": LABELS}).json()
+        sent = {"texts": TEXTS, "label_set": fit["id"]}
+        answer = http.post("/v1/predict", json=sent).json()
+        again = http.post("/v1/fit", json={"examples": EXAMPLES, "labels": LABELS}).json()
+    rows = [Row(example, "x", str(i)) for i, example in enumerate(EXAMPLES)]
+    report = tagger.fit(sentences_from_rows(rows), LABELS)
+    assert [r["entities"] for r in answer["results"]] == tagger.predict(TEXTS)
+    assert (fit["n_examples"], fit["n_mentions"]) == (report.n_examples, report.n_mentions)
+    assert fit["id"] == again["id"]
+
+
+def test_a_fit_can_be_built_upon() -> None:
+    with client() as http:
+        first = http.post("/v1/fit", json={"examples": EXAMPLES[:1]}).json()
+        sent = {"examples": EXAMPLES[1:], "label_set": first["id"]}
+        second = http.post("/v1/fit", json=sent).json()
+        fresh = http.post("/v1/fit", json={"examples": EXAMPLES[1:], "labels": LABELS}).json()
+    assert set(first["labels"]) == set(second["labels"]) == set(LABELS)
+    assert len({first["id"], second["id"], fresh["id"]}) == 3
+
+
+def test_entities_that_predict_found_can_be_sent_back_as_examples() -> None:
+    with client() as http:
+        answer = http.post("/v1/predict", json={"texts": TEXTS, "labels": LABELS}).json()
+        examples = [
+            {"text": text, "entities": result["entities"]}
+            for text, result in zip(TEXTS, answer["results"], strict=True)
+        ]
+        fit = http.post("/v1/fit", json={"examples": examples, "labels": LABELS})
+    assert fit.status_code == 200
+
+
+def test_the_models_own_labels_need_not_be_named() -> None:
+    tagger = tiny_tagger(label_set=LabelSet.parse(LABELS))
+    with client(tagger) as http:
+        answer = http.post("/v1/predict", json={"texts": TEXTS}).json()
+        shown = http.get("/v1/labels/default").json()
+    assert answer["label_set"] == shown["id"] == "default"
+    assert [r["entities"] for r in answer["results"]] == tagger.predict(TEXTS)
+
+
+def test_thresholds_hold_over_http() -> None:
+    labels = {"city": {"threshold": 0.999}, "person": None}
+    tagger = tiny_tagger()
+    with client(tagger) as http:
+        sent = {"texts": TEXTS, "labels": labels, "threshold": 0.3}
+        answer = http.post("/v1/predict", json=sent).json()
+    expected = tagger.predict(TEXTS, labels, threshold=0.3)
+    assert [r["entities"] for r in answer["results"]] == expected
+    assert expected != tagger.predict(TEXTS, LABELS)
+
+
+def test_long_and_many_texts_answer_as_the_tagger_does() -> None:
+    tagger = tiny_tagger()
+    texts = ["ada went to oslo and rome . " * n for n in (1, 40, 400, 900, 2000)] + ["", " \n"]
+    with client(tagger, ServeConfig(batch_pieces=128)) as http:
+        answer = http.post("/v1/predict", json={"texts": texts, "labels": LABELS}).json()
+    assert [r["entities"] for r in answer["results"]] == tagger.predict(texts, LABELS)
+
+
+def test_label_sets_that_are_not_used_make_room() -> None:
+    with client(config=ServeConfig(label_sets=2)) as http:
+        first, second, third = (
+            http.post("/v1/labels", json={"labels": [name]}).json()["id"] for name in "abc"
+        )
+        assert http.get(f"/v1/labels/{first}").status_code == 404
+        assert http.get(f"/v1/labels/{second}").status_code == 200
+        assert http.get(f"/v1/labels/{third}").status_code == 200
+        again = http.post("/v1/labels", json={"labels": ["a"]}).json()["id"]
+    assert again == first

@@ -329,6 +329,28 @@ def test_p9_the_same_text_gives_the_same_entities_in_any_company() -> None:
     assert [r["entities"] for r in together["results"]] == alone
 
 
+class ScalingBackend(FakeBackend):
+    """A backend that scales a batch as a whole, as int8 graphs do."""
+
+    def word_states(self, batch: Any) -> Any:
+        """Encode a batch. Shape ``(words, dim)``."""
+        states = super().word_states(batch)
+        step = abs(states).max() / 2
+        return (states / step).round() * step
+
+
+@pytest.mark.parametrize("is_invariant", [True, False])
+def test_p9_an_int8_model_is_invariant_when_asked_to_be(is_invariant: bool) -> None:
+    tagger = Tagger(ScalingBackend(tiny_tokenizer(), config=ModelConfig(max_pieces=32)))
+    words = ["ada", "bob", "oslo", "rome", "paris", "acme", "drug", "date", "york", "ill", "fever"]
+    texts = [f"{a} went to {b}" for a in words for b in words[:4]]
+    alone = [tagger.predict(text, LABELS) for text in texts]
+    with client(tagger, ServeConfig(invariant=is_invariant)) as http:
+        answer = http.post("/v1/predict", json={"texts": texts, "labels": LABELS}).json()
+    found = [result["entities"] for result in answer["results"]]
+    assert (found == alone) == is_invariant
+
+
 # P10: metrics
 
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Coroutine
-from typing import Any
+from typing import Any, cast
 
 from fastapi import Request, Response
 from fastapi.exceptions import RequestValidationError
@@ -86,7 +86,7 @@ class JsonRoute(APIRoute):
         if field is None or any(others) or len(wanted.body_params) != 1:
             return handle
         body_name, request_name = wanted.body_params[0].name, wanted.request_param_name
-        adapter: TypeAdapter[Any] = TypeAdapter(field.field_info.annotation)
+        adapter: TypeAdapter[Any] = TypeAdapter(cast("Any", field.field_info.annotation))
 
         async def handle_directly(request: Request) -> Response:
             strict = StrictRequest(request.scope, request.receive)

@@ -295,19 +295,16 @@ def _example(text: str, regions: object, config: LabelConfig) -> Sentence:
         if not isinstance(value, Mapping) or region.get("from_name") != config.from_name:
             continue
         start, end, labels = value.get("start"), value.get("end"), value.get("labels")
-        if not isinstance(start, int) or not isinstance(end, int) or not _is_one_of(labels, config):
+        label = labels[0] if isinstance(labels, list) and len(labels) == 1 else None
+        if not isinstance(start, int) or not isinstance(end, int) or label not in config.labels:
             raise DataError(
                 "A region has no whole numbers 'start' and 'end', or not one label of the project. "
                 "Expected what Label Studio makes of a <Text>. Check the project's template."
             )
         first, last = _trimmed(text, start, end)
-        entities.append({"start": first, "end": last, "label": labels[0]})
+        entities.append({"start": first, "end": last, "label": label})
     row = {"text": text, "entities": entities}
     return sentences_from_rows([Row(row, "annotation.result", "0")])[0]
-
-
-def _is_one_of(labels: object, config: LabelConfig) -> bool:
-    return isinstance(labels, list) and len(labels) == 1 and labels[0] in config.labels
 
 
 def _trimmed(text: str, start: int, end: int) -> tuple[int, int]:
