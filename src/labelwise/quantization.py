@@ -81,8 +81,9 @@ def _observe(
     )
     seen: dict[str, list[Array]] = {name: [] for name in names}
     for feed in feeds:
-        for name, value in zip(names, session.run(list(names), dict(feed)), strict=True):
-            seen[name].append(np.asarray(value).reshape(-1, np.shape(value)[-1]))
+        values = map(np.asarray, session.run(list(names), dict(feed)))
+        for name, value in zip(names, values, strict=True):
+            seen[name].append(value.reshape(-1, value.shape[-1]))
     return {name: _summary(np.concatenate(values)) for name, values in seen.items()}
 
 
