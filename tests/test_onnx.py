@@ -8,7 +8,10 @@ from pathlib import Path
 import numpy as np
 import onnx
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
+from builders import WORDS as TOKENS
 from builders import people_and_cities, tiny_backend
 from labelwise.config import ModelConfig
 from labelwise.errors import CheckpointError, RequestError
@@ -46,6 +49,21 @@ def test_fp32_equals_torch(exported: tuple[TorchBackend, dict[str, bytes]]) -> N
     np.testing.assert_allclose(ours_table.matrix, their_table.matrix, atol=1e-4)
     np.testing.assert_allclose(ours_table.bias, their_table.bias, atol=1e-6)
     assert list(ours.tag(WORDS, LABELS)) == list(theirs.tag(WORDS, LABELS))
+
+
+@given(st.lists(st.lists(st.sampled_from(TOKENS), min_size=1, max_size=30), max_size=4))
+@settings(max_examples=15)
+def test_fp32_scores_words_as_torch_does(
+    exported: tuple[TorchBackend, dict[str, bytes]], sentences: list[list[str]]
+) -> None:
+    backend, graphs = exported
+    logits = []
+    for tagger in (Tagger(onnx_backend(graphs, backend)), Tagger(backend)):
+        table = tagger._table(LABELS)
+        states = tagger.engine.states(sentences)
+        logits.append([table.logits(s, [len(s)]) for s in states])
+    for ours, theirs in zip(*logits, strict=True):
+        np.testing.assert_allclose(ours, theirs, atol=1e-3)
 
 
 def test_a_saved_export_runs_without_torch(

@@ -13,6 +13,7 @@ from labelwise.config import ModelConfig
 from labelwise.encoding import Batch, FloatArray, IntArray, PieceTokenizer
 from labelwise.errors import CheckpointError
 
+_SLOWER = ["SkipLayerNormFusion"]  # its kernel takes ten times as long as the parts it joins
 _EXTERNAL_DATA = b"\x0a\x08location\x12"  # protobuf: an entry whose key is "location"
 
 
@@ -84,7 +85,9 @@ def open_session(data: bytes, threads: int) -> onnxruntime.InferenceSession:
     options.intra_op_num_threads = threads
     options.log_severity_level = 3
     try:
-        return onnxruntime.InferenceSession(data, options, providers=["CPUExecutionProvider"])
+        return onnxruntime.InferenceSession(
+            data, options, providers=["CPUExecutionProvider"], disabled_optimizers=_SLOWER
+        )
     except Exception as err:  # onnxruntime raises its own types, without a common root
         raise CheckpointError(
             f"ONNX Runtime cannot read the model's graph: {str(err).splitlines()[0]}. "

@@ -6,14 +6,22 @@ import logging
 import tempfile
 import warnings
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
+from labelwise.data import read_dataset
+from labelwise.encoding import IntArray, batches_by_pieces
 from labelwise.errors import RequestError
+from labelwise.quantization import quantize_products
+from labelwise.sample_data import SAMPLES
 from labelwise.torch_backend import TorchBackend
 
 _OUTPUT = "states"
+_CORPORA = ("support", "incidents", "contracts")
+_FEED_PIECES = 1024
 
 
 class _StatesAt(nn.Module):
@@ -33,8 +41,7 @@ def export_towers(backend: TorchBackend, precision: str) -> dict[str, bytes]:
 
     Args:
         backend: The model.
-        precision: ``"fp32"``, or ``"int8"`` for weights quantised by channel and activations
-            quantised on the fly.
+        precision: ``"fp32"``, or ``"int8"``; see ``quantization``.
 
     Returns:
         One self-contained ONNX file a tower, by file name (``text.onnx``, ``label.onnx``).
@@ -49,21 +56,38 @@ def export_towers(backend: TorchBackend, precision: str) -> dict[str, bytes]:
             "label tower. Run it with engine='torch'."
         )
     towers = {"text": backend.model.text_tower, "label": backend.model.label_tower}
-    return {
-        f"{name}.onnx": _export(tower, precision)
-        for name, tower in towers.items()
-        if tower is not None
-    }
+    graphs = {f"{name}.onnx": _export(t) for name, t in towers.items() if t is not None}
+    if precision == "fp32":
+        return graphs
+    feeds = _sample_feeds(backend)
+    return {name: quantize_products(data, feeds) for name, data in graphs.items()}
 
 
-def _export(tower: nn.Module, precision: str) -> bytes:
-    was_training = tower.training
+def _sample_feeds(backend: TorchBackend) -> list[dict[str, IntArray]]:
+    """Batches of the sample corpora, as a graph reads them."""
+    words = [s.words for name in _CORPORA for s in read_dataset(SAMPLES / name, "train")]
+    limit = min(backend.config.max_pieces, backend.max_positions)
+    pieces = [p for p in backend.tokenizer.encode_words(words) if len(p.ids) <= limit]
+    groups = batches_by_pieces([len(p.ids) for p in pieces], _FEED_PIECES)
+    batches = (backend.tokenizer.batch([pieces[i] for i in group]) for group in groups)
+    return [
+        {
+            "input_ids": batch.ids,
+            "attention_mask": batch.mask.astype(np.int64),
+            "positions": np.flatnonzero(batch.mask),
+        }
+        for batch in batches
+    ]
+
+
+def _export(tower: Any) -> bytes:
+    was_training, attention = tower.training, tower.config._attn_implementation
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "tower.onnx"
+        tower.set_attn_implementation("eager")  # the others guard against rows without any piece
         _export_fp32(_StatesAt(tower).eval(), path)
+        tower.set_attn_implementation(attention)
         tower.train(was_training)
-        if precision == "int8":
-            path = _quantize(path)
         return path.read_bytes()
 
 
@@ -90,21 +114,3 @@ def _export_fp32(module: nn.Module, path: Path) -> None:
             external_data=False,
             verbose=False,
         )
-
-
-def _quantize(path: Path) -> Path:
-    from onnxruntime.quantization import QuantType, quantize_dynamic  # noqa: PLC0415
-
-    target = path.with_name("tower.int8.onnx")
-    logging.disable(logging.WARNING)  # it advises a preprocessing step that changes nothing here
-    try:
-        quantize_dynamic(
-            str(path),
-            str(target),
-            op_types_to_quantize=["MatMul", "Gather"],
-            per_channel=True,
-            weight_type=QuantType.QInt8,
-        )
-    finally:
-        logging.disable(logging.NOTSET)
-    return target
