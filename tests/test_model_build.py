@@ -40,6 +40,7 @@ TARGET = [
     sentence("Thanks a lot !"),
 ]
 SOURCE = [*people_and_cities(), sentence(LEAKED), sentence("Thanks a lot !")]
+SHIPPED = sorted((ROOT / "models/labelwise-mini-en/written").glob("*.txt"))
 RECIPE = """
 encoder = "{encoder}"
 [model]
@@ -188,6 +189,13 @@ def test_marks_in_a_written_file_become_mentions_and_come_back(tmp_path: Path) -
     assert source.parents == {"boat": "vehicle", "harbour": "location"}
     assert source.alternatives["boat"] == ["ship", "vessel"]
     assert source.label_set["harbour"].description == "a place where boats lie"
+
+
+@pytest.mark.parametrize("path", SHIPPED, ids=lambda p: p.stem)
+def test_every_shipped_file_is_readable_and_uses_all_it_declares(path: Path) -> None:
+    source = read_written(path)
+    assert len({s.text for s in source.sentences}) == len(source.sentences)
+    assert {m.label for s in source.sentences for m in s.mentions} == set(source.parents)
 
 
 @pytest.mark.parametrize(
