@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -21,6 +21,10 @@ _PREVIEWED, _PREVIEW_CHARS = 3, 200
 _PLACES = 4
 
 
+Id = Annotated[int, Field(ge=0, le=2**53)]
+"""An id that a database and a page can hold."""
+
+
 class _Body(BaseModel):
     model_config = ConfigDict(extra="forbid", strict=True)
 
@@ -34,7 +38,7 @@ class Code(_Body):
 class Ids(_Body):
     """Which texts."""
 
-    ids: list[int] = Field(max_length=MAX_IDS)
+    ids: list[Id] = Field(max_length=MAX_IDS)
 
 
 class MarkIn(_Body):
@@ -42,13 +46,13 @@ class MarkIn(_Body):
 
     start: int = Field(ge=0)
     end: int = Field(ge=1)
-    label: int
+    label: Id
 
 
 class TextIn(_Body):
     """A text as a person left it."""
 
-    version: int = Field(ge=0)
+    version: Id
     state: Literal["new", "draft", "accepted", "skipped"]
     marks: list[MarkIn] = Field(max_length=MAX_MARKS)
 

@@ -28,14 +28,15 @@ if TYPE_CHECKING:
     from labelwise.torch_backend import TorchBackend
     from labelwise.training import Progress
 
-HOLD_EVERY = 5
+HOLD_EVERY, HOLD_EVERY_OF_FEW, FEW = 5, 3, 15
 MEASURE_EVERY = 0.1  # of the run
 MAX_F1_LOSS = 0.005
 
 
 def split(sentences: Sequence[Sentence]) -> tuple[list[Sentence], list[Sentence]]:
-    """Part examples into those to train on and every fifth, or the last, to measure on."""
-    held = set(range(HOLD_EVERY - 1, len(sentences), HOLD_EVERY)) or {len(sentences) - 1}
+    """Part examples into those to train on and every fifth, or third of few, to measure on."""
+    every = HOLD_EVERY_OF_FEW if len(sentences) < FEW else HOLD_EVERY
+    held = set(range(every - 1, len(sentences), every))
     train = [s for i, s in enumerate(sentences) if i not in held]
     return train, [sentences[i] for i in sorted(held)]
 

@@ -31,7 +31,7 @@ Load = Callable[[str | None], Tagger]
 MAX_CANDIDATES = 500  # texts that are ranked at once
 MAX_USEFUL = 50  # of them are put before the others
 WAIT_S = 120.0  # for the model, which may have to be loaded first
-_WARM = 32  # texts encoded in one step
+_WARM = 8  # texts encoded in one step
 
 
 @dataclass(frozen=True)
@@ -65,6 +65,7 @@ class Follower:
         self._learner: Learner | None = None
         self._scored = 0
         self._shown: dict[int, Sequence[Suggestion]] = {}
+        self._encoded: set[int] = set()
         self._examples: dict[tuple[int, int], Example] = {}
         self._names: Mapping[int, str] = {}
         self.warm()
@@ -134,6 +135,7 @@ class Follower:
             generation = self.generation
             self._learner = Learner(self._load(folder))
             self._learner.generation = generation
+            self._encoded = set()
             self._scored, self.problem = 0, None
             self._store.set_setting("model", folder)
             self._follow()
@@ -221,11 +223,13 @@ class Follower:
                 if r["label"] in label_ids
             ]
         self._shown.update(found)
+        self._encoded.update(found)
         return Suggested(learner.generation, found, learner.fit_s)
 
     def _ranked(self, ids: Sequence[int]) -> list[int]:
         learner, _ = self._follow()
-        candidates = _spread(ids, MAX_CANDIDATES)
+        known = [i for i in ids if i in self._encoded]
+        candidates = _spread(known, MAX_CANDIDATES) if len(known) > MAX_USEFUL else ids[:MAX_USEFUL]
         texts = [t for t in self._store.texts(candidates) if t.state in OPEN]
         best = learner.most_useful([t.text for t in texts], MAX_USEFUL)
         first = [texts[i].id for i in best]
@@ -254,8 +258,10 @@ class Follower:
         while part := list(itertools.islice(ids, _WARM)):
             if learner is not self._learner:
                 return
+            part = [i for i in part if i not in self._encoded]
             texts = [t.text for t in self._store.texts(part)]
             learner.encode([[t[a:b] for a, b in split_words(t)] for t in texts])
+            self._encoded.update(part)
             yield
 
 

@@ -9,6 +9,7 @@ from typing import Any, cast
 from labelwise.errors import DataError, some_of
 from labelwise.label import checked_name
 from labelwise.studio.nouns import NewText, ProjectText
+from labelwise.words import without_surrogates
 
 TEXT_KEYS = ("text", "sentence", "content", "body", "message", "comment", "description")
 """Names under which texts are found, the likeliest first."""
@@ -27,10 +28,10 @@ def plain_text(values: Mapping[str, Any], place: str) -> str:
     """
     for key in TEXT_KEYS:
         if isinstance(values.get(key), str):
-            return values[key]
+            return without_surrogates(values[key])
     words = values.get("tokens", values.get("tokenized_text"))
     if isinstance(words, list) and all(isinstance(w, str) for w in words):
-        return " ".join(words)
+        return without_surrogates(" ".join(words))
     raise DataError(
         f"The keys are {some_of(map(shown, values)) or 'missing'} ({place}). Expected 'text', a "
         "string. Rename the key."
@@ -66,7 +67,7 @@ def read_tasks(name: str, content: str) -> tuple[list[NewText], int]:
     for number, task in enumerate(tasks, start=1):
         place = f"{name}, task {number}"
         if isinstance(task, str):
-            texts.append(NewText(task, place))
+            texts.append(NewText(without_surrogates(task), place))
             continue
         text, results = _task(task, place)
         spans = None if results is None else [_ls_span(r, text, place) for r in results]
@@ -108,14 +109,14 @@ def _ls_span(result: object, text: str, place: str) -> tuple[int, int, str] | No
             f"A span goes from {start!r} to {end!r} ({place}). Expected whole numbers, "
             "0 <= start < end. Correct the file."
         )
-    quoted = value.get("text", text[start:end])
+    quoted = without_surrogates(str(value.get("text", text[start:end])))
     if text[start:end] != quoted:  # their page counts UTF-16 units
         start, end = _code_point(text, start), _code_point(text, end)
     start, end = _trimmed(text, start, end)
-    if not 0 <= start < end <= len(text) or text[start:end] != str(quoted).strip():
+    if not 0 <= start < end <= len(text) or text[start:end] != quoted.strip():
         raise DataError(
             f"Span {value.get('start')}-{value.get('end')} ({place}) does not read "
-            f"{shown(str(quoted))!r}. Expected offsets that count characters. Correct the file."
+            f"{shown(quoted)!r}. Expected offsets that count characters. Correct the file."
         )
     return start, end, checked_name(labels[0])
 

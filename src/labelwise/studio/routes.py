@@ -163,12 +163,12 @@ def _add_label_routes(router: APIRouter, project: Project, name: str) -> None:
         return summary()
 
     @router.put("/labels/{label_id}")
-    def put_label(label_id: int, body: answers.LabelIn) -> Response:
+    def put_label(label_id: answers.Id, body: answers.LabelIn) -> Response:
         project.change_label(ProjectLabel(label_id, **body.model_dump()))
         return summary()
 
     @router.delete("/labels/{label_id}")
-    def delete_label(label_id: int) -> Response:
+    def delete_label(label_id: answers.Id) -> Response:
         remove_label(project.store, label_id)
         project.model.follow()
         return summary()
@@ -188,7 +188,7 @@ def _add_text_routes(router: APIRouter, project: Project) -> None:
         return json_response({"texts": [answers.text_answer(t) for t in texts]})
 
     @router.put("/texts/{text_id}")
-    def put_text(text_id: int, body: answers.TextIn) -> Response:
+    def put_text(text_id: answers.Id, body: answers.TextIn) -> Response:
         marks = [Mark(m.start, m.end, m.label) for m in body.marks]
         try:
             text = project.save(text_id, body.version, body.state, marks)

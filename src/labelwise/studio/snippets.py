@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 
+_MAX = 60  # characters of the example
+
 _PYTHON = """\
 from labelwise import Tagger
 
@@ -43,8 +45,8 @@ def snippets(text: str) -> Mapping[str, str]:
     Returns:
         Code by ``"python"``, ``"curl"`` and ``"spacy"``; whatever the text holds stays a string.
     """
-    quoted = json.dumps(text[:200])  # also a Python string
-    body = json.dumps({"texts": [text[:200]]}).replace("'", "\\u0027")
+    quoted = json.dumps(text[:_MAX])  # also a Python string
+    body = json.dumps({"texts": [text[:_MAX]]}).replace("'", "\\u0027")
     return {
         "python": _PYTHON.format(text=quoted),
         "curl": _CURL.format(body=f"'{body}'"),

@@ -62,6 +62,7 @@ class Store:
         self.path = Path(path)
         self._writer, self._reader = connect(self.path, create=create), connect(self.path)
         self._write_lock, self._read_lock = threading.RLock(), threading.Lock()
+        self._owner: int | None = None  # thread that is in a transaction
 
     def close(self) -> None:
         """Give the file back."""
@@ -77,15 +78,20 @@ class Store:
                 yield self._writer
                 return
             self._writer.execute("BEGIN IMMEDIATE")
+            self._owner = threading.get_ident()
             try:
                 yield self._writer
             except BaseException:
                 self._writer.execute("ROLLBACK")
                 raise
+            finally:
+                self._owner = None
             self._writer.execute("COMMIT")
 
     def query(self, sql: str, values: Sequence[Any] = ()) -> list[Any]:
-        """Read rows of what is committed."""
+        """Read rows: what is committed and, inside a transaction, what that has written."""
+        if self._owner == threading.get_ident():
+            return self._writer.execute(sql, values).fetchall()
         with self._read_lock:
             return self._reader.execute(sql, values).fetchall()
 
@@ -171,10 +177,7 @@ class Store:
         """
         found = self.texts([text_id])
         if not found:
-            raise RequestError(
-                f"There is no text {text_id}. Expected the id of a text of this project. "
-                "Load the page again."
-            )
+            raise _no_text(text_id)
         return found[0]
 
     def ids(self, states: Iterable[State] = STATES, containing: str = "") -> list[int]:
@@ -303,14 +306,18 @@ def _current(db: sqlite3.Connection, text_id: int) -> ProjectText:
         "SELECT id, text, source, state, version FROM texts WHERE id = ?", (text_id,)
     ).fetchone()
     if row is None:
-        raise RequestError(
-            f"There is no text {text_id}. Expected the id of a text of this project. "
-            "Load the page again."
-        )
+        raise _no_text(text_id)
     marks = db.execute(
         "SELECT start, end, label_id FROM marks WHERE text_id = ? ORDER BY start", (text_id,)
     )
     return _text_of(row, [Mark(*m) for m in marks])
+
+
+def _no_text(text_id: int) -> RequestError:
+    return RequestError(
+        f"There is no text {text_id}. Expected the id of a text of this project. "
+        "Load the page again."
+    )
 
 
 def _text_of(row: tuple[Any, ...], marks: Iterable[Mark]) -> ProjectText:

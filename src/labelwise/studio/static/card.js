@@ -3,6 +3,7 @@
 import { h, replace } from "./dom.js";
 import { pieces, snap, trim } from "./spans.js";
 
+const GLOW_MS = 300; // drawn later, a fresh mark does not glow again
 const STATES = { new: "", draft: "in work", accepted: "accepted", skipped: "skipped" };
 
 /** Fill an article with a text, its marks, and what can be done. */
@@ -51,7 +52,10 @@ function drawText(studio, text, marks, isCurrent) {
 function drawMark(studio, text, mark) {
   const isSuggested = text.state === "new";
   const classes = ["mark", studio.colour(mark.label), isSuggested ? "suggested" : "sure"];
-  if (isSuggested && studio.isFresh(text.id, mark)) classes.push("fresh");
+  if (isSuggested && studio.isFresh(text.id, mark)) {
+    classes.push("fresh");
+    if (performance.now() - studio.refit.at < GLOW_MS) classes.push("glow");
+  }
   const name = studio.label(mark.label)?.name ?? "?";
   const score = isSuggested ? ` ${Math.round(mark.score * 100)}` : "";
   return h("mark", { class: classes.join(" "), "data-tag": `${name}${score}` });

@@ -45,7 +45,7 @@ function draw(job, act, adopt) {
   if (job.stage === "done") return drawDone(job, act, adopt);
   return [
     h("p", {}, "The instant fit moves the label vectors only. Fine-tuning trains both encoders on your accepted texts, in a process of its own: minutes, and better with more texts."),
-    h("p", { class: "hint" }, "Every fifth accepted text is held back to compare before and after. You decide then which model to keep; annotating goes on meanwhile."),
+    h("p", { class: "hint" }, "A part of the accepted texts, every third or fifth, is held back to compare before and after. You decide then which model to keep; annotating goes on meanwhile."),
     job.missing && h("p", { class: "problem" }, job.missing),
     job.stage === "failed" && h("p", { class: "problem" }, job.message),
     job.stage === "cancelled" && h("p", { class: "hint" }, "Cancelled; nothing has changed."),
@@ -68,14 +68,14 @@ function curves(job) {
   const charts = [];
   if (job.held_f1.length > 0) {
     const points = job.held_f1.map(([x, y]) => ({ x, y }));
-    charts.push(h("figure", {}, h("figcaption", { class: "hint" }, `F1 on ${job.n_held} held-back texts`),
+    charts.push(h("figure", {}, h("figcaption", { class: "hint" }, "F1 on the texts held back"),
       lineChart(points, { title: "F1 on held-back texts", xMin: 0, xMax: 1, xTitle: "training" })));
   }
   if (job.loss.length > 1) {
     const top = Math.max(...job.loss);
     const points = job.loss.map((y, x) => ({ x, y: y / top }));
-    charts.push(h("figure", {}, h("figcaption", { class: "hint" }, `Loss, now ${job.loss[job.loss.length - 1].toFixed(3)}`),
-      lineChart(points, { title: "Loss, as a share of its largest value", xTitle: "per cent of the largest" })));
+    charts.push(h("figure", {}, h("figcaption", { class: "hint" }, `Loss in per cent of its largest, now ${job.loss[job.loss.length - 1].toFixed(3)}`),
+      lineChart(points, { title: "Loss, as a share of its largest value", xTitle: "updates" })));
   }
   return charts.length > 0 && h("div", { class: "curves" }, charts);
 }
@@ -89,7 +89,7 @@ function drawDone(job, act, adopt) {
     h("strong", {}, String(Math.round(100 * value))),
   );
   return [
-    h("p", {}, `F1 on the ${job.n_held} accepted texts that were held back:`),
+    h("p", {}, `Trained on ${job.n_train} accepted texts. F1 on the ${job.n_held} that were held back:`),
     bar("Before", job.before_f1, "soft"),
     bar("After", job.after_f1, ""),
     curves(job),

@@ -176,8 +176,8 @@ export class Studio extends EventTarget {
     let changed = 0;
     for (const id of ids) {
       const before = above(this.suggestions.get(id) ?? [], this.thresholds);
-      const now = answer.texts[id] ?? [];
-      const after = above(now, this.thresholds);
+      const found = answer.texts[id] ?? [];
+      const after = above(found, this.thresholds);
       const isOpen = this.texts.get(id)?.state === "new" && this.suggestions.has(id);
       const news = after.filter((s) => !before.some((b) => same(b, s)));
       const lost = before.some((b) => !after.some((s) => same(b, s)));
@@ -185,9 +185,10 @@ export class Studio extends EventTarget {
         changed += 1;
         this.fresh.set(id, new Set(news.map(key)));
       }
-      this.suggestions.set(id, now);
+      this.suggestions.set(id, found);
     }
-    this.refit = { ms: performance.now() - started, n: ids.length, changed };
+    const now = performance.now();
+    this.refit = { ms: now - started, at: now, n: ids.length, changed };
     this.tell("refit");
     this.tell("texts");
     this.poll();
