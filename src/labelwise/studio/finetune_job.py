@@ -126,6 +126,8 @@ class FinetuneJob:
         }
         (scratch / "job.json").write_text(json.dumps(job), encoding="utf-8")
         self._process = _spawn(scratch / "job.json", scratch / "errors.txt")
+        if self.status.stage == "cancelled":  # while it was being started
+            self._process.kill()
         threading.Thread(
             target=self._watch, args=(self._process, scratch, output), daemon=True
         ).start()

@@ -117,7 +117,9 @@ studio.addEventListener("current", () => {
 });
 studio.addEventListener("say", (event) => toast(event.detail.message, event.detail.kind));
 studio.addEventListener("refit", () => {
-  const { changed } = studio.refit;
+  const { changed, ms } = studio.refit;
+  document.body.dataset.updates = Number(document.body.dataset.updates ?? 0) + 1;
+  document.body.dataset.refitMs = Math.round(ms);
   if (changed > 0) toast(`Learned. ${changed} other ${changed === 1 ? "text" : "texts"} changed.`);
 });
 $("list").addEventListener("scroll", () => {
