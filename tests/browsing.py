@@ -116,7 +116,7 @@ class Person:
         updates = self.updates
         self.press("Enter")
         self.page.wait_for_function(
-            "n => Number(document.body.dataset.updates ?? 0) > n", arg=updates, timeout=60_000
+            "n => Number(document.body.dataset.updates ?? 0) > n", arg=updates, timeout=180_000
         )
 
     @property
@@ -163,16 +163,18 @@ def browser() -> Iterator[Any]:
 def person_at(started: Any, studio: Running, **options: Any) -> Iterator[Person]:
     """Open the studio; at the end, check that nothing foreign was asked for and nothing failed."""
     context = started.new_context(**({"viewport": WIDE} | options))
-    context.set_default_timeout(60_000)
+    context.set_default_timeout(180_000)
     person = Person(context.new_page())
     watch(person)
-    person.page.goto(studio.address)
-    person.page.wait_for_selector("#welcome:not([hidden]), #work:not([hidden])")
-    yield person
-    foreign = [u for u in person.requests if not u.startswith((studio.origin, "blob:"))]
-    assert foreign == []
-    assert person.problems == []
-    context.close()
+    try:
+        person.page.goto(studio.address)
+        person.page.wait_for_selector("#welcome:not([hidden]), #work:not([hidden])")
+        yield person
+        foreign = [u for u in person.requests if not u.startswith((studio.origin, "blob:"))]
+        assert foreign == []
+        assert person.problems == []
+    finally:
+        context.close()
 
 
 def watch(person: Person) -> None:

@@ -269,21 +269,21 @@ def test_ten_thousand_texts_do_not_lag(chromium: Any, studio: Running) -> None:
         page.wait_for_selector(".card .mark")
         person.click("text=As imported")
         wait_for_text(page, "Text number 0")
-        worst = page.evaluate(
+        median_ms = page.evaluate(
             """async () => {
               const list = document.getElementById('list');
-              let worst = 0;
+              const waits = [];
               for (let i = 0; i < 40; i += 1) {
                 list.scrollTop = Math.random() * list.scrollHeight;
                 const started = performance.now();
                 await new Promise(done => requestAnimationFrame(() => setTimeout(done)));
-                worst = Math.max(worst, performance.now() - started);
+                waits.push(performance.now() - started);
               }
-              return worst;
+              return waits.sort((a, b) => a - b)[20];
             }"""
         )
         assert page.locator(".card").count() < 60
-        assert worst < 250  # milliseconds, on a machine that has other things to do
+        assert median_ms < 100
         page.evaluate("document.getElementById('list').scrollTop = 0")
         person.accept()
         assert page.locator("[data-show=open] .count").inner_text() == "9,999"
@@ -356,8 +356,8 @@ def test_fine_tuning_and_export_end_in_a_model_that_python_loads(
         page.wait_for_selector(".card.current .text")
         person.click("#open-finetune")
         person.click("dialog >> text=Start fine-tuning")
-        page.wait_for_selector("dialog >> text=left", timeout=120_000)
-        page.wait_for_selector("dialog >> text=After", timeout=240_000)
+        page.wait_for_selector("dialog >> text=left", timeout=300_000)
+        page.wait_for_selector("dialog >> text=After", timeout=900_000)
         person.picture("finetune")
         person.click("dialog >> text=Use the fine-tuned model")
         page.wait_for_selector("text=The fine-tuned model is in use.")
@@ -365,10 +365,10 @@ def test_fine_tuning_and_export_end_in_a_model_that_python_loads(
         person.click("#open-export")
         page.wait_for_selector(".code:not(:empty)")
         person.picture("export")
-        with page.expect_download() as download:
+        with page.expect_download(timeout=300_000) as download:
             person.click("[data-export=model]")
         download.value.save_as(tmp_path / "model.zip")
-        with page.expect_download() as download:
+        with page.expect_download(timeout=300_000) as download:
             person.click("[data-export=jsonl]")
         download.value.save_as(tmp_path / "a.jsonl")
         shown = page.evaluate(

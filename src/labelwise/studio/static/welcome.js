@@ -1,8 +1,14 @@
 // What an empty project shows: paste texts and name labels, or try a sample.
 
-import { post } from "./api.js";
+import { get, post } from "./api.js";
 import { h, replace, toast } from "./dom.js";
 
+const EVERYDAY = ["person", "organization", "place", "date"];
+const PRESETS = [
+  ["conll2003", "CoNLL-2003"],
+  ["ontonotes", "OntoNotes"],
+  ["i2b2_2014", "i2b2 privacy"],
+];
 const SAMPLES = [
   ["contracts", "Contracts", "parties, money, dates, clauses"],
   ["incidents", "Incidents", "services, servers, errors, teams"],
@@ -11,7 +17,7 @@ const SAMPLES = [
 
 export function drawWelcome(studio, element, started, openImport) {
   const texts = h("textarea", {
-    class: "field", rows: 6, id: "welcome-texts", dir: "auto",
+    class: "field", rows: 5, id: "welcome-texts", dir: "auto",
     placeholder: "Ada Lovelace moved to London in 1835.\nThe lease begins on 1 March 2024.",
   });
   const labels = h("input", { class: "field", id: "welcome-labels", dir: "auto", placeholder: "person, city, date" });
@@ -35,6 +41,7 @@ export function drawWelcome(studio, element, started, openImport) {
     texts,
     h("label", { for: "welcome-labels" }, "What should be found?", h("span", { class: "hint" }, " in your own words")),
     labels,
+    h("div", { class: "row wrap" }, h("span", { class: "hint" }, "or begin with"), presets(labels)),
     h(
       "div",
       { class: "row" },
@@ -59,6 +66,21 @@ export function drawWelcome(studio, element, started, openImport) {
       h("span", { class: "hint" }, what),
     ))),
   );
+}
+
+/** Well-known sets of names, to fill in and change. */
+function presets(field) {
+  const chip = (title, names) => h("button", {
+    type: "button", class: "chip", onclick: async () => {
+      field.value = (await names()).join(", ");
+      field.focus();
+    },
+  }, title);
+  const known = (name) => async () => (await get("presets"))[name];
+  return [
+    chip("everyday names", async () => EVERYDAY),
+    ...PRESETS.map(([name, title]) => chip(title, known(name))),
+  ];
 }
 
 async function sample(name, started) {
