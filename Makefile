@@ -12,7 +12,7 @@ DATA ?= ../shared/data
 WORK ?= runs/model
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-all lint docs bench model clean
+.PHONY: help setup demo test test-all test-browser lint docs bench model clean
 
 help: ## Show the verbs.
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 18
@@ -39,7 +39,14 @@ test: setup ## Run the tests; no network, under three minutes on two cores.
 	$(BIN)/python -m pytest
 
 test-all: setup ## Run the slow and GPU tests too.
-	$(BIN)/python -m pytest -m "not network"
+	$(BIN)/python -m pytest -m "not network and not browser"
+
+test-browser: setup ## Try the studio in Chromium, and draw the pictures of docs/studio.md.
+	@$(PIP) -c constraints.txt -e ".[browser]"
+	@command -v chromium > /dev/null || \
+	  { test "$$(id -u)" = 0 && command -v apt-get > /dev/null && apt-get install -qq -y chromium; } || \
+	  echo "There is no 'chromium' on this machine, so these tests are skipped." >&2
+	LABELWISE_PICTURES=1 $(BIN)/python -m pytest -m browser tests/test_studio_browser.py
 
 lint: setup ## Check style, format, types and import contracts.
 	$(BIN)/ruff check .

@@ -63,14 +63,18 @@ def read_jsonl(
     path = Path(path)
     rows = [
         Row(json_object(line, f"{path}:{number}"), f"{path}:{number}", f"{path.stem}:{number}")
-        for number, line in _numbered_lines(path)
+        for number, line in _numbered_lines(_read_text(path))
         if line.strip()
     ]
     return sentences_from_rows(rows, scheme=scheme, strict=strict)
 
 
 def read_conll(
-    path: str | Path, *, scheme: str | None = None, strict: bool = False
+    path: str | Path,
+    *,
+    scheme: str | None = None,
+    strict: bool = False,
+    content: str | None = None,
 ) -> list[Sentence]:
     """Read sentences from columns: the word first, the tag last, a blank line between sentences.
 
@@ -81,6 +85,7 @@ def read_conll(
         path: The file, in UTF-8.
         scheme: Scheme of the tags; detected over the whole file if not given.
         strict: Refuse tags that break the scheme.
+        content: What the file holds, if it has been read already.
 
     Returns:
         Sentences in order, named ``"<file stem>:<line of the first word>"``.
@@ -89,7 +94,8 @@ def read_conll(
         DataError: The file or a line of it cannot be read.
     """
     path = Path(path)
-    blocks = list(_column_blocks(path, has_bare_labels=scheme == BARE))
+    text = _read_text(path) if content is None else content
+    blocks = list(_column_blocks(text, path, has_bare_labels=scheme == BARE))
     scheme = check_scheme(scheme or detect_scheme(block.tags for block in blocks))
     return [
         Sentence(
@@ -263,9 +269,9 @@ def _read_text(path: Path) -> str:
         ) from err
 
 
-def _numbered_lines(path: Path) -> Iterator[tuple[int, str]]:
+def _numbered_lines(text: str) -> Iterator[tuple[int, str]]:
     """Split at line feeds only: words may hold other characters that count as line ends."""
-    return enumerate(_read_text(path).split("\n"), start=1)
+    return enumerate(text.split("\n"), start=1)
 
 
 def _write(path: str | Path, lines: Iterable[str]) -> None:
@@ -287,8 +293,8 @@ def _columns(line: str) -> list[str]:
     return [column for column in line.split(" ") if column]
 
 
-def _column_blocks(path: Path, *, has_bare_labels: bool) -> Iterator[_Columns]:
-    lines = [(number, _columns(line)) for number, line in _numbered_lines(path)]
+def _column_blocks(text: str, path: Path, *, has_bare_labels: bool) -> Iterator[_Columns]:
+    lines = [(number, _columns(line)) for number, line in _numbered_lines(text)]
     width = next((len(c) for _, c in lines if c and not c[0].startswith(("#", _DOCUMENT_START))), 2)
     block = _Columns([], [], [])
     for number, columns in [*lines, (len(lines) + 1, [])]:

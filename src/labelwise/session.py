@@ -157,11 +157,16 @@ class Session:
         return removed.sentence
 
     def fit(self) -> FitReport:
-        """Move the tag vectors to where all examples pull them; without any, back to the words."""
+        """Move the tag vectors to where all examples pull them; without any, back to the words.
+
+        A fit of a given strength holds nothing out, and keeps what an earlier one has found out
+        about scores.
+        """
         started = time.perf_counter()
-        self._params, self._curve, strength = self._prior, IDENTITY, float("inf")
-        self._limits = {}
+        self._params, strength = self._prior, float("inf")
         examples = [e for e in self._examples if len(e.tags)]
+        if not examples or self.settings.strength is None:
+            self._curve, self._limits = IDENTITY, {}
         if examples:
             strength = self._solve(examples)
         present = {m.label for s in self.examples for m in s.mentions}

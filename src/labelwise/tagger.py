@@ -62,7 +62,7 @@ class Tagger:
         self.engine = Engine(backend)
         self.engine.remember(label_vectors or {})
         self.label_set = label_set
-        self._folder = folder
+        self.folder = folder
         self._fitted = fitted
         self._session: Session | None = None
 
@@ -104,7 +104,7 @@ class Tagger:
 
     def save_pretrained(self, path: str | Path) -> None:
         """Write the model, its label set and what it was fitted to, whole or not at all."""
-        save_model(path, self.backend, self.label_set, fitted=self._fitted, source=self._folder)
+        save_model(path, self.backend, self.label_set, fitted=self._fitted, source=self.folder)
 
     @overload
     def predict(
@@ -349,7 +349,7 @@ class Tagger:
         label_set = self._label_set(labels, examples)
         check_labels(examples, label_set)
         self.label_set, self._fitted, self._session = label_set, None, None
-        backend = trainable(self.backend, self._folder)
+        backend = trainable(self.backend, self.folder)
         if backend is not self.backend:
             self.engine = Engine(backend)
         return finetune(backend, examples, label_set, config, **options)

@@ -19,6 +19,7 @@ from labelwise.apps.commands import register
 from labelwise.apps.learn import export, fit
 from labelwise.apps.output import data, note, write_json_lines
 from labelwise.apps.serve import serve
+from labelwise.apps.studio import project, studio
 from labelwise.apps.train import AsJson, Device, Model, finetune, pretrain
 from labelwise.config import PRESETS, RECOMMENDED_MODEL, ServeConfig
 
@@ -309,6 +310,8 @@ register(app, export)
 register(app, demo)
 register(app, benchmark)
 register(app, serve, Server=ServeConfig())
+register(app, studio)
+register(app, project)
 
 
 def main() -> None:

@@ -1,0 +1,125 @@
+"""The commands ``labelwise studio`` and ``labelwise project``: annotate, and keep what was done."""
+
+from __future__ import annotations
+
+import functools
+import secrets
+import webbrowser
+from contextlib import closing
+from pathlib import Path
+from typing import Annotated, Literal
+
+import typer
+
+from labelwise.apps.output import data, note
+from labelwise.apps.train import AsJson, Model
+from labelwise.errors import DataError, require
+
+ProjectFile = Annotated[Path, typer.Argument(help="Project file; made where it is missing.")]
+
+
+def studio(
+    file: ProjectFile = Path("project.db"),
+    model: Model = None,
+    port: Annotated[
+        int, typer.Option(min=0, max=65535, help="Port to listen on; 0 takes any free one.")
+    ] = 0,
+    browser: Annotated[bool, typer.Option(help="Open the page in a browser.")] = True,
+) -> None:
+    """Annotate texts in the browser, and watch the model learn at once.
+
+    Everything stays on this machine: the page, the model, and the project, which is one file.
+    The address that is printed lets one browser in, once. Ctrl+C ends the studio.
+    """
+    for module in ("uvicorn", "fastapi", "prometheus_client"):
+        require(module, "serve", "The studio")
+    from labelwise.apps.serve import read_token, write_logs
+    from labelwise.config import ServeConfig
+    from labelwise.serve.app import create_app
+    from labelwise.serve.server import run
+    from labelwise.studio import routes
+    from labelwise.studio.project import Project
+    from labelwise.studio.store import Store
+    from labelwise.tagger import Tagger
+
+    config = ServeConfig(port=port, drain_delay_s=0.0, drain_s=5.0, log_level="warning")
+    token = read_token(None) or secrets.token_urlsafe(32)
+    code = secrets.token_urlsafe(24)
+    write_logs(config.log_level)
+    load = functools.cache(lambda folder: Tagger.from_pretrained(folder or model))
+    project = Project(Store(file), load)
+    app = create_app(
+        lambda: load(None),
+        config,
+        token=token,
+        routers=[
+            routes.page_router(routes.OneTimeCode(code), token),
+            routes.studio_router(project, file.stem),
+        ],
+        open_paths=routes.OPEN_PATHS,
+        body_limits=routes.BODY_LIMITS,
+    )
+
+    def started(url: str) -> None:
+        address = f"{url}{routes.PREFIX}#code={code}"
+        note(f"Studio of '{file}' on {address}\nThis address works once. Ctrl+C ends the studio.")
+        if browser:
+            webbrowser.open(address)
+
+    with closing(project):
+        run(app, config, started)
+    note(f"Saved '{file}'")
+
+
+def project(
+    action: Annotated[
+        Literal["check", "backup", "export"],
+        typer.Argument(help="check its soundness, copy it while in use, or export annotations"),
+    ],
+    file: Annotated[Path, typer.Argument(help="Project file of the studio.")],
+    output: Annotated[
+        Path | None, typer.Option("--output", "-o", help="File to write: backup or export.")
+    ] = None,
+    form: Annotated[
+        Literal["jsonl", "conll", "label-studio", "spacy"],
+        typer.Option("--format", help="Form of the export."),
+    ] = "jsonl",
+    as_json: AsJson = False,
+) -> None:
+    """Look after a project of the studio: check, backup or export its file."""
+    from labelwise.studio.database import back_up, problems_of
+
+    if action == "check":
+        problems = problems_of(file)
+        if as_json:
+            data({"problems": problems})
+        if problems:
+            raise DataError(
+                f"Project '{file}' is damaged: {' '.join(problems[:5])} Expected a sound file. "
+                "Restore a backup."
+            )
+        note(f"'{file}' is sound")
+        return
+    if output is None:
+        raise typer.BadParameter(f"'{action}' writes a file. Name it with --output.")
+    if action == "backup":
+        back_up(file, output)
+        note(f"Wrote a copy of '{file}' to '{output}'")
+    else:
+        note(f"Wrote {_export(file, output, form):,} accepted texts to '{output}'")
+
+
+def _export(
+    file: Path, output: Path, form: Literal["jsonl", "conll", "label-studio", "spacy"]
+) -> int:
+    from labelwise.files import atomic_file
+    from labelwise.studio.exports import export
+    from labelwise.studio.label_store import read_labels
+    from labelwise.studio.store import Store
+
+    with closing(Store(file, create=False)) as store:
+        texts = store.texts(store.accepted_ids())
+        content = export(texts, read_labels(store).names, form)
+    with atomic_file(output) as stream:
+        stream.write(content)
+    return len(texts)

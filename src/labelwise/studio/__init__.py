@@ -1,0 +1,1 @@
+"""The studio: annotate in the browser, learn at once; a project is one SQLite file."""

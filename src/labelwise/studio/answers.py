@@ -1,0 +1,167 @@
+"""What the studio's page sends and gets, as JSON."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from labelwise.label import Label
+from labelwise.studio.finetune_job import JobStatus, missing_for_training
+from labelwise.studio.follower import Suggested
+from labelwise.studio.imports import Parsed
+from labelwise.studio.nouns import MAX_LABELS, ProjectText, Suggestion
+from labelwise.studio.project import Summary
+from labelwise.words import split_words
+
+MAX_IDS = 200
+MAX_MARKS = 20_000
+_PREVIEWED, _PREVIEW_CHARS = 3, 200
+_PLACES = 4
+
+
+Id = Annotated[int, Field(ge=0, le=2**53)]
+"""An id that a database and a page can hold."""
+
+
+class _Body(BaseModel):
+    model_config = ConfigDict(extra="forbid", strict=True)
+
+
+class Code(_Body):
+    """The one-time code of an address."""
+
+    code: str = Field(max_length=128)
+
+
+class Ids(_Body):
+    """Which texts."""
+
+    ids: list[Id] = Field(max_length=MAX_IDS)
+
+
+class MarkIn(_Body):
+    """A label on a stretch of a text, in code points, end exclusive."""
+
+    start: int = Field(ge=0)
+    end: int = Field(ge=1)
+    label: Id
+
+
+class TextIn(_Body):
+    """A text as a person left it."""
+
+    version: Id
+    state: Literal["new", "draft", "accepted", "skipped"]
+    marks: list[MarkIn] = Field(max_length=MAX_MARKS)
+
+
+class LabelIn(_Body):
+    """A label to add or change."""
+
+    name: str = Field(min_length=1, max_length=256)
+    words: str | None = Field(None, max_length=256)
+    description: str | None = Field(None, max_length=1000)
+    threshold: float | None = Field(None, ge=0, le=1)
+
+
+class LabelsIn(_Body):
+    """Labels to add."""
+
+    labels: list[LabelIn] = Field(min_length=1, max_length=MAX_LABELS)
+
+
+class ImportIn(_Body):
+    """What was pasted or dropped."""
+
+    name: str = Field(max_length=1000)
+    content: str
+    form: Literal["auto", "lines", "paragraphs", "jsonl", "csv", "conll", "label-studio"] = "auto"
+    column: str | None = Field(None, max_length=10_000)
+
+
+class SampleIn(_Body):
+    """Which of the sample corpora."""
+
+    name: Literal["contracts", "incidents", "support"]
+
+
+def text_answer(text: ProjectText) -> dict[str, Any]:
+    """A text with its words and marks."""
+    return {
+        "id": text.id,
+        "text": text.text,
+        "source": text.source,
+        "state": text.state,
+        "version": text.version,
+        "words": split_words(text.text),
+        "marks": [dataclasses.asdict(m) for m in text.marks],
+    }
+
+
+def suggested_answer(suggested: Suggested) -> dict[str, Any]:
+    """What the model says."""
+    return {
+        "generation": suggested.generation,
+        "fit_s": round(suggested.fit_s, _PLACES),
+        "texts": {
+            str(text_id): [_suggestion(s) for s in found]
+            for text_id, found in suggested.suggestions.items()
+        },
+    }
+
+
+def _suggestion(found: Suggestion) -> dict[str, Any]:
+    return dataclasses.asdict(found) | {"score": round(found.score, _PLACES)}
+
+
+def summary_answer(summary: Summary, name: str) -> dict[str, Any]:
+    """Where the project stands."""
+    labels = []
+    for label in summary.labels.labels:
+        read = Label(label.name, label.words or label.name, label.description)
+        counts = summary.agreement[label.id]
+        labels.append(
+            dataclasses.asdict(label)
+            | {"reads": _reads(summary, label.name, read.words)}
+            | {"n_marks": summary.n_marks.get(label.id, 0)}
+            | dataclasses.asdict(counts)
+        )
+    return {
+        "name": name,
+        "labels": labels,
+        "counts": summary.counts,
+        "scores": [dataclasses.asdict(s) for s in summary.scores],
+        "generation": summary.generation,
+        "is_scored": summary.is_scored,
+        "is_finetuned": summary.is_finetuned,
+        "problem": summary.problem,
+    }
+
+
+def _reads(summary: Summary, name: str, default: str) -> str:
+    label_set = summary.labels.label_set
+    return default if label_set is None else label_set[name].words
+
+
+def preview_answer(parsed: Parsed) -> dict[str, Any]:
+    """What an import would add."""
+    return {
+        "form": parsed.form,
+        "n_texts": len(parsed.texts),
+        "n_annotated": parsed.n_annotated,
+        "n_empty": parsed.n_empty,
+        "n_overlapping": parsed.n_overlapping,
+        "labels": list(parsed.labels),
+        "columns": list(parsed.columns),
+        "column": parsed.column,
+        "texts": [t.text[:_PREVIEW_CHARS] for t in parsed.texts[:_PREVIEWED]],
+    }
+
+
+def job_answer(status: JobStatus) -> dict[str, Any]:
+    """Where fine-tuning stands."""
+    values = dataclasses.asdict(status)
+    del values["output"]  # a path is nothing for a page
+    return values | {"missing": missing_for_training()}

@@ -1,0 +1,208 @@
+"""A project file: how it is opened, migrated, checked and copied. Knows SQL, not annotation.
+
+Write-ahead log with ``synchronous=FULL``: what a commit has returned for survives a kill and a
+power cut.
+"""
+
+from __future__ import annotations
+
+import os
+import sqlite3
+from contextlib import closing
+from pathlib import Path
+
+from labelwise.errors import DataError
+from labelwise.files import sync_folder
+
+APPLICATION_ID = 0x4C574953
+BUSY_S = 5.0
+
+_FIRST = """
+CREATE TABLE settings (
+  name TEXT PRIMARY KEY,
+  value TEXT NOT NULL
+) STRICT, WITHOUT ROWID;
+
+CREATE TABLE labels (
+  id INTEGER PRIMARY KEY AUTOINCREMENT,
+  name TEXT NOT NULL UNIQUE CHECK (length(name) > 0),
+  words TEXT,
+  description TEXT,
+  threshold REAL CHECK (threshold BETWEEN 0 AND 1),
+  position INTEGER NOT NULL
+) STRICT;
+
+CREATE TABLE texts (
+  id INTEGER PRIMARY KEY AUTOINCREMENT,
+  text TEXT NOT NULL,
+  sha256 TEXT NOT NULL UNIQUE,
+  source TEXT NOT NULL,
+  state TEXT NOT NULL DEFAULT 'new'
+    CHECK (state IN ('new', 'draft', 'accepted', 'skipped')),
+  version INTEGER NOT NULL DEFAULT 0 CHECK (version >= 0),
+  accepted_order INTEGER,
+  suggested TEXT
+) STRICT;
+CREATE INDEX texts_by_state ON texts (state);
+
+CREATE TABLE marks (
+  text_id INTEGER NOT NULL REFERENCES texts (id) ON DELETE CASCADE,
+  start INTEGER NOT NULL CHECK (start >= 0),
+  end INTEGER NOT NULL CHECK (end > start),
+  label_id INTEGER NOT NULL REFERENCES labels (id) ON DELETE CASCADE,
+  surface TEXT NOT NULL,
+  PRIMARY KEY (text_id, start)
+) STRICT, WITHOUT ROWID;
+CREATE INDEX marks_by_label ON marks (label_id);
+
+CREATE TABLE changes (
+  id INTEGER PRIMARY KEY AUTOINCREMENT,
+  at TEXT NOT NULL DEFAULT (strftime('%Y-%m-%dT%H:%M:%fZ', 'now')),
+  text_id INTEGER NOT NULL REFERENCES texts (id) ON DELETE CASCADE,
+  before TEXT NOT NULL,
+  after TEXT NOT NULL,
+  undone INTEGER NOT NULL DEFAULT 0 CHECK (undone IN (0, 1))
+) STRICT;
+"""
+
+_SCORES = """
+CREATE TABLE scores (
+  id INTEGER PRIMARY KEY AUTOINCREMENT,
+  at TEXT NOT NULL DEFAULT (strftime('%Y-%m-%dT%H:%M:%fZ', 'now')),
+  n_accepted INTEGER NOT NULL CHECK (n_accepted > 0),
+  f1 REAL NOT NULL,
+  precision REAL NOT NULL,
+  recall REAL NOT NULL,
+  kind TEXT NOT NULL CHECK (kind IN ('each', 'folds'))
+) STRICT;
+"""
+
+MIGRATIONS: tuple[str, ...] = (_FIRST, _SCORES)
+"""Applied in order; ``user_version`` counts those that a file has seen. Only ever append."""
+
+
+def connect(path: Path, *, create: bool = True) -> sqlite3.Connection:
+    """Open a project file and bring it to the present schema.
+
+    Args:
+        path: The file.
+        create: Make it where it is missing.
+
+    Raises:
+        DataError: It is missing, no project of labelwise, damaged, or of a later version.
+    """
+    if not create and not path.is_file():
+        raise DataError(f"There is no project '{path}'. Expected a file. Check the path.")
+    is_new = not path.exists() or path.stat().st_size == 0
+    try:
+        connection = _opened(path)
+        try:
+            if not is_new:
+                _check_origin(connection, path)
+            _migrate(connection, path)
+        except BaseException:
+            connection.close()
+            raise
+    except sqlite3.Error as err:
+        raise DataError(
+            f"Cannot open project '{path}': {err}. Expected a project of labelwise in a folder "
+            "that can be written to. Check the path, or restore a backup."
+        ) from err
+    if is_new:
+        sync_folder(path.resolve().parent)
+    return connection
+
+
+def _opened(path: Path) -> sqlite3.Connection:
+    if not path.exists():
+        os.close(os.open(path, os.O_CREAT | os.O_WRONLY, 0o600))  # annotations are private
+    connection = sqlite3.connect(
+        path, timeout=BUSY_S, isolation_level=None, check_same_thread=False, cached_statements=64
+    )
+    for pragma in ("trusted_schema=OFF", "foreign_keys=ON", "synchronous=FULL"):
+        connection.execute(f"PRAGMA {pragma}")
+    return connection
+
+
+def _check_origin(connection: sqlite3.Connection, path: Path) -> None:
+    (found,) = connection.execute("PRAGMA application_id").fetchone()
+    (version,) = connection.execute("PRAGMA user_version").fetchone()
+    if found != APPLICATION_ID:
+        raise DataError(
+            f"'{path}' is a database of another program. Expected a project of labelwise. "
+            "Name another file."
+        )
+    if version > len(MIGRATIONS):
+        raise DataError(
+            f"Project '{path}' has format {version}, this version of labelwise reads "
+            f"1-{len(MIGRATIONS)}. Upgrade labelwise."
+        )
+
+
+def _migrate(connection: sqlite3.Connection, path: Path) -> None:
+    connection.execute("PRAGMA journal_mode=WAL")
+    connection.execute("BEGIN IMMEDIATE")
+    try:
+        (version,) = connection.execute("PRAGMA user_version").fetchone()
+        for script in MIGRATIONS[version:]:
+            for statement in script.split(";\n"):
+                if statement.strip():
+                    connection.execute(statement)
+        connection.execute(f"PRAGMA application_id={APPLICATION_ID}")
+        connection.execute(f"PRAGMA user_version={max(version, len(MIGRATIONS))}")
+        connection.execute("COMMIT")
+    except BaseException:
+        connection.execute("ROLLBACK")
+        raise
+
+
+def problems_of(path: Path) -> list[str]:
+    """Check a project file: its pages, its references, its marks against their texts.
+
+    Args:
+        path: The file; it is not changed.
+
+    Returns:
+        What is wrong; empty for a sound file.
+
+    Raises:
+        DataError: It is missing or no project.
+    """
+    with closing(connect(path, create=False)) as connection:
+        try:
+            found = [row[0] for row in connection.execute("PRAGMA integrity_check")]
+            found = [] if found == ["ok"] else found
+            for table, row, parent, _ in connection.execute("PRAGMA foreign_key_check"):
+                found.append(f"Row {row} of '{table}' refers to a missing row of '{parent}'.")
+            rows = connection.execute(
+                "SELECT text_id, start, end, surface, text "
+                "FROM marks JOIN texts ON texts.id = text_id"
+            )
+            for text_id, start, end, surface, text in rows:
+                if text[start:end] != surface:
+                    found.append(f"Mark {start}-{end} of text {text_id} does not read {surface!r}.")
+        except sqlite3.DatabaseError as err:
+            return [str(err)]
+    return found
+
+
+def back_up(path: Path, target: Path) -> None:
+    """Copy a project, which may be in use, to a new file.
+
+    Args:
+        path: The project.
+        target: A file that must not exist.
+
+    Raises:
+        DataError: The project cannot be read, or the target is there or cannot be written.
+    """
+    if target.exists():
+        raise DataError(f"'{target}' exists. Expected a new file. Choose another name.")
+    with closing(connect(path, create=False)) as connection:
+        try:
+            connection.execute("VACUUM INTO ?", (str(target),))
+        except sqlite3.Error as err:
+            raise DataError(
+                f"Cannot write backup '{target}': {err}. Expected a folder that can be written to."
+            ) from err
+    sync_folder(target.resolve().parent)

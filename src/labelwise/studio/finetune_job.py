@@ -1,0 +1,240 @@
+"""Fine-tuning in a process of its own: started, watched, cancelled. Trains nothing itself."""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import importlib.util
+import json
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+import threading
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+from labelwise.errors import MissingExtraError, RequestError
+
+Stage = Literal["idle", "starting", "training", "saving", "done", "failed", "cancelled"]
+MIN_TEXTS = 4
+_RUNNING: tuple[Stage, ...] = ("starting", "training", "saving")
+_MAX_POINTS = 200
+_GRACE_S = 3.0
+_NEEDS = ("torch", "transformers", "onnx", "onnxscript")
+
+
+@dataclass(frozen=True)
+class JobStatus:
+    """Where a job stands.
+
+    Attributes:
+        stage: What it does.
+        done: Share of the training that is done.
+        loss: Training loss so far, thinned out.
+        held_f1: F1 on the held-back part over the share done, as pairs.
+        left_s: Seconds of training left.
+        before_f1: F1 on the held-back part before.
+        after_f1: F1 on the held-back part at the end.
+        n_train: Texts it trains on.
+        n_held: Texts it is measured on.
+        output: Folder of the new model, when done.
+        message: What went wrong, if something did.
+    """
+
+    stage: Stage = "idle"
+    done: float = 0.0
+    loss: tuple[float, ...] = ()
+    held_f1: tuple[tuple[float, float], ...] = ()
+    left_s: float | None = None
+    before_f1: float | None = None
+    after_f1: float | None = None
+    n_train: int = 0
+    n_held: int = 0
+    output: str | None = None
+    message: str | None = None
+
+
+def missing_for_training() -> str | None:
+    """Say what fine-tuning lacks on this machine; None if nothing."""
+    missing = next((m for m in _NEEDS if importlib.util.find_spec(m) is None), None)
+    if missing is None:
+        return None
+    return (
+        f"Fine-tuning needs '{missing}', which is not installed. "
+        "Run: pip install 'labelwise[train]'."
+    )
+
+
+@dataclass
+class FinetuneJob:
+    """At most one training at a time.
+
+    Attributes:
+        folder: Models go into folders inside it.
+    """
+
+    folder: Path
+    _status: JobStatus = field(default_factory=JobStatus)
+    _process: subprocess.Popen[bytes] | None = None
+    _lock: threading.Lock = field(default_factory=threading.Lock)
+
+    @property
+    def status(self) -> JobStatus:
+        """Where the job stands now."""
+        with self._lock:
+            return self._status
+
+    def start(
+        self, examples: bytes, n_examples: int, labels: Mapping[str, Any], model: str | None
+    ) -> None:
+        """Start training.
+
+        Args:
+            examples: Accepted texts as JSONL.
+            n_examples: How many.
+            labels: As ``LabelSet.to_dict`` gives them.
+            model: Folder to start from, or None for the default model.
+
+        Raises:
+            MissingExtraError: Training is not installed.
+            RequestError: There are too few examples, or a job runs already.
+        """
+        if problem := missing_for_training():
+            raise MissingExtraError(problem)
+        if n_examples < MIN_TEXTS:
+            raise RequestError(
+                f"There are {n_examples} accepted texts. Expected at least {MIN_TEXTS}, of which "
+                "a part is held back to measure on. Accept some more."
+            )
+        with self._lock:
+            if self._status.stage in _RUNNING:
+                raise RequestError("A fine-tuning runs already. Cancel it, or wait for its end.")
+            self._status = JobStatus(stage="starting")
+        self.folder.mkdir(mode=0o700, exist_ok=True)
+        output = self._new_folder()
+        scratch = Path(tempfile.mkdtemp(prefix="labelwise-"))
+        (scratch / "examples.jsonl").write_bytes(examples)
+        job = {
+            "examples": str(scratch / "examples.jsonl"),
+            "labels": labels,
+            "model": model,
+            "output": str(output),
+        }
+        (scratch / "job.json").write_text(json.dumps(job), encoding="utf-8")
+        self._process = _spawn(scratch / "job.json", scratch / "errors.txt")
+        if self.status.stage == "cancelled":  # while it was being started
+            self._process.kill()
+        threading.Thread(
+            target=self._watch, args=(self._process, scratch, output), daemon=True
+        ).start()
+
+    def cancel(self) -> None:
+        """Stop the job, if one runs; what it has learned is dropped."""
+        process = self._process
+        with self._lock:
+            if self._status.stage not in _RUNNING:
+                return
+            self._status = dataclasses.replace(self._status, stage="cancelled", left_s=None)
+        if process is not None:
+            process.terminate()
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                process.wait(_GRACE_S)
+            process.kill()
+
+    def dismiss(self) -> None:
+        """Forget a job that has ended."""
+        with self._lock:
+            if self._status.stage not in _RUNNING:
+                self._status = JobStatus()
+
+    def _new_folder(self) -> Path:
+        number = 1
+        while (self.folder / f"finetuned-{number}").exists():
+            number += 1
+        return self.folder / f"finetuned-{number}"
+
+    def _watch(self, process: subprocess.Popen[bytes], scratch: Path, output: Path) -> None:
+        """Follow a job to its end."""
+        with process:
+            for line in process.stdout or ():
+                with contextlib.suppress(ValueError):
+                    self._take(json.loads(line), output)
+        with self._lock:
+            if self._status.stage in _RUNNING:
+                reason = (scratch / "errors.txt").read_text(errors="replace").strip()[-300:]
+                self._status = dataclasses.replace(
+                    self._status,
+                    stage="failed",
+                    message=f"The training process ended with code {process.returncode}: "
+                    f"{reason.rpartition(chr(10))[2] or 'it said nothing'}.",
+                )
+            failed = self._status.stage != "done"
+        shutil.rmtree(scratch, ignore_errors=True)
+        if failed:
+            shutil.rmtree(output, ignore_errors=True)
+
+    def _take(self, event: Mapping[str, Any], output: Path) -> None:
+        with self._lock:
+            if self._status.stage in _RUNNING:
+                self._status = _after(self._status, event, output)
+
+
+def _after(status: JobStatus, event: Mapping[str, Any], output: Path) -> JobStatus:
+    """The status after what the training process said."""
+    match event["event"]:
+        case "started":
+            return dataclasses.replace(status, n_train=event["n_train"], n_held=event["n_held"])
+        case "before":
+            return dataclasses.replace(status, before_f1=event["f1"], held_f1=((0.0, event["f1"]),))
+        case "progress":
+            return _progressed(status, event)
+        case "saving":
+            return dataclasses.replace(status, stage="saving", done=1.0, left_s=None)
+        case "done":
+            return dataclasses.replace(
+                status,
+                stage="done",
+                after_f1=event["f1"],
+                held_f1=(*status.held_f1, (1.0, event["f1"])),
+                output=str(output),
+            )
+        case "failed":
+            return dataclasses.replace(status, stage="failed", message=event["message"])
+        case _:
+            return status
+
+
+def _progressed(status: JobStatus, event: Mapping[str, Any]) -> JobStatus:
+    loss = (*status.loss, event["loss"])
+    held = status.held_f1
+    if event["held_f1"] is not None and (not held or held[-1][1] != event["held_f1"]):
+        held = (*held, (event["done"], event["held_f1"]))
+    return dataclasses.replace(
+        status,
+        stage="training",
+        done=event["done"],
+        loss=loss[::2] if len(loss) > _MAX_POINTS else loss,
+        held_f1=held,
+        left_s=event["left_s"],
+    )
+
+
+def _spawn(job: Path, errors: Path) -> subprocess.Popen[bytes]:
+    environment = os.environ | {
+        "HF_HUB_OFFLINE": "1",
+        "TOKENIZERS_PARALLELISM": "false",
+        "PYTHONUNBUFFERED": "1",
+    }
+    with errors.open("wb") as stream:
+        return subprocess.Popen(
+            [sys.executable, "-P", "-m", "labelwise.studio.finetune_run", str(job)],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=stream,
+            env=environment,
+            start_new_session=True,
+        )

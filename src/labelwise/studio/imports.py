@@ -1,0 +1,270 @@
+"""What people paste or drop: plain text, JSONL, CSV, CoNLL or Label Studio JSON into texts.
+
+Works on the content in memory. Nothing is guessed twice: the form follows from the name and the
+content, and what was left out is counted.
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import accumulate
+from typing import Any, Literal
+
+from labelwise.annotation import Sentence
+from labelwise.data import read_conll
+from labelwise.errors import DataError, some_of
+from labelwise.label import checked_name
+from labelwise.rows import Row, json_object, sentences_from_rows
+from labelwise.studio.label_studio import TEXT_KEYS, plain_text, read_tasks, shown
+from labelwise.studio.nouns import MAX_CHARACTERS, MAX_LABELS, NewText
+from labelwise.words import without_surrogates
+
+Form = Literal["auto", "lines", "paragraphs", "jsonl", "csv", "conll", "label-studio"]
+FORMS: tuple[Form, ...] = (
+    "auto",
+    "lines",
+    "paragraphs",
+    "jsonl",
+    "csv",
+    "conll",
+    "label-studio",
+)
+MAX_TEXTS = 100_000
+MAX_FIELD = 1_000_000  # characters of a CSV field
+MAX_COLUMNS = 1_000
+_CONLL_LINE = re.compile(r"^\S+[\t ].*?(?:O|[BIESLUM]-\S+)\s*$")
+_ARCHIVES = ("PK\x03\x04", "\x1f\x8b", "\x1f\ufffd", "%PDF", "SQLite format 3")
+
+
+@dataclass(frozen=True)
+class Parsed:
+    """What a file holds.
+
+    Attributes:
+        form: How it was read.
+        texts: Its texts.
+        labels: Names of the labels in the annotations, in order of appearance.
+        columns: Of a CSV file.
+        column: The column that was taken.
+        n_empty: Texts left out because they are empty.
+        n_overlapping: Annotations left out because they overlap others.
+    """
+
+    form: Form
+    texts: tuple[NewText, ...]
+    labels: tuple[str, ...]
+    columns: tuple[str, ...] = ()
+    column: str | None = None
+    n_empty: int = 0
+    n_overlapping: int = 0
+
+    @property
+    def n_annotated(self) -> int:
+        """Texts with annotations."""
+        return sum(t.spans is not None for t in self.texts)
+
+
+def parse(name: str, content: str, form: Form = "auto", column: str | None = None) -> Parsed:
+    """Read what was pasted or dropped.
+
+    Args:
+        name: Of the file, for its suffix and for messages.
+        content: Its text.
+        form: How to read it.
+        column: The column of a CSV file that holds the texts; the likeliest by default.
+
+    Raises:
+        DataError: It is no text, is not in that form, or holds too much.
+    """
+    name = shown(without_surrogates(name))
+    if content.startswith(_ARCHIVES):
+        raise DataError(
+            f"'{name}' is an archive or a binary file. Expected text, JSONL, CSV, CoNLL or Label "
+            "Studio JSON. Unpack it and choose the file inside."
+        )
+    content = without_surrogates(content.removeprefix("\ufeff"))
+    form = _form(name, content) if form == "auto" else form
+    columns: tuple[str, ...] = ()
+    n_overlapping = 0
+    if form == "csv":
+        columns, column, found = _csv_texts(name, content, column)
+    elif form == "label-studio":
+        found, n_overlapping = read_tasks(name, content)
+    else:
+        found = _READERS[form](name, content)
+    texts = [_checked(t) for t in found]
+    kept = tuple(t for t in texts if t.text.strip())
+    if len(kept) > MAX_TEXTS:
+        raise DataError(
+            f"'{name}' holds {len(kept):,} texts. Expected at most {MAX_TEXTS:,}. Split it."
+        )
+    labels = tuple(dict.fromkeys(label for t in kept for *_, label in t.spans or ()))
+    if len(labels) > MAX_LABELS:
+        raise DataError(
+            f"'{name}' has {len(labels):,} labels. Expected at most {MAX_LABELS}. "
+            "Leave some out, or check that the labels are not texts."
+        )
+    n_empty = len(texts) - len(kept)
+    return Parsed(form, kept, labels, columns, column, n_empty, n_overlapping)
+
+
+def _form(name: str, content: str) -> Form:
+    suffix = name.rpartition(".")[2].lower() if "." in name else ""
+    by_suffix: dict[str, Form] = {
+        "jsonl": "jsonl",
+        "ndjson": "jsonl",
+        "csv": "csv",
+        "tsv": "csv",
+        "conll": "conll",
+        "iob": "conll",
+        "bio": "conll",
+    }
+    start = content.lstrip()[:1]
+    if suffix == "json" or (not suffix and start == "["):
+        return "label-studio" if start == "[" else "jsonl"
+    if suffix in by_suffix:
+        return by_suffix[suffix]
+    lines = [line for line in content[:20_000].split("\n") if line.strip()][:20]
+    if start == "{" and all(line.lstrip().startswith("{") for line in lines):
+        return "jsonl"
+    if len(lines) > 1 and all(_CONLL_LINE.match(line[:500]) for line in lines):
+        return "conll"
+    return "lines"
+
+
+def _checked(text: NewText) -> NewText:
+    if len(text.text) > MAX_CHARACTERS:
+        raise DataError(
+            f"A text has {len(text.text):,} characters ({text.source}). Expected at most "
+            f"{MAX_CHARACTERS:,}. Split it, or choose another form."
+        )
+    return text
+
+
+def _lines(name: str, content: str) -> Iterator[NewText]:
+    for number, line in enumerate(content.split("\n"), start=1):
+        yield NewText(line.removesuffix("\r"), f"{name}:{number}")
+
+
+def _paragraphs(name: str, content: str) -> Iterator[NewText]:
+    block: list[str] = []
+    lines = [line.removesuffix("\r") for line in content.split("\n")]
+    for number, line in enumerate([*lines, ""], start=1):
+        if line.strip():
+            block.append(line)
+        elif block:
+            yield NewText("\n".join(block), f"{name}:{number - len(block)}")
+            block = []
+
+
+def _jsonl_texts(name: str, content: str) -> list[NewText]:
+    """Objects a line: those with annotations as everywhere, others by their text alone."""
+    plain: dict[int, NewText] = {}
+    rows: list[Row] = []
+    places: list[int] = []
+    for number, line in enumerate(content.split("\n"), start=1):
+        if not line.strip():
+            continue
+        place = f"{name}:{number}"
+        values = json_object(line, place)
+        if _is_annotated(values):
+            rows.append(Row(values, place, place))
+            places.append(number)
+        else:
+            plain[number] = NewText(plain_text(values, place), place)
+    sentences = sentences_from_rows(rows)
+    annotated = {
+        number: _from_sentence(sentence, f"{name}:{number}")
+        for number, sentence in zip(places, sentences, strict=True)
+    }
+    return [text for _, text in sorted((plain | annotated).items())]
+
+
+def _is_annotated(values: Mapping[str, Any]) -> bool:
+    keys = values.keys()
+    return (
+        keys >= {"tokens", "tags"}
+        or keys >= {"tokenized_text", "ner"}
+        or ("text" in keys and ("entities" in keys or "spans" in keys))
+    )
+
+
+def _conll_texts(name: str, content: str) -> list[NewText]:
+    return [
+        _from_sentence(s, f"{name}:{s.id.rpartition(':')[2]}")
+        for s in read_conll(name, content=content)
+    ]
+
+
+def _from_sentence(sentence: Sentence, source: str) -> NewText:
+    text, offsets = sentence.text, sentence.offsets
+    if text is None or offsets is None:
+        text = " ".join(sentence.words)
+        ends = accumulate(len(w) + 1 for w in sentence.words)
+        offsets = [(e - 1 - len(w), e - 1) for w, e in zip(sentence.words, ends, strict=True)]
+    spans = [
+        (offsets[m.start][0], offsets[m.end - 1][1], checked_name(m.label))
+        for m in sentence.mentions
+    ]
+    return NewText(text, source, tuple(spans))
+
+
+def _csv_texts(
+    name: str, content: str, column: str | None
+) -> tuple[tuple[str, ...], str, Iterator[NewText]]:
+    rows = _csv_rows(name, content)
+    if not rows:
+        raise DataError(f"'{name}' is empty. Expected a line of column names. Check the file.")
+    columns = tuple(c.strip() or f"column {i}" for i, c in enumerate(rows[0], start=1))
+    if len(columns) > MAX_COLUMNS:
+        raise DataError(
+            f"'{name}' has {len(columns):,} columns. Expected at most {MAX_COLUMNS}. "
+            "Keep the one with the texts."
+        )
+    if column is not None and column not in columns:
+        raise DataError(
+            f"'{name}' has no column '{shown(column)}'. Expected one of {some_of(columns)}. "
+            "Choose one of them."
+        )
+    index = columns.index(column) if column is not None else _likeliest(columns, rows[1:])
+    texts = (
+        NewText(row[index], f"{name}:{number}")
+        for number, row in enumerate(rows[1:], start=2)
+        if len(row) > index
+    )
+    return columns, columns[index], texts
+
+
+def _csv_rows(name: str, content: str) -> list[list[str]]:
+    first = content.split("\n", 1)[0]
+    delimiter = max(",;\t|", key=first.count)
+    csv.field_size_limit(MAX_FIELD)
+    try:
+        return [row for row in csv.reader(io.StringIO(content, newline=""), delimiter=delimiter)]
+    except csv.Error as err:
+        raise DataError(
+            f"'{name}' cannot be read as CSV: {err}. Expected columns with commas, semicolons or "
+            "tabs between. Save it as UTF-8 CSV."
+        ) from err
+
+
+def _likeliest(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> int:
+    """The column with a telling name, or else the one with the longest fields."""
+    lower = [c.lower() for c in columns]
+    for wanted in TEXT_KEYS:
+        if wanted in lower:
+            return lower.index(wanted)
+    sizes = [sum(len(r[i]) for r in rows[:100] if len(r) > i) for i in range(len(columns))]
+    return max(range(len(columns)), key=sizes.__getitem__)
+
+
+_READERS = {
+    "lines": _lines,
+    "paragraphs": _paragraphs,
+    "jsonl": _jsonl_texts,
+    "conll": _conll_texts,
+}

@@ -1,0 +1,333 @@
+// What the page knows, and what a person can do to it. Draws nothing.
+
+import { ApiError, get, post, put, remove } from "./api.js";
+import { Offsets } from "./offsets.js";
+import { above, same, withMark, withoutMarks } from "./spans.js";
+
+const BATCH = 50; // texts that are asked for at once
+const POLL_MS = 600;
+
+export class Studio extends EventTarget {
+  constructor() {
+    super();
+    this.summary = null;
+    this.labels = [];
+    this.thresholds = new Map();
+    this.order = [];
+    this.texts = new Map();
+    this.suggestions = new Map();
+    this.fresh = new Map(); // text id -> keys of suggestions that the last refit brought
+    this.show = "open";
+    this.usefulFirst = true;
+    this.current = null;
+    this.selection = null;
+    this.visible = () => [];
+    this.refit = null; // how long the last one took, and what it changed
+    this.onConflict = null;
+    this.saves = new Map();
+    this.wanted = new Set();
+    this.polling = 0;
+    this.problem = null;
+  }
+
+  tell(name) {
+    this.dispatchEvent(new Event(name));
+  }
+
+  // Labels and numbers
+
+  async load() {
+    this.take(await get("project"));
+    if (this.nTexts > 0) await this.reorder();
+    this.poll();
+  }
+
+  get nTexts() {
+    return Object.values(this.summary.counts).reduce((a, b) => a + b, 0);
+  }
+
+  take(summary) {
+    this.summary = summary;
+    this.labels = summary.labels;
+    this.thresholds = new Map(summary.labels.map((x) => [x.id, x.threshold ?? 0]));
+    this.tell("summary");
+  }
+
+  label(id) {
+    return this.labels.find((x) => x.id === id);
+  }
+
+  colour(id) {
+    return `c${Math.max(0, this.labels.findIndex((x) => x.id === id)) % 12}`;
+  }
+
+  async addLabels(labels) {
+    this.take(await post("labels", { labels }));
+    await this.refresh();
+  }
+
+  async changeLabel(id, changes) {
+    const { name, words, description, threshold } = { ...this.label(id), ...changes };
+    this.take(await put(`labels/${id}`, { name, words, description, threshold }));
+    if (!("threshold" in changes)) await this.refresh();
+    this.poll();
+  }
+
+  async removeLabel(id) {
+    this.take(await remove(`labels/${id}`));
+    this.texts.clear();
+    this.suggestions.clear();
+    this.selection = null;
+    await this.reorder();
+  }
+
+  /** Show what a threshold would hide, without keeping it. */
+  tryThreshold(id, threshold) {
+    this.thresholds.set(id, threshold);
+    this.tell("texts");
+  }
+
+  /** Ask for the numbers until the model has been scored. */
+  poll() {
+    clearTimeout(this.polling);
+    this.polling = setTimeout(async () => {
+      try {
+        this.take(await get("project"));
+        this.setProblem(this.summary.problem);
+      } catch (error) {
+        this.setProblem(error.message);
+      }
+      if (!this.summary.is_scored) this.poll();
+    }, POLL_MS);
+  }
+
+  setProblem(problem) {
+    if (problem === this.problem) return;
+    this.problem = problem;
+    if (problem) this.say(problem, "error");
+  }
+
+  say(message, kind = "note") {
+    this.dispatchEvent(new CustomEvent("say", { detail: { message, kind } }));
+  }
+
+  // Texts
+
+  async reorder({ keep = [] } = {}) {
+    const query = new URLSearchParams({ show: this.show, useful_first: this.usefulFirst });
+    const { ids } = await get(`order?${query}`);
+    const known = new Set(ids);
+    const first = keep.filter((id) => known.has(id));
+    const kept = new Set(first);
+    this.order = [...first, ...ids.filter((id) => !kept.has(id))];
+    if (!this.order.includes(this.current)) this.current = this.order[0] ?? null;
+    this.tell("order");
+  }
+
+  /** Fetch texts that the list wants to draw, with what the model says about them. */
+  need(ids) {
+    const before = this.wanted.size;
+    for (const id of ids) {
+      if (!this.texts.has(id) || !this.suggestions.has(id)) this.wanted.add(id);
+    }
+    if (before === 0 && this.wanted.size > 0) setTimeout(() => this.fetchWanted(), 0);
+  }
+
+  async fetchWanted() {
+    const ids = [...this.wanted].slice(0, BATCH);
+    try {
+      const missing = ids.filter((id) => !this.texts.has(id));
+      if (missing.length > 0) {
+        for (const text of (await post("texts", { ids: missing })).texts) this.takeText(text);
+        this.tell("texts");
+      }
+      const answer = await post("suggestions", { ids });
+      for (const id of ids) this.suggestions.set(id, answer.texts[id] ?? []);
+    } catch (error) {
+      this.setProblem(error.message);
+      for (const id of ids) this.suggestions.set(id, []);
+    }
+    for (const id of ids) this.wanted.delete(id);
+    this.tell("texts");
+    if (this.wanted.size > 0) setTimeout(() => this.fetchWanted(), 0);
+  }
+
+  takeText(text) {
+    const known = this.texts.get(text.id);
+    const offsets = known?.text === text.text ? known.offsets : new Offsets(text.text);
+    this.texts.set(text.id, { ...text, offsets });
+  }
+
+  /** Ask the model again about what is on the screen; mark what has changed. */
+  async refresh() {
+    const ids = this.visible().slice(0, BATCH);
+    const started = performance.now();
+    let answer;
+    try {
+      answer = await post("suggestions", { ids });
+      this.setProblem(null);
+    } catch (error) {
+      this.setProblem(error.message);
+      return;
+    }
+    const shown = new Set(ids);
+    for (const id of this.suggestions.keys()) if (!shown.has(id)) this.suggestions.delete(id);
+    this.fresh = new Map();
+    let changed = 0;
+    for (const id of ids) {
+      const before = above(this.suggestions.get(id) ?? [], this.thresholds);
+      const found = answer.texts[id] ?? [];
+      const after = above(found, this.thresholds);
+      const isOpen = this.texts.get(id)?.state === "new" && this.suggestions.has(id);
+      const news = after.filter((s) => !before.some((b) => same(b, s)));
+      const lost = before.some((b) => !after.some((s) => same(b, s)));
+      if (isOpen && (news.length > 0 || lost)) {
+        changed += 1;
+        this.fresh.set(id, new Set(news.map(key)));
+      }
+      this.suggestions.set(id, found);
+    }
+    const now = performance.now();
+    this.refit = { ms: now - started, at: now, n: ids.length, changed };
+    this.tell("refit");
+    this.tell("texts");
+    this.poll();
+  }
+
+  /** The marks of a text as they look: a person's, or the model's until there are any. */
+  marks(id) {
+    const text = this.texts.get(id);
+    if (!text) return [];
+    if (text.state !== "new") return text.marks;
+    return above(this.suggestions.get(id) ?? [], this.thresholds);
+  }
+
+  isFresh(id, mark) {
+    return this.fresh.get(id)?.has(key(mark)) ?? false;
+  }
+
+  // What a person does
+
+  choose(id) {
+    if (id === this.current) return;
+    this.current = id;
+    this.selection = null;
+    this.tell("current");
+  }
+
+  step(by) {
+    const at = this.order.indexOf(this.current);
+    const next = this.order[Math.max(0, Math.min(this.order.length - 1, at + by))];
+    if (next !== undefined) this.choose(next);
+  }
+
+  select(selection) {
+    this.selection = selection;
+    this.tell("selection");
+  }
+
+  /** Put a label on what is selected. */
+  mark(label) {
+    if (!this.selection || this.current === null) return;
+    const { start, end } = this.selection;
+    const marks = withMark(this.marks(this.current), { start, end, label });
+    this.select(null);
+    this.save(this.current, "draft", marks);
+  }
+
+  /** Take away the marks that the selection touches. */
+  reject() {
+    if (!this.selection || this.current === null) return;
+    const before = this.marks(this.current);
+    const marks = withoutMarks(before, this.selection);
+    this.select(null);
+    if (marks.length < before.length) this.save(this.current, "draft", marks);
+  }
+
+  /** Accept the current text as it looks, and go on with the next. */
+  accept() {
+    this.finish("accepted");
+  }
+
+  skip() {
+    this.finish("skipped");
+  }
+
+  finish(state) {
+    const id = this.current;
+    if (id === null || !this.texts.has(id)) return;
+    const marks = state === "skipped" && this.texts.get(id).state === "new" ? [] : this.marks(id);
+    const at = this.order.indexOf(id);
+    if (this.show === "open") this.order = this.order.filter((other) => other !== id);
+    this.selection = null;
+    const next = this.show === "open" ? this.order[Math.min(at, this.order.length - 1)] : this.order[at + 1];
+    this.current = next ?? (this.show === "open" ? null : id);
+    this.save(id, state, marks);
+    this.tell("order");
+    this.tell("current");
+  }
+
+  async undo() {
+    await Promise.allSettled(this.saves.values());
+    try {
+      const text = await post("undo");
+      this.takeText(text);
+      const isShown = this.show !== "open" || text.state === "new" || text.state === "draft";
+      if (isShown && !this.order.includes(text.id)) {
+        const at = Math.max(0, this.order.indexOf(this.current));
+        this.order.splice(at, 0, text.id);
+      }
+      if (isShown) this.current = text.id;
+      this.selection = null;
+      this.say("Took the last change back.");
+      this.tell("order");
+      this.tell("current");
+      await this.refresh();
+    } catch (error) {
+      this.say(error.message);
+    }
+  }
+
+  /** Keep the marks of a text. Saves of one text go one after the other. */
+  save(id, state, marks) {
+    const text = this.texts.get(id);
+    const wasAccepted = text.state === "accepted";
+    this.texts.set(id, { ...text, state, marks: marks.map(bare) });
+    this.tell("texts");
+    const before = this.saves.get(id) ?? Promise.resolve();
+    const save = before.then(() => this.send(id, state, marks.map(bare), wasAccepted));
+    this.saves.set(id, save);
+    return save;
+  }
+
+  async send(id, state, marks, wasAccepted) {
+    const { version } = this.texts.get(id);
+    try {
+      this.takeSaved(await put(`texts/${id}`, { version, state, marks }));
+    } catch (error) {
+      if (error instanceof ApiError && error.status === 409) {
+        this.onConflict?.(error.current, { state, marks });
+        return;
+      }
+      this.say(error.message, "error");
+      for (const text of (await post("texts", { ids: [id] })).texts) this.takeText(text);
+      await this.reorder({ keep: this.visible() });
+      return;
+    }
+    if (state === "accepted" || wasAccepted) {
+      await this.refresh();
+      if (this.show === "open" && this.usefulFirst) await this.reorder({ keep: this.visible() });
+    } else {
+      this.poll();
+    }
+  }
+
+  /** Take the version of a saved text, but not its marks if the person has gone on since. */
+  takeSaved(saved) {
+    const text = this.texts.get(saved.id);
+    this.texts.set(saved.id, { ...text, version: saved.version });
+  }
+}
+
+const key = (mark) => `${mark.start}-${mark.end}-${mark.label}`;
+const bare = ({ start, end, label }) => ({ start, end, label });

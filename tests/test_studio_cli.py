@@ -1,0 +1,79 @@
+"""``labelwise project`` and ``labelwise studio`` from the command line."""
+
+from __future__ import annotations
+
+import json
+from contextlib import closing
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner
+
+from labelwise.apps.cli import app
+from labelwise.data import read_jsonl
+from labelwise.labels import LabelSet
+from labelwise.studio.label_store import add_labels
+from labelwise.studio.nouns import Mark, NewText
+from labelwise.studio.store import Store
+
+
+@pytest.fixture
+def file(tmp_path: Path) -> Path:
+    with closing(Store(tmp_path / "project.db")) as store:
+        labels = add_labels(store, LabelSet.parse(["person"]))
+        store.add_texts([NewText("Ada is here", "a:1")], labels.ids)
+        store.save(1, 0, "accepted", [Mark(0, 3, 1)])
+        return store.path
+
+
+def run(*arguments: object) -> tuple[int, str, str]:
+    result = CliRunner().invoke(app, [str(a) for a in arguments])
+    return result.exit_code, result.stdout, result.stderr
+
+
+def test_a_sound_project_checks_out(file: Path) -> None:
+    code, out, err = run("project", "check", file, "--json")
+    assert (code, json.loads(out)) == (0, {"problems": []})
+    assert "is sound" in err
+
+
+def test_a_damaged_project_does_not(file: Path) -> None:
+    with closing(Store(file)) as store, store.transaction() as db:
+        db.execute("UPDATE marks SET surface = 'Eve'")
+    code, _, err = run("project", "check", file)
+    assert code == 2
+    assert "is damaged: Mark 0-3 of text 1 does not read 'Eve'" in err
+
+
+def test_a_backup_is_a_project(file: Path, tmp_path: Path) -> None:
+    assert run("project", "backup", file, "-o", tmp_path / "copy.db")[0] == 0
+    assert run("project", "check", tmp_path / "copy.db")[0] == 0
+
+
+def test_an_export_is_read_back(file: Path, tmp_path: Path) -> None:
+    code, _, err = run("project", "export", file, "--output", tmp_path / "a.jsonl")
+    assert code == 0
+    assert "1 accepted texts" in err
+    (sentence,) = read_jsonl(tmp_path / "a.jsonl")
+    assert sentence.mentions[0].label == "person"
+
+
+def test_what_writes_needs_a_name(file: Path) -> None:
+    code, _, err = run("project", "backup", file)
+    assert code == 2
+    assert "--output" in err
+
+
+def test_a_project_that_is_not_there_is_not_made(tmp_path: Path) -> None:
+    for action in ("check", "export"):
+        code, _, err = run("project", action, tmp_path / "none.db", "-o", tmp_path / "x")
+        assert code == 2
+        assert "There is no project" in err
+    assert not (tmp_path / "none.db").exists()
+
+
+def test_a_file_of_another_program_is_not_opened(tmp_path: Path) -> None:
+    (tmp_path / "notes.txt").write_text("not a database, but long enough to be read as a page")
+    code, _, err = run("studio", tmp_path / "notes.txt", "--no-browser")
+    assert code == 2
+    assert "Cannot open project" in err
