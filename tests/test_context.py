@@ -38,7 +38,7 @@ def test_a_label_vector_is_the_mean_state_of_its_words_in_a_sentence(
     (pieces,) = backend.tokenizer.encode_words([f"Ada lives in {text} .".split()])
     tower = backend.model.label_tower or backend.model.text_tower
     with torch.no_grad():
-        states = tower(input_ids=torch.tensor([pieces.ids])).last_hidden_state[0]
+        states = tower(input_ids=torch.from_numpy(np.array([pieces.ids]))).last_hidden_state[0]
     inside = states[pieces.first[3] : pieces.first[-1]].mean(0)
     np.testing.assert_allclose(rows[-1], inside.numpy(), atol=1e-5)
     np.testing.assert_allclose(rows[0], rows_of(backend)[0], atol=1e-5)  # "other" is read alone
