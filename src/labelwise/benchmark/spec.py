@@ -102,6 +102,7 @@ class Spec:
         grids: What to run, the first first; a cell in several is run once.
         seed: First seed of draws and training.
         split: What is scored, whole. Settings are chosen on "dev", of other targets.
+        allow_short: Take what there is of labels with too few mentions, rather than skip the cell.
         encoder: Folder or name of the encoder that every method starts from.
         published: Folder pattern of published support sets by target, with ``{k}`` in it.
         renamed: Other words of the labels by target, for the variant "renamed".
@@ -117,6 +118,7 @@ class Spec:
     grids: tuple[Grid, ...]
     seed: int = 0
     split: str = "test"
+    allow_short: bool = False
     encoder: str = "all-MiniLM-L6-v2"
     published: Mapping[str, str] = field(default_factory=dict)
     renamed: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
@@ -159,6 +161,8 @@ class Spec:
         if not isinstance(self.seed, int) or self.seed < 0:
             raise ConfigError(f"'seed' is {self.seed!r}. Expected 0 or more.")
         _check_name("split", self.split, ("test", "dev"))
+        if not isinstance(self.allow_short, bool):
+            raise ConfigError(f"'allow_short' is {self.allow_short!r}. Expected true or false.")
         named = {m for grid in self.grids for m in grid.methods if "@" in m}
         if unknown := named - {*self.finetune_of, *self.distance_of}:
             method = sorted(unknown)[0]

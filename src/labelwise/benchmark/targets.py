@@ -123,9 +123,12 @@ def support_set(spec: Spec, cell: Cell, target: Target, root: Path) -> Support:
         return Support(target.train, "")
     names, seed = labels_of(target.train), spec.seed + cell.support_set
     try:
-        drawn = sample_support_set(target.train, int(cell.shots), seed, labels=names)
+        drawn = sample_support_set(
+            target.train, int(cell.shots), seed, labels=names, allow_short=spec.allow_short
+        )
     except SamplingError as err:
-        raise SkipCell(str(err)) from err
+        short, _, _ = str(err).partition(" Use k=")
+        raise SkipCell(f"{short} (allow_short = true takes what there is)") from err
     return Support(list(drawn.sentences), drawn.digest)
 
 
