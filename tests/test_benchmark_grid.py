@@ -9,8 +9,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from typer.testing import CliRunner
 
 from builders import tiny_encoder_folder
+from labelwise.apps.cli import app
 from labelwise.benchmark.cells import Cell, cells_of
 from labelwise.benchmark.grid import run_benchmark
 from labelwise.benchmark.report import write_report
@@ -125,6 +127,23 @@ def test_several_processes_store_and_report_the_same_cells(spec: Spec, tmp_path:
         assert one is not None
         assert two is not None
         assert one["scores"] == two["scores"]
+
+
+def test_the_smoke_preset_runs_from_command_to_report(tmp_path: Path) -> None:
+    encoder, run = str(tiny_encoder_folder(tmp_path)), tmp_path / "run"
+    arguments = ["benchmark", "--preset", "smoke", "-o", str(run), "--encoder", encoder]
+    first = CliRunner().invoke(app, arguments)
+    assert first.exit_code == 0, first.output
+    assert "0 skipped cells" in first.output
+    assert {"report.json", "report.md", "report.html", "support-f1.svg"} <= {
+        p.name for p in run.iterdir()
+    }
+    again = CliRunner().invoke(app, arguments)  # all there: no cell is run
+    assert again.exit_code == 0
+    assert "min left" not in again.output
+    other = CliRunner().invoke(app, [*arguments[:-1], "all-MiniLM-L6-v2"])
+    assert other.exit_code != 0
+    assert "has changed since the run began" in " ".join(other.output.split())
 
 
 def test_the_device_is_that_of_every_model(spec: Spec, tmp_path: Path) -> None:
