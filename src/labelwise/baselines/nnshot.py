@@ -90,7 +90,7 @@ def mentions_by_sentence(
 def to_unit_length(states: FloatArray) -> FloatArray:
     """Divide rows by their lengths; zeros stay zeros. Shape ``(words, dim)``."""
     lengths = np.linalg.norm(states.astype(np.float64), axis=1, keepdims=True)
-    return states / np.where(lengths > 0, lengths, 1.0)
+    return np.divide(states, np.where(lengths > 0, lengths, 1.0))
 
 
 class NNShot:

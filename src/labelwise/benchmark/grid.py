@@ -172,9 +172,7 @@ _runners: list[Runner] = []  # the one of this worker process
 
 
 def _start(arguments: tuple[Spec, Path, Path], dealt: Any, threads: int) -> None:
-    import torch  # noqa: PLC0415
-
-    torch.set_num_threads(threads)
+    os.environ.setdefault("OMP_NUM_THREADS", str(threads))  # before torch is imported
     _runners[:] = [Runner(*arguments, dealt.get())]
 
 

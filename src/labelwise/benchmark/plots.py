@@ -9,7 +9,7 @@ from dataclasses import dataclass
 _PALETTE = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#8c6d31", "#56b4e9", "#e69f00", "#555555")
 _DASHES = ("", "6 3", "2 3")
 _INK, _GREY, _FAINT = "#222222", "#6b6b6b", "#e3e3e3"
-_LEFT, _TOP, _WIDTH, _HEIGHT, _LEGEND = 52, 46, 400, 250, 210
+_LEFT, _TOP, _WIDTH, _HEIGHT, _LEGEND = 52, 46, 400, 250, 245
 _KINDS = {
     "boundary": "#0072b2", "type": "#e69f00", "boundary_and_type": "#cc79a7",
     "spurious": "#d55e00", "missed": "#9a9a9a",
@@ -34,7 +34,7 @@ def curves(title: str, lines: Sequence[Curve], *, n_emphasised: int = 1) -> str:
 
     Args:
         title: What is drawn.
-        lines: The curves; the legend has them in the order of their last points.
+        lines: The curves; the legend has them with their last points, the best first.
         n_emphasised: How many of the first are drawn thick.
     """
     shots = sorted({p[0] for line in lines for p in line.points}, key=shots_order)
@@ -43,8 +43,7 @@ def curves(title: str, lines: Sequence[Curve], *, n_emphasised: int = 1) -> str:
     parts = [_title(title), *_axes(shots, top)]
     bands, marks = [], []
     for i, line in enumerate(lines):
-        colour, dash = _PALETTE[i % len(_PALETTE)], _DASHES[i // len(_PALETTE) % len(_DASHES)]
-        width = 3.0 if i < n_emphasised else 1.6
+        colour, width = _PALETTE[i % len(_PALETTE)], 3.0 if i < n_emphasised else 1.6
         places = sorted(
             (_x(shots.index(s), len(shots)), _y(f1, top), _y(min(f1 + sd, top), top),
              _y(max(f1 - sd, 0.0), top)) for s, f1, sd in line.points
@@ -54,8 +53,7 @@ def curves(title: str, lines: Sequence[Curve], *, n_emphasised: int = 1) -> str:
         bands.append(f'<polygon points="{band}" fill="{colour}" opacity="0.10"/>')
         middle = _path([(x, y) for x, y, _, _ in places])
         marks.append(
-            f'<polyline points="{middle}" fill="none" stroke="{colour}" stroke-width="{width}"'
-            f' stroke-linejoin="round"{f" stroke-dasharray={dash!r}" if dash else ""}/>'
+            f'<polyline points="{middle}" fill="none" stroke-linejoin="round" {_stroke(i, width)}/>'
         )
         marks += [
             f'<circle cx="{x:.1f}" cy="{y:.1f}" r="{width + 0.8:.1f}" fill="{colour}" '
@@ -64,13 +62,20 @@ def curves(title: str, lines: Sequence[Curve], *, n_emphasised: int = 1) -> str:
         ]
     last = sorted(range(len(lines)), key=lambda i: -lines[i].points[-1][1])
     legend = [
-        _legend_line(row, lines[i], _PALETTE[i % len(_PALETTE)], i < n_emphasised)
+        _legend_line(row, lines[i], _stroke(i, 3.0 if i < n_emphasised else 2.0), i < n_emphasised)
         for row, i in enumerate(last)
     ]
     n_rows = max(0, len(lines) - 13)
     return _svg(
         [*parts, *bands, *reversed(marks), *legend], height=_TOP + _HEIGHT + 48 + 20 * n_rows
     )
+
+
+def _stroke(i: int, width: float) -> str:
+    """Attributes of the i-th line: colours first, then dashes too."""
+    dash = _DASHES[i // len(_PALETTE) % len(_DASHES)]
+    dashes = f' stroke-dasharray="{dash}"' if dash else ""
+    return f'stroke="{_PALETTE[i % len(_PALETTE)]}" stroke-width="{width}"{dashes}'
 
 
 def shots_order(shots: str) -> float:
@@ -97,12 +102,12 @@ def _axes(shots: Sequence[str], top: float) -> list[str]:
     return parts
 
 
-def _legend_line(row: int, line: Curve, colour: str, is_thick: bool) -> str:
-    x, y = _LEFT + _WIDTH + 20, _TOP + 10 + 20 * row
-    stroke = f'<path d="M{x},{y}h18" stroke="{colour}" stroke-width="{3 if is_thick else 2}"/>'
-    value = f"{100 * line.points[-1][1]:.0f}"
+def _legend_line(row: int, line: Curve, style: str, is_thick: bool) -> str:
+    x, y = _LEFT + _WIDTH + 18, _TOP + 10 + 20 * row
+    stroke = f'<path d="M{x},{y}h24" {style}/>'
+    value = _text(x + 54, y + 4, f"{100 * line.points[-1][1]:.0f}", _GREY, anchor="end")
     weight = ' font-weight="bold"' if is_thick else ""
-    return stroke + _text(x + 25, y + 4, f"{line.name}  {value}", _INK, extra=weight)
+    return stroke + value + _text(x + 64, y + 4, line.name, _INK, extra=weight)
 
 
 def error_bars(title: str, errors: Mapping[str, Mapping[str, float]]) -> str:
@@ -120,7 +125,7 @@ def error_bars(title: str, errors: Mapping[str, Mapping[str, float]]) -> str:
         parts.append(f'<rect x="{x}" y="34" width="11" height="11" fill="{colour}"/>')
         label = kind.replace("_and_", " + ")
         parts.append(_text(x + 16, 44, label, _GREY))
-        x += 34 + 6.6 * len(label)
+        x += 36 + 7.0 * len(label)
     for row, (method, kinds) in enumerate(errors.items()):
         y, x = 58 + pitch * row, float(left)
         parts.append(_text(left - 10, y + 14, method, _INK, anchor="end"))
@@ -132,7 +137,7 @@ def error_bars(title: str, errors: Mapping[str, Mapping[str, float]]) -> str:
             )
             x += size
         parts.append(_text(x + 6, y + 14, f"{sum(kinds.values()):.0f}", _GREY))
-    return _svg(parts, height=58 + pitch * len(errors) + 8)
+    return _svg(parts, height=58 + pitch * len(errors) + 12)
 
 
 def _x(i: int, n: int) -> float:

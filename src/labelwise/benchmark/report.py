@@ -80,7 +80,7 @@ def _opening(summary: Mapping[str, Any]) -> Iterator[Block]:
     yield machine_lines(summary)
     if summary["n_missing"]:
         yield Text(f"The run is not finished: {summary['n_missing']} cells are missing.")
-    for method in dict.fromkeys(r["method"] for r in rows if r["lead_over"]):
+    for method in (m for m in ("towers", "instant") if any(r["method"] == m for r in rows)):
         yield Text(f"Where {method_name(method)} does not surely lead at 1 and 5 shots:")
         yield behind(rows, method)
 
@@ -181,7 +181,8 @@ def write_report(store: CellStore, spec: Spec, *, into: Path | None = None) -> d
 
 
 def _write_into(path: Path, blocks: Sequence[Block], plots: Mapping[str, str]) -> None:
-    section = to_markdown(blocks, images="img/benchmark", top=2)
+    below_title = [b for b in blocks if not (isinstance(b, Heading) and b.level == 1)]
+    section = to_markdown(below_title, images="img/benchmark", top=2)
     try:
         parts = insert_between(path.read_text(encoding="utf-8"), START, END, section)
         text = "".join(parts)

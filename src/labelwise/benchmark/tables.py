@@ -125,6 +125,7 @@ def _known_and_new(row: Row | None) -> str:
 
 def lead_table(rows: Sequence[Row]) -> Table:
     """Differences of label semantics to its rivals, with bootstrap intervals."""
+    rows = [r for r in rows if r["method"] in ("towers", "instant")]
     shots = [s for s in shots_of(rows) if any(r["lead_over"] for r in rows if r["shots"] == s)]
     found: dict[tuple[str, str], dict[str, str]] = {}
     for r in rows:
