@@ -89,11 +89,14 @@ def test_report_tells(text: str, expected: str) -> None:
 
 
 def test_a_rival_that_leads_is_named() -> None:
-    ours, theirs = Cell("t", "towers", "5", 0, "names"), Cell("t", "nnshot", "5", 0, "names")
+    ours, theirs = (
+        Cell("t/wnut17", "towers", "5", 0, "names"),
+        Cell("t/wnut17", "nnshot", "5", 0, "names"),
+    )
     blocks, _ = report_blocks(
         summarise(SPEC, {ours: result(0.2, WRONG), theirs: result(0.4, RIGHT)})
     )
-    assert "t, 5 shot: behind NNShot, -20.0 (-100.0 to -100.0)" in to_markdown(blocks)
+    assert "wnut17, 5 shot: behind NNShot, -20.0 (-100.0 to -100.0)" in to_markdown(blocks)
 
 
 def test_ablations_are_compared_on_the_support_sets_that_all_have(text: str) -> None:

@@ -23,10 +23,12 @@ class Curve:
     Attributes:
         name: For the legend.
         points: Shots ("0", "5", "full"), mean F1 and standard deviation, 0 to 1.
+        style: Number of its colour, so that a method has the same one everywhere.
     """
 
     name: str
     points: Sequence[tuple[str, float, float]]
+    style: int = 0
 
 
 def curves(title: str, lines: Sequence[Curve], *, n_emphasised: int = 1) -> str:
@@ -40,35 +42,31 @@ def curves(title: str, lines: Sequence[Curve], *, n_emphasised: int = 1) -> str:
     shots = sorted({p[0] for line in lines for p in line.points}, key=shots_order)
     peak = max((f1 + sd for line in lines for _, f1, sd in line.points), default=1.0)
     top = min(1.0, (int(peak * 10) + 1) / 10)
-    parts = [_title(title), *_axes(shots, top)]
-    bands, marks = [], []
-    for i, line in enumerate(lines):
-        colour, width = _PALETTE[i % len(_PALETTE)], 3.0 if i < n_emphasised else 1.6
-        places = sorted(
-            (_x(shots.index(s), len(shots)), _y(f1, top), _y(min(f1 + sd, top), top),
-             _y(max(f1 - sd, 0.0), top)) for s, f1, sd in line.points
-        )  # fmt: skip
-        band = _path([*((x, up) for x, _, up, _ in places)]
-                     + [(x, low) for x, _, _, low in reversed(places)])  # fmt: skip
-        bands.append(f'<polygon points="{band}" fill="{colour}" opacity="0.10"/>')
-        middle = _path([(x, y) for x, y, _, _ in places])
-        marks.append(
-            f'<polyline points="{middle}" fill="none" stroke-linejoin="round" {_stroke(i, width)}/>'
-        )
-        marks += [
-            f'<circle cx="{x:.1f}" cy="{y:.1f}" r="{width + 0.8:.1f}" fill="{colour}" '
-            'stroke="white" stroke-width="1"/>'
-            for x, y, _, _ in places
-        ]
-    last = sorted(range(len(lines)), key=lambda i: -lines[i].points[-1][1])
-    legend = [
-        _legend_line(row, lines[i], _stroke(i, 3.0 if i < n_emphasised else 2.0), i < n_emphasised)
-        for row, i in enumerate(last)
-    ]
-    n_rows = max(0, len(lines) - 13)
-    return _svg(
-        [*parts, *bands, *reversed(marks), *legend], height=_TOP + _HEIGHT + 48 + 20 * n_rows
+    thick = set(range(n_emphasised))
+    drawn = [_curve(line, shots, top, i in thick) for i, line in enumerate(lines)]
+    bands, marks = [band for band, _ in drawn], [mark for _, mark in reversed(drawn)]
+    by_last = sorted(range(len(lines)), key=lambda i: -lines[i].points[-1][1])
+    legend = [_legend_line(row, lines[i], i in thick) for row, i in enumerate(by_last)]
+    height = max(_TOP + _HEIGHT + 48, _TOP + 20 * len(lines) + 10)
+    return _svg([_title(title), *_axes(shots, top), *bands, *marks, *legend], height=height)
+
+
+def _curve(line: Curve, shots: Sequence[str], top: float, is_thick: bool) -> tuple[str, str]:
+    """Draw the band and the line of a curve."""
+    points = sorted((_x(shots.index(s), len(shots)), f1, sd) for s, f1, sd in line.points)
+    upper = [(x, _y(min(f1 + sd, top), top)) for x, f1, sd in points]
+    lower = [(x, _y(max(f1 - sd, 0.0), top)) for x, f1, sd in points]
+    middle = [(x, _y(f1, top)) for x, f1, _ in points]
+    colour, width = _PALETTE[line.style % len(_PALETTE)], 3.0 if is_thick else 1.6
+    band = f'<polygon points="{_path([*upper, *reversed(lower)])}" fill="{colour}" opacity="0.10"/>'
+    dots = "".join(
+        f'<circle cx="{x:.1f}" cy="{y:.1f}" r="{width + 0.8:.1f}" fill="{colour}" '
+        'stroke="white" stroke-width="1"/>'
+        for x, y in middle
     )
+    stroke = _stroke(line.style, width)
+    path = f'<polyline points="{_path(middle)}" fill="none" stroke-linejoin="round" {stroke}/>'
+    return band, path + dots
 
 
 def _stroke(i: int, width: float) -> str:
@@ -102,9 +100,9 @@ def _axes(shots: Sequence[str], top: float) -> list[str]:
     return parts
 
 
-def _legend_line(row: int, line: Curve, style: str, is_thick: bool) -> str:
+def _legend_line(row: int, line: Curve, is_thick: bool) -> str:
     x, y = _LEFT + _WIDTH + 18, _TOP + 10 + 20 * row
-    stroke = f'<path d="M{x},{y}h24" {style}/>'
+    stroke = f'<path d="M{x},{y}h24" {_stroke(line.style, 3.0 if is_thick else 2.0)}/>'
     value = _text(x + 54, y + 4, f"{100 * line.points[-1][1]:.0f}", _GREY, anchor="end")
     weight = ' font-weight="bold"' if is_thick else ""
     return stroke + value + _text(x + 64, y + 4, line.name, _INK, extra=weight)

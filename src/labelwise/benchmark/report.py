@@ -19,7 +19,7 @@ from labelwise.benchmark.document import (
     to_page,
 )
 from labelwise.benchmark.plots import Curve, curves, error_bars
-from labelwise.benchmark.spec import Spec
+from labelwise.benchmark.spec import VARIANTS, Spec
 from labelwise.benchmark.summary import is_ours, summarise
 from labelwise.benchmark.tables import (
     Row,
@@ -29,6 +29,7 @@ from labelwise.benchmark.tables import (
     machine_lines,
     main_table,
     method_name,
+    method_style,
     overlap_table,
     paper_tables,
     short,
@@ -103,12 +104,15 @@ def _target(target: str, rows: Sequence[Row], plots: dict[str, str]) -> Iterator
 
 def _by_method(rows: Sequence[Row]) -> list[Curve]:
     methods = dict.fromkeys(r["method"] for r in rows)
-    return [_curve(method_name(m), [r for r in rows if r["method"] == m]) for m in methods]
+    return [
+        _curve(method_name(m), [r for r in rows if r["method"] == m], method_style(m, i))
+        for i, m in enumerate(methods)
+    ]
 
 
-def _curve(name: str, rows: Sequence[Row]) -> Curve:
+def _curve(name: str, rows: Sequence[Row], style: int) -> Curve:
     found = {r["shots"]: r for r in rows}
-    return Curve(name, [(s, found[s]["f1"], found[s]["sd"]) for s in shots_of(rows)])
+    return Curve(name, [(s, found[s]["f1"], found[s]["sd"]) for s in shots_of(rows)], style)
 
 
 def _errors(name: str, rows: Sequence[Row], plots: dict[str, str]) -> Iterator[Block]:
@@ -133,8 +137,9 @@ def _ablations(name: str, rows: Sequence[Row], plots: dict[str, str]) -> Iterato
     yield Heading(f"{name}: what the label words do", 3)
     for method in sorted(methods):
         lines = [
-            _curve(variant_name(v), [r for r in own if (r["method"], r["variant"]) == (method, v)])
-            for v in dict.fromkeys(r["variant"] for r in own if r["method"] == method)
+            _curve(variant_name(v), like, VARIANTS.index(v))
+            for v in VARIANTS
+            if (like := [r for r in own if (r["method"], r["variant"]) == (method, v)])
         ]
         file = f"{name}-labels-{method.replace('@', '-')}.svg"
         plots[file] = curves(f"{name}: {method_name(method)}, by what its labels read as", lines)

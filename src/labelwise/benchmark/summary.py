@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from labelwise.benchmark.cells import Cell
-from labelwise.benchmark.spec import Spec, base_method
+from labelwise.benchmark.spec import METHODS, VARIANTS, Spec, base_method
 
 _DRAWS = 1000
 _OURS = ("towers", "instant")
@@ -70,7 +70,7 @@ def summarise(spec: Spec, results: Results, *, n_cells: int | None = None) -> di
         else:
             key = (cell.target, cell.method, cell.shots, cell.variant)
             groups[key][cell.support_set] = result
-    rows = [_row(key, group) for key, group in groups.items()]
+    rows = [_row(key, groups[key]) for key in sorted(groups, key=lambda k: _order(spec, k))]
     for row in rows:
         row["lead_over"] = _leads(row, groups)
     machines = [r["machine"] for group in groups.values() for r in group.values()]
@@ -82,6 +82,13 @@ def summarise(spec: Spec, results: Results, *, n_cells: int | None = None) -> di
         "rows": rows,
         "skipped": skipped,
     }
+
+
+def _order(spec: Spec, key: tuple[str, ...]) -> tuple[Any, ...]:
+    """Sort rows by target as given, then by method, variant and shots."""
+    target, method, shots, variant = key
+    places = spec.targets.index(target), METHODS.index(base_method(method)), method
+    return (*places, VARIANTS.index(variant), float("inf") if shots == "full" else int(shots))
 
 
 def _row(key: tuple[str, ...], group: Group) -> dict[str, Any]:

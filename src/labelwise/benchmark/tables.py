@@ -24,6 +24,10 @@ _NAMES = {
     "nnshot": "NNShot",
     "structshot": "StructShot",
 }
+_STYLES = (
+    "towers", "instant", "linear_head", "structshot", "nnshot", "prototype", "double_town", "",
+    "towers_separate", "towers_static", "towers_no_source", "towers_shared",
+)  # fmt: skip
 _VARIANTS = {
     "names": "names",
     "renamed": "renamed",
@@ -40,6 +44,11 @@ def method_name(method: str) -> str:
     """Return a method's name for readers, with that of its settings."""
     _, _, settings = method.partition("@")
     return _NAMES[base_method(method)] + (f" ({settings})" if settings else "")
+
+
+def method_style(method: str, place: int) -> int:
+    """Number a method's colour; settings to be compared have their place's."""
+    return place if "@" in method else _STYLES.index(method)
 
 
 def variant_name(variant: str) -> str:
