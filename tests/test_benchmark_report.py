@@ -103,6 +103,14 @@ def test_ablations_are_compared_on_the_support_sets_that_all_have(text: str) -> 
     assert "| label semantics: names | 30.0 | 50.0 |" in text  # the first of two sets
 
 
+def test_targets_of_one_name_have_plots_of_their_own() -> None:
+    names = ["a/mine", "b/mine"]
+    spec = Spec.from_dict({"sources": ["s"], "targets": names, "methods": ["towers"]})
+    cells = {Cell(t, "towers", "1", 0, "names"): result(0.5, RIGHT) for t in names}
+    _, plots = report_blocks(summarise(spec, cells))
+    assert {"a-mine-f1.svg", "b-mine-f1.svg"} <= plots.keys()
+
+
 def test_a_run_that_is_not_finished_says_so() -> None:
     blocks, _ = report_blocks(summarise(SPEC, RESULTS, n_cells=len(RESULTS) + 3))
     assert "3 cells are missing" in to_markdown(blocks)

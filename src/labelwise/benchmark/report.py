@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import re
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -57,8 +59,8 @@ def report_blocks(summary: Mapping[str, Any]) -> tuple[list[Block], dict[str, st
     rows: list[Row] = summary["rows"]
     plots: dict[str, str] = {}
     blocks = [*_opening(summary)]
-    for target in dict.fromkeys(r["target"] for r in rows):
-        blocks += _target(target, [r for r in rows if r["target"] == target], plots)
+    for target, name in _section_names(rows).items():
+        blocks += _target(name, [r for r in rows if r["target"] == target], plots)
     drawn = [r for r in rows if r["variant"] == "names"]
     if any(r["shots"] not in ("0", "full") for r in drawn):
         blocks += [Heading("Sentences in a support set"), sizes_table(drawn)]
@@ -86,9 +88,16 @@ def _opening(summary: Mapping[str, Any]) -> Iterator[Block]:
         yield behind(rows, method)
 
 
-def _target(target: str, rows: Sequence[Row], plots: dict[str, str]) -> Iterator[Block]:
+def _section_names(rows: Sequence[Row]) -> dict[str, str]:
+    """Name targets by their last folder, or by all where that is not enough."""
+    targets = list(dict.fromkeys(r["target"] for r in rows))
+    taken = Counter(short(t) for t in targets)
+    return {t: short(t) if taken[short(t)] == 1 else re.sub(r"[/:]+", "-", t) for t in targets}
+
+
+def _target(name: str, rows: Sequence[Row], plots: dict[str, str]) -> Iterator[Block]:
     """Yield the section of a target."""
-    named, name = [r for r in rows if r["variant"] == "names"], short(target)
+    named = [r for r in rows if r["variant"] == "names"]
     yield Heading(name)
     if named:
         plots[f"{name}-f1.svg"] = curves(f"{name}: F1 over shots", _by_method(named))
