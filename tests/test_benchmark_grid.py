@@ -1,15 +1,24 @@
 """A whole benchmark on the sample corpus, with a tiny encoder."""
 
+import json
 import os
+import shutil
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
+from typer.testing import CliRunner
 
 from builders import tiny_encoder_folder
+from labelwise.apps.cli import app
 from labelwise.benchmark.cells import Cell, cells_of
 from labelwise.benchmark.grid import run_benchmark
-from labelwise.benchmark.spec import Spec
+from labelwise.benchmark.report import write_report
+from labelwise.benchmark.spec import Spec, read_spec
+from labelwise.errors import DataError
+from labelwise.sample_data import sample_path
 
 METHODS = ["towers", "instant", "linear_head", "double_town", "prototype", "nnshot", "structshot"]
 
@@ -66,3 +75,149 @@ def test_a_run_cut_off_and_damaged_ends_like_a_whole_one(
     store = run_benchmark(spec, tmp_path)
     assert {cell: store.read(cell) for cell in cells_of(spec)} == whole
     assert {p: os.stat(p).st_mtime_ns for p in times} == times
+
+
+SMALL = """
+sources = ["sample:contracts"]
+targets = ["sample:support"]
+shots = [0, 1]
+support_sets = 2
+methods = ["towers", "instant", "linear_head", "nnshot"]
+encoder = "{encoder}"
+
+[pretrain]
+max_steps = 2
+precision = "fp32"
+
+[finetune]
+max_steps = 2
+min_steps = 1
+precision = "fp32"
+"""
+
+
+@pytest.mark.parametrize("n_kills", [3, pytest.param(20, marks=pytest.mark.slow)])
+def test_a_run_that_is_killed_gives_the_same_report(tmp_path: Path, n_kills: int) -> None:
+    spec_file = tmp_path / "spec.toml"
+    text = SMALL.format(encoder=tiny_encoder_folder(tmp_path))
+    spec_file.write_text(text, encoding="utf-8")
+    killed, whole = tmp_path / "killed", tmp_path / "whole"
+    script = Path(__file__).with_name("benchmark_killer.py")
+    command = [sys.executable, str(script), str(spec_file), str(killed), str(n_kills), "7"]
+    printed = subprocess.run(command, check=True, capture_output=True, text=True).stdout
+    assert len([json.loads(line) for line in printed.splitlines()]) == n_kills
+    spec = read_spec(spec_file)
+    write_report(run_benchmark(spec, whole), spec)
+    for name in ("report.json", "report.md", "report.html"):
+        assert (killed / name).read_bytes() == (whole / name).read_bytes()
+
+
+def test_several_processes_store_and_report_the_same_cells(spec: Spec, tmp_path: Path) -> None:
+    small = small_spec(tmp_path, methods=["towers", "nnshot"], shots=[0, 1], variants=["names"])
+    seen: list[tuple[int, int]] = []
+    spread = run_benchmark(
+        small, tmp_path / "two", jobs=2, device="cpu,cpu",
+        on_cell=lambda done, total, *_: seen.append((done, total)),
+    )  # fmt: skip
+    alone = run_benchmark(small, tmp_path / "one")
+    cells = list(cells_of(small))
+    assert seen == [(i, len(cells)) for i in range(1, len(cells) + 1)]
+    for cell in cells:
+        one, two = alone.read(cell), spread.read(cell)
+        assert one is not None
+        assert two is not None
+        assert one["scores"] == two["scores"]
+
+
+def test_the_smoke_preset_runs_from_command_to_report(tmp_path: Path) -> None:
+    encoder, run = str(tiny_encoder_folder(tmp_path)), tmp_path / "run"
+    arguments = ["benchmark", "--preset", "smoke", "-o", str(run), "--encoder", encoder]
+    first = CliRunner().invoke(app, arguments)
+    assert first.exit_code == 0, first.output
+    assert "0 skipped cells" in first.output
+    assert {"report.json", "report.md", "report.html", "support-f1.svg"} <= {
+        p.name for p in run.iterdir()
+    }
+    again = CliRunner().invoke(app, arguments)  # all there: no cell is run
+    assert again.exit_code == 0
+    assert "min left" not in again.output
+    other = CliRunner().invoke(app, [*arguments[:-1], "all-MiniLM-L6-v2"])
+    assert other.exit_code != 0
+    assert "has changed since the run began" in " ".join(other.output.split())
+
+
+def test_the_device_is_that_of_every_model(spec: Spec, tmp_path: Path) -> None:
+    with pytest.raises(RuntimeError, match="nowhere"):
+        run_benchmark(spec, tmp_path, device="nowhere")
+
+
+def copy_of_sample(tmp_path: Path) -> Path:
+    folder = tmp_path / "mine"
+    shutil.copytree(sample_path("support"), folder)
+    return folder
+
+
+def run_on_copy(tmp_path: Path, **changes: Any) -> dict[Cell, Any]:
+    values = {"targets": ["mine"], "methods": ["towers", "nnshot"], "variants": ["names"]}
+    small = small_spec(tmp_path, **(values | changes))
+    store = run_benchmark(small, tmp_path / "run", root=tmp_path)
+    return {cell: store.read(cell) for cell in cells_of(small)}
+
+
+def test_a_target_without_a_train_split_has_its_zero_shot_number(tmp_path: Path) -> None:
+    (copy_of_sample(tmp_path) / "train.jsonl").unlink()
+    found = run_on_copy(tmp_path, shots=[0, 1])
+    for cell, result in found.items():
+        if cell.shots == "0":
+            assert "scores" in result
+        else:
+            assert result["skipped"] == "no train split to draw support sets from"
+
+
+@pytest.mark.parametrize("split", ["train", "test"])
+def test_a_damaged_split_stops_the_run_before_it_begins(tmp_path: Path, split: str) -> None:
+    path = copy_of_sample(tmp_path) / f"{split}.jsonl"
+    path.write_text("{", encoding="utf-8")
+    with pytest.raises(DataError, match=rf"{split}\.jsonl:1"):
+        run_on_copy(tmp_path)
+    assert not list((tmp_path / "run").glob("models/*"))
+
+
+def test_a_target_that_is_not_there_stops_the_run_before_it_begins(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match="other"):
+        run_on_copy(tmp_path, targets=["sample:support", "other"])
+    assert not list((tmp_path / "run" / "cells").iterdir())
+
+
+def test_published_support_sets_are_read_and_missing_ones_are_listed(tmp_path: Path) -> None:
+    folder = copy_of_sample(tmp_path)
+    lines = (folder / "train.jsonl").read_text(encoding="utf-8").splitlines()
+    (tmp_path / "sets_1").mkdir()
+    (tmp_path / "sets_1" / "0.jsonl").write_text("\n".join(lines[:4]) + "\n", encoding="utf-8")
+    found = run_on_copy(tmp_path, shots=[1, 5], published={"mine": "sets_{k}"})
+    for cell, result in found.items():
+        if cell.shots == "1":
+            assert result["support"]["n_sentences"] == 4
+        else:
+            assert result["skipped"] == "no published support set '0.jsonl' in 'sets_5'"
+
+
+def test_ablations_change_what_labels_read_as(tmp_path: Path) -> None:
+    copy_of_sample(tmp_path)
+    variants = ["names", "renamed", "meaningless", "swapped", "no_marks", "description", "context"]
+    name = next(iter(run_on_copy(tmp_path / "a", targets=["sample:support"], shots=[0]).values()))[
+        "label_words"
+    ]
+    first = next(iter(name))
+    found = run_on_copy(
+        tmp_path, methods=["towers", "instant"], shots=[1], variants=variants,
+        renamed={"mine": {first: "another word"}},
+    )  # fmt: skip
+    words = {c.variant: r["label_words"] for c, r in found.items() if c.method == "towers"}
+    assert words["renamed"] == {**words["names"], first: "another word"}
+    assert words["meaningless"][first] == "label 1"
+    assert sorted(words["swapped"].values()) == sorted(words["names"].values())
+    assert all(words["swapped"][n] != words["names"][n] for n in words["names"])
+    assert len(words["description"][first]) > len(words["names"][first])
+    assert words["no_marks"] == words["context"] == words["names"]
+    assert all("scores" in r for r in found.values())

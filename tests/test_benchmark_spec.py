@@ -6,6 +6,7 @@ import pytest
 
 from labelwise.benchmark.cells import CellStore, cells_of
 from labelwise.benchmark.spec import Spec, preset_spec, read_spec
+from labelwise.config import PAPER_FINETUNE, PAPER_PRETRAIN, ModelConfig
 from labelwise.errors import CheckpointError, ConfigError
 
 SMALL = {"sources": ["sample:contracts"], "targets": ["sample:support"], "shots": [0, 1]}
@@ -21,6 +22,15 @@ SMALL = {"sources": ["sample:contracts"], "targets": ["sample:support"], "shots"
         ({"support_sets": 0}, "'support_sets' is 0"),
         ({"targets": []}, "'targets' is"),
         ({"finetune": {"epoch": 2.0}}, "no setting 'epoch'"),
+        ({"finetune": {"preset": "papper"}}, "no preset of settings 'papper'"),
+        ({"split": "train"}, "no split 'train'"),
+        ({"grids": [{"shotss": [1]}]}, "no setting of a grid 'shotss'.*Did you mean 'shots'"),
+        ({"grids": [{"methods": ["linear"]}]}, "no method 'linear'"),
+        ({"methods": ["towers@fast"]}, r"no settings for 'towers@fast'.*\[finetune_of"),
+        ({"finetune_of": {"linear_hed": {}}}, "no method 'linear_hed'"),
+        ({"distance": {"tao": 1}}, "no distance setting 'tao'.*Did you mean 'tau'"),
+        ({"distance_of": {"nnshot": {"unit_vectors": 1}}}, "Expected true or false"),
+        ({"allow_short": 1}, "'allow_short' is 1"),
     ],
 )
 def test_spec_errors_say_what_to_do(change: dict, message: str) -> None:
@@ -28,9 +38,48 @@ def test_spec_errors_say_what_to_do(change: dict, message: str) -> None:
         Spec.from_dict(SMALL | change)
 
 
-@pytest.mark.parametrize("name", ["smoke", "quick", "paper"])
+@pytest.mark.parametrize("name", ["smoke", "tuning", "quick", "paper"])
 def test_presets_are_valid(name: str) -> None:
     assert list(cells_of(preset_spec(name)))
+
+
+def test_grids_take_from_the_top_what_they_leave_out_and_share_cells() -> None:
+    spec = Spec.from_dict(
+        SMALL | {"methods": ["towers"], "support_sets": 2,
+                 "grids": [{"shots": [1]}, {"support_sets": 1, "methods": ["towers", "nnshot"]}]}
+    )  # fmt: skip
+    found = [(c.method, c.shots, c.support_set) for c in cells_of(spec)]
+    assert found == [
+        ("towers", "1", 0), ("towers", "1", 1), ("towers", "0", 0), ("nnshot", "1", 0),
+    ]  # fmt: skip
+
+
+def test_settings_go_from_the_method_at_a_name_to_the_method_to_all() -> None:
+    spec = Spec.from_dict(
+        SMALL | {"finetune": {"learning_rate": 0.5},
+                 "finetune_of": {"towers": {"learning_rate": 0.1}, "towers@b": {"epochs": 2.0}},
+                 "distance_of": {"nnshot": {"unit_vectors": False}}}
+    )  # fmt: skip
+    rates = {m: spec.finetune_config(m, 3).learning_rate for m in ("towers", "instant", "towers@b")}
+    assert rates == {"towers": 0.1, "instant": 0.5, "towers@b": 0.5}
+    assert spec.finetune_config("towers@b", 3).epochs == 2.0
+    assert spec.finetune_config("towers", 3).seed == 3
+    assert not spec.distance_config("nnshot@x").unit_vectors
+    assert spec.distance_config("structshot").unit_vectors
+
+
+def test_without_examples_or_words_a_method_has_no_cells() -> None:
+    spec = Spec.from_dict(SMALL | {"shots": [0], "variants": ["names", "context"]})
+    assert {(c.method, c.variant) for c in cells_of(spec)} == {
+        (f"towers{kind}", "names") for kind in ("", "_separate", "_shared", "_static")
+    }
+
+
+def test_the_paper_preset_has_the_papers_settings() -> None:
+    spec = preset_spec("paper")
+    assert (spec.model, spec.pretrain, spec.finetune) == (
+        ModelConfig(), PAPER_PRETRAIN, PAPER_FINETUNE,
+    )  # fmt: skip
 
 
 def test_a_file_that_is_no_toml_is_named(tmp_path: Path) -> None:

@@ -21,7 +21,7 @@ from labelwise.encoding import (
 )
 from labelwise.labels import LabelSet, verbalize
 from labelwise.schemes import SCHEMES, tag_names
-from labelwise.tags import compose_tags, label_text, tag_texts
+from labelwise.tags import compose_tags, label_text, tag_texts, text_layout
 from labelwise.words import without_surrogates
 
 TOKENIZER = tiny_tokenizer()
@@ -352,6 +352,18 @@ def test_composed_rows_stand_in_tag_order(scheme: str, composition: str) -> None
     texts = [verbalize(tag, LabelSet.parse(words)) for tag in tags]
     assert len(rows) == len(tags)
     assert rows.tolist() == [sum(one_hot[w] for w in text.split()).tolist() for text in texts]
+
+
+@pytest.mark.parametrize("scheme", SCHEMES)
+def test_without_position_words_every_tag_of_a_label_reads_alike(scheme: str) -> None:
+    config = ModelConfig(scheme=scheme, composition="names")  # type: ignore[arg-type]
+    texts = tag_texts(["person", "city"], config)
+    assert texts == ["other", "person", "city"]
+    assert text_layout(config) == (1, 1)
+    rows = compose_tags(np.eye(3, dtype=np.float32), config).argmax(1)
+    labels = [0, *(1 + ["person", "city"].index(tag[2:]) for tag in tag_names(
+        ["person", "city"], scheme)[1:])]  # fmt: skip
+    assert rows.tolist() == labels
 
 
 def test_description_follows_the_words() -> None:

@@ -39,7 +39,8 @@ def mixed(one: str, other: str, share: float) -> str:
     ("text", "ground"),
     [
         ("ink", "ground"), ("ink", "surface"), ("ink", "sunken"), ("ink-soft", "ground"),
-        ("ink-soft", "surface"), ("ink-soft", "sunken"), ("ink", "raised"), ("ink-soft", "raised"), ("accent-ink", "accent"),
+        ("ink-soft", "surface"), ("ink-soft", "sunken"), ("ink", "raised"), ("ink-soft", "raised"),
+        ("accent-ink", "accent"),
         ("accent", "surface"), ("accent", "accent-soft"), ("good", "sunken"), ("bad", "bad-soft"),
         ("bad", "surface"), *((f"c{i}-ink", f"c{i}-ground") for i in range(12)),
         *(("ink", f"c{i}-ground") for i in range(12)),

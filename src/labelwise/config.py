@@ -118,9 +118,10 @@ class ModelConfig(_Config):
     pooling: Literal["cls", "mean"] = _setting(
         "cls", "Label vector from the [CLS] state (paper) or the mean over pieces."
     )
-    composition: Literal["words", "sum"] = _setting(
+    composition: Literal["words", "sum", "names"] = _setting(
         "words",
-        "Encode 'begin person' as one text (paper), or add the vectors of 'person' and 'begin'.",
+        "Encode 'begin person' as one text (paper), add the vectors of 'person' and 'begin', or "
+        "let every tag of a label read as its name alone (an ablation).",
     )
     scheme: Scheme = _setting("bio", "Tag scheme that the model scores.")
     temperature: bool = _setting(

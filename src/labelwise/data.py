@@ -170,6 +170,11 @@ def read_dataset(path: str | Path, split: str) -> list[Sentence]:
     )
 
 
+def has_split(path: str | Path, split: str) -> bool:
+    """Tell whether a dataset folder has a split, readable or not."""
+    return any((Path(path) / f"{split}{suffix}").is_file() for suffix in _READERS)
+
+
 def read_label_set(path: str | Path) -> LabelSet | None:
     """Read the label words and descriptions that come with a dataset.
 

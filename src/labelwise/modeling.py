@@ -154,6 +154,9 @@ class DualEncoder(nn.Module):
         vectors = rows if order is None else rows[order]
         if self.config.composition == "sum":
             return compose_sum(vectors, self.config.scheme)
+        if self.config.composition == "names":
+            n_marks = len(MARKS[self.config.scheme])
+            return torch.cat([vectors[:1], vectors[1:].repeat_interleave(n_marks, 0)])
         return vectors
 
     def logits(self, word_states: Tensor, tag_vectors: Tensor) -> Tensor:

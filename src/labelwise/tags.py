@@ -25,7 +25,8 @@ def tag_texts(labels: Sequence[str], config: ModelConfig) -> list[str]:
 
     Returns:
         For composition "words" one text a tag ("other", "begin person", ...), the paper's
-        section 2.2; for "sum" the words of O, of the marks, and of the labels.
+        section 2.2; for "sum" the words of O, of the marks, and of the labels; for "names" those
+        of O and of the labels.
 
     >>> tag_texts(["person"], ModelConfig())
     ['other', 'begin person', 'inside person']
@@ -37,7 +38,7 @@ def tag_texts(labels: Sequence[str], config: ModelConfig) -> list[str]:
         return [" ".join([MARK_WORDS["O"], *(f"{m} {label}" for label in labels for m in marks)])]
     if config.composition == "words":
         return [MARK_WORDS["O"], *(f"{mark} {label}" for label in labels for mark in marks)]
-    return [MARK_WORDS["O"], *marks, *labels]
+    return [MARK_WORDS["O"], *(marks if config.composition == "sum" else ()), *labels]
 
 
 def text_layout(config: ModelConfig) -> tuple[int, int]:
@@ -47,7 +48,8 @@ def text_layout(config: ModelConfig) -> tuple[int, int]:
     ((1, 2), (3, 1))
     """
     n_marks = len(MARKS[config.scheme])
-    return (1, n_marks) if config.composition == "words" else (1 + n_marks, 1)
+    layouts = {"words": (1, n_marks), "sum": (1 + n_marks, 1), "names": (1, 1)}
+    return layouts[config.composition]
 
 
 def tag_ids(
@@ -102,6 +104,8 @@ def compose_tags(vectors: FloatArray, config: ModelConfig) -> FloatArray:
     if config.composition == "words":
         return vectors
     n_marks = len(MARKS[config.scheme])
+    if config.composition == "names":
+        return np.concatenate([vectors[:1], np.repeat(vectors[1:], n_marks, axis=0)])
     marks, labels = vectors[1 : 1 + n_marks], vectors[1 + n_marks :]
     rows = labels[:, None] + marks[None]  # (labels, marks, dim)
     return np.concatenate([vectors[:1], rows.reshape(-1, vectors.shape[1])])

@@ -20,7 +20,7 @@ def benchmark(
     output: Annotated[Path, typer.Option("--output", "-o", help="Folder of the run.")],
     spec: Annotated[Path | None, typer.Argument(metavar="SPEC.toml", help="What to run.")] = None,
     preset: Annotated[
-        str | None, typer.Option(help="In place of a file: smoke, quick or paper.")
+        str | None, typer.Option(help="In place of a file: smoke, tuning, quick or paper.")
     ] = None,
     root: Annotated[
         Path, typer.Option("--data", help="Folder that the dataset folders named lie in.")
@@ -29,6 +29,10 @@ def benchmark(
         str | None, typer.Option(help="In place of the encoder of the specification.")
     ] = None,
     jobs: Annotated[int, typer.Option(min=1, help="Processes to spread the cells over.")] = 1,
+    into: Annotated[
+        Path | None,
+        typer.Option(help="Markdown file that also gets the report, between its markers."),
+    ] = None,
     device: Device = "cpu",
 ) -> None:
     """Compare few-shot methods on datasets; run again to continue."""
@@ -45,9 +49,9 @@ def benchmark(
     if encoder is not None:
         chosen = dataclasses.replace(chosen, encoder=encoder)
     store = run_benchmark(chosen, output, root=root, device=device, jobs=jobs, on_cell=_progress())
-    summary = write_report(store, chosen)
+    summary = write_report(store, chosen, into=into)
     note(f"{len(summary['rows'])} results, {len(summary['skipped'])} skipped cells")
-    note(f"Report: '{output / 'report.md'}'")
+    note(f"Report: '{output / 'report.html'}'")
 
 
 def _progress() -> Any:
@@ -55,7 +59,8 @@ def _progress() -> Any:
 
     def show(done: int, total: int, cell: Cell, result: dict[str, Any]) -> None:
         first[0] = first[0] or done
-        seconds = (time.monotonic() - started) / (done - first[0] + 1) * (total - done)
+        spent = time.monotonic() - started  # source stages included, so the first guesses are high
+        seconds = spent / (done - first[0] + 1) * (total - done)
         text = result.get("skipped") or f"F1 {100 * result['scores']['micro_f1']:.1f}"
         note(f"{done}/{total} {cell.key}: {text}; about {seconds / 60:.0f} min left")
 

@@ -26,7 +26,7 @@ from labelwise.torch_backend import TorchBackend
 from labelwise.training import pretrain
 
 Key = tuple[int, ...]
-CONFIG = ModelConfig(label_encoder="shared")
+_KEPT = ("scheme", "decode", "boundary_cost", "switch_cost", "max_pieces", "max_label_pieces")
 _PLAIN_LABELS: dict[str, Any] = {"paraphrase_prob": 0.0, "description_prob": 0.0}
 
 
@@ -35,7 +35,7 @@ class LinearHead(DualEncoder):
 
     Args:
         tower: The encoder.
-        config: ``scheme`` and ``max_pieces`` matter.
+        config: Scheme, decoding and sizes matter.
         keys: Pieces of each tag text; their rows are drawn at random.
         seed: Of that draw.
     """
@@ -81,8 +81,8 @@ def with_new_layer(
         label_sets: Labels that the layer has rows for; equal words share a row.
         seed: Of its random weights.
     """
-    limits = {n: getattr(backend.config, n) for n in ("max_pieces", "max_label_pieces")}
-    config = CONFIG.replace(**limits)
+    kept = {name: getattr(backend.config, name) for name in _KEPT}
+    config = ModelConfig(label_encoder="shared").replace(**kept)
     words = [label.words for label_set in label_sets for label in label_set]
     pieces = backend.tokenizer.encode_texts(tag_texts(words, config), config.max_label_pieces)
     keys = list(dict.fromkeys(tuple(p) for p in pieces))

@@ -1,6 +1,7 @@
 """NNShot: every word takes the tag of the nearest support word (Yang and Katiyar, 2020).
 
-IO tags and squared Euclidean distance, on the states of an encoder trained on the sources.
+IO tags and squared Euclidean distance, on the states of an encoder trained on the sources. The
+published code brings all states to length 1 first, so this is the default.
 """
 
 from __future__ import annotations
@@ -86,15 +87,30 @@ def mentions_by_sentence(
     return mentions_from_tag_ids(tags, ones, lengths, label_set.names, "io")
 
 
+def to_unit_length(states: FloatArray) -> FloatArray:
+    """Divide rows by their lengths; zeros stay zeros. Shape ``(words, dim)``."""
+    lengths = np.linalg.norm(states.astype(np.float64), axis=1, keepdims=True)
+    return np.divide(states, np.where(lengths > 0, lengths, 1.0))
+
+
 class NNShot:
-    """Nearest support word; call ``fit``, then ``tag``."""
+    """Nearest support word; call ``fit``, then ``tag``.
+
+    Args:
+        unit_vectors: Bring states to length 1 before they are compared.
+    """
+
+    def __init__(self, *, unit_vectors: bool = True) -> None:
+        """Keep the setting."""
+        self._unit_vectors = unit_vectors
 
     def fit(
         self, states: Sequence[FloatArray], sentences: Sequence[Sentence], label_set: LabelSet
     ) -> Self:
         """Remember the support words. Shapes ``(words, dim)``."""
         self.label_set = label_set
-        self._states, self._tags = support_words(states, sentences, label_set)
+        joined, self._tags = support_words(states, sentences, label_set)
+        self._states = to_unit_length(joined) if self._unit_vectors else joined
         return self
 
     def emissions(self, states: FloatArray) -> FloatArray:
@@ -107,6 +123,7 @@ class NNShot:
             Negative squared distances; ``ABSENT`` for tags without support, and O alone for
             words without pieces. Shape ``(words, tags)``.
         """
+        states = to_unit_length(states) if self._unit_vectors else states
         scores = np.full((len(states), 1 + len(self.label_set)), ABSENT)
         size = max(1, _CHUNK // max(len(self._states), 1))
         members = [(t, self._tags == t) for t in np.unique(self._tags)]

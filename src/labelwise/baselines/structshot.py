@@ -124,17 +124,20 @@ class StructShot:
     Args:
         abstract: Counted on the sources.
         tau: See ``log_transitions``.
+        unit_vectors: See ``NNShot``.
     """
 
-    def __init__(self, abstract: AbstractTransitions, tau: float = 0.05) -> None:
+    def __init__(
+        self, abstract: AbstractTransitions, *, tau: float = 0.1, unit_vectors: bool = True
+    ) -> None:
         """Keep the settings."""
-        self._abstract, self._tau = abstract, tau
+        self._abstract, self._tau, self._unit_vectors = abstract, tau, unit_vectors
 
     def fit(
         self, states: Sequence[FloatArray], sentences: Sequence[Sentence], label_set: LabelSet
     ) -> Self:
         """Remember the support words. Shapes ``(words, dim)``."""
-        self._nearest = NNShot().fit(states, sentences, label_set)
+        self._nearest = NNShot(unit_vectors=self._unit_vectors).fit(states, sentences, label_set)
         return self
 
     def tag(self, states: Sequence[FloatArray]) -> list[list[Mention]]:

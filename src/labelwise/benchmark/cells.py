@@ -10,12 +10,12 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from labelwise.benchmark.spec import Spec
+from labelwise.benchmark.spec import Grid, Spec, base_method
 from labelwise.errors import CheckpointError
 from labelwise.files import atomic_write_text
 
-_ZERO_SHOT = ("towers", "towers_shared", "towers_static")
-_READS_LABELS = ("towers", "towers_shared", "towers_static", "towers_no_source", "instant")
+_ZERO_SHOT = ("towers", "towers_separate", "towers_shared", "towers_static")
+_READS_LABELS = (*_ZERO_SHOT, "towers_no_source", "instant")
 
 
 @dataclass(frozen=True, slots=True, order=True)
@@ -24,7 +24,7 @@ class Cell:
 
     Attributes:
         target: As the specification names it.
-        method: One of ``spec.METHODS``.
+        method: One of ``spec.METHODS``, with ``@NAME`` where it has settings of its own.
         shots: 0, k or "full", as text.
         support_set: Index of the support set.
         variant: One of ``spec.VARIANTS``.
@@ -48,15 +48,27 @@ def cells_of(spec: Spec) -> Iterator[Cell]:
     """Yield the cells that make sense, those of one target and method together.
 
     Without examples only towers with a source stage can answer; only methods that read label
-    words have variants; without a draw there is one support set.
+    words have variants; context needs examples; without a draw there is one support set.
     """
-    for target, method, variant in itertools.product(spec.targets, spec.methods, spec.variants):
-        if variant != "names" and method not in _READS_LABELS:
+    seen: set[Cell] = set()
+    for grid in spec.grids:
+        for cell in _cells_of_grid(grid):
+            if cell not in seen:
+                seen.add(cell)
+                yield cell
+
+
+def _cells_of_grid(grid: Grid) -> Iterator[Cell]:
+    for target, method, variant in itertools.product(grid.targets, grid.methods, grid.variants):
+        base = base_method(method)
+        if variant != "names" and base not in _READS_LABELS:
             continue
-        for shots in spec.shots:
-            if shots == 0 and method not in _ZERO_SHOT:
-                continue
-            for i in range(1 if shots == 0 else spec.support_sets):
+        if variant == "context" and base == "towers_static":
+            continue  # word embeddings have no context
+        for shots in grid.shots:
+            if shots == 0 and (base not in _ZERO_SHOT or variant == "context"):
+                continue  # nothing to answer from
+            for i in range(1 if shots == 0 else grid.support_sets):
                 yield Cell(target, method, str(shots), i, variant)
 
 

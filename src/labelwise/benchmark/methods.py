@@ -1,43 +1,55 @@
-"""Every method of a benchmark: a support set in, mentions of the test split out.
+"""Every method of a benchmark: a support set in, mentions of the scored split out.
 
-The source stage of a family of methods runs once and is kept in the run's folder.
+Methods that leave the encoder as it is share the states of a split: it is encoded once.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING
 
 from labelwise.annotation import Mention, Sentence
 from labelwise.backend import FloatArray
 from labelwise.baselines.nnshot import NNShot
 from labelwise.baselines.prototype import ProtoNet
 from labelwise.baselines.structshot import AbstractTransitions, StructShot
-from labelwise.benchmark.spec import Spec
-from labelwise.config import ModelConfig
+from labelwise.benchmark.spec import Spec, base_method
+from labelwise.benchmark.stages import LINEAR, SourceStages
+from labelwise.config import TrainConfig
 from labelwise.engine import Engine
 from labelwise.labels import LabelSet
-from labelwise.loading import load_model, new_model, save_model
+from labelwise.session import Session
 from labelwise.sources import Source
-from labelwise.tagger import Tagger
 
 if TYPE_CHECKING:
     from labelwise.torch_backend import TorchBackend
 
-_FAMILIES = {"towers_shared": "shared", "towers_static": "static", "instant": "towers"}
-_ON_LINEAR = ("linear_head", "double_town", "prototype", "nnshot", "structshot")
+_BY_DISTANCE = ("prototype", "nnshot", "structshot")
 
 
-def family_of(method: str) -> str:
-    """Name the source stage that a method starts from; "none" for an untrained encoder."""
-    if method in _ON_LINEAR:
-        return "linear"
-    return "none" if method == "towers_no_source" else _FAMILIES.get(method, method)
+@dataclass(frozen=True)
+class Task:
+    """What a method is asked to do.
+
+    Attributes:
+        support: The support set; empty for zero-shot.
+        label_set: The labels, with the words of the variant.
+        variant: One of ``spec.VARIANTS``.
+        scored: Sentences to tag; the same object for all tasks of a target.
+        seed: Of training.
+    """
+
+    support: Sequence[Sentence]
+    label_set: LabelSet
+    variant: str
+    scored: Sequence[Sentence]
+    seed: int
 
 
 class Methods:
-    """Source stages and the methods on top of them.
+    """All methods, on top of their source stages.
 
     Args:
         spec: Settings.
@@ -50,96 +62,97 @@ class Methods:
         self, spec: Spec, sources: Sequence[Source], folder: Path, device: str = "cpu"
     ) -> None:
         """Train nothing yet."""
-        self.spec, self.sources, self._folder, self._device = spec, sources, folder, device
-        self._states: tuple[object, list[FloatArray]] | None = None
+        self.spec, self.sources = spec, sources
+        self.stages = SourceStages(spec, sources, folder, device)
+        self._states: dict[str, tuple[Sequence[Sentence], list[FloatArray]]] = {}
         self._abstract: AbstractTransitions | None = None
 
-    def _config(self, family: str) -> ModelConfig:
-        if family == "linear":
-            family = "shared"
-        is_kind = family in ("shared", "static")
-        return self.spec.model.replace(label_encoder=family) if is_kind else self.spec.model
-
-    def prepare(self, family: str) -> None:
-        """Run the source stage of a family, unless that was done."""
-        path = self._folder / family
-        if family == "none" or (path / "manifest.json").exists():
-            return
-        from labelwise.baselines.linear_head import train_on_sources  # noqa: PLC0415
-        from labelwise.training import pretrain  # noqa: PLC0415
-
-        backend = new_model(self.spec.encoder, self._config(family), device=self._device)
-        config = self.spec.pretrain.replace(seed=self.spec.seed)
-        if family == "linear":
-            backend = train_on_sources(backend, self.sources, config)
-        else:
-            pretrain(backend, self.sources, config)
-        self._folder.mkdir(parents=True, exist_ok=True)
-        save_model(path, backend)
-
-    def _backend(self, family: str) -> TorchBackend:
-        """Load a copy of a source stage that may be trained further."""
-        if family == "none":
-            return new_model(self.spec.encoder, self._config("towers"), device=self._device)
-        self.prepare(family)
-        loaded = load_model(self._folder / family, engine="torch", device=self._device)
-        return cast("TorchBackend", loaded.backend)
-
-    def run(
-        self,
-        method: str,
-        support: Sequence[Sentence],
-        label_set: LabelSet,
-        test: Sequence[Sentence],
-        seed: int,
-    ) -> list[list[Mention]]:
-        """Fit one method on a support set, or on nothing, and tag the test split."""
-        if method in ("prototype", "nnshot", "structshot"):
-            return self._by_distance(method, support, label_set, test)
-        words = [s.words for s in test]
-        backend = self._backend(family_of(method))
-        config = self.spec.finetune_config(method, seed)
-        if method == "linear_head":
+    def run(self, method: str, task: Task) -> list[list[Mention]]:
+        """Fit one method on a support set, or on nothing, and tag what is scored."""
+        base, stage = base_method(method), self.stages.of_method(method)
+        backend = self.stages.load(stage)
+        if base in _BY_DISTANCE:
+            return self._by_distance(method, backend, task)
+        config = self.spec.finetune_config(method, task.seed)
+        words = [s.words for s in task.scored]
+        if base == "linear_head":
             from labelwise.baselines.linear_head import LinearTagger  # noqa: PLC0415
 
-            return LinearTagger(backend, config).fit(support, label_set).tag(words)
-        if method == "double_town":
-            backend = _double_town(backend, self._device)
-        tagger = Tagger(backend)
-        if method == "instant":
-            tagger.fit(support, label_set)
-        elif support:
-            tagger.finetune(support, label_set, config=config)
-        return list(tagger.tag(words, label_set))
+            return LinearTagger(backend, config).fit(task.support, task.label_set).tag(words)
+        if base == "double_town":
+            backend = self._double_town(backend)
+        else:
+            backend = _as_variant(backend, task)
+        if base == "instant" or not task.support:
+            return self._frozen(stage, backend, task)
+        return _finetuned(backend, task, config)
 
-    def _by_distance(
-        self,
-        method: str,
-        support: Sequence[Sentence],
-        label_set: LabelSet,
-        test: Sequence[Sentence],
-    ) -> list[list[Mention]]:
-        engine = Engine(self._backend("linear"))
-        if self._states is None or self._states[0] is not test:
-            self._states = (test, list(engine.states(s.words for s in test)))
+    def _frozen(self, stage: str, backend: TorchBackend, task: Task) -> list[list[Mention]]:
+        """Tag with label vectors alone, or with those of the instant fit."""
+        engine, session = Engine(backend), None
+        states = self._states_of(stage, engine, task.scored)
+        if task.support:
+            session = Session(engine, task.label_set)
+            session.add(task.support)
+            session.fit()
+        table = session.table if session else engine.tag_table(task.label_set)
+        return engine.tag_states(states, table)
+
+    def _by_distance(self, method: str, backend: TorchBackend, task: Task) -> list[list[Mention]]:
+        engine, config = Engine(backend), self.spec.distance_config(method)
+        states = self._states_of(LINEAR, engine, task.scored)
         if self._abstract is None:
             self._abstract = AbstractTransitions.count(
                 s for source in self.sources for s in source.sentences
             )
         models = {
-            "prototype": ProtoNet(),
-            "nnshot": NNShot(),
-            "structshot": StructShot(self._abstract, self.spec.tau),
+            "prototype": ProtoNet(unit_vectors=config.unit_vectors),
+            "nnshot": NNShot(unit_vectors=config.unit_vectors),
+            "structshot": StructShot(
+                self._abstract, tau=config.tau, unit_vectors=config.unit_vectors
+            ),
         }
-        states = list(engine.states(s.words for s in support))
-        return models[method].fit(states, support, label_set).tag(self._states[1])
+        known = list(engine.states(s.words for s in task.support))
+        fitted = models[base_method(method)].fit(known, task.support, task.label_set)
+        return fitted.tag(states)
+
+    def _states_of(
+        self, stage: str, engine: Engine, scored: Sequence[Sentence]
+    ) -> list[FloatArray]:
+        """Encode what is scored, once for all cells of a target in a row."""
+        if stage not in self._states or self._states[stage][0] is not scored:
+            self._states[stage] = (scored, list(engine.states(s.words for s in scored)))
+        return self._states[stage][1]
+
+    def _double_town(self, backend: TorchBackend) -> TorchBackend:
+        from labelwise.double_town import DoubleTown  # noqa: PLC0415
+
+        config = self.stages.config(LINEAR).replace(
+            architecture="double_town", max_pieces=backend.config.max_pieces
+        )
+        return _rebuilt(backend, DoubleTown(backend.model.text_tower, config))
 
 
-def _double_town(backend: TorchBackend, device: str) -> TorchBackend:
-    from labelwise.double_town import DoubleTown  # noqa: PLC0415
-    from labelwise.torch_backend import TorchBackend  # noqa: PLC0415
+def _as_variant(backend: TorchBackend, task: Task) -> TorchBackend:
+    """Change how a model reads labels, where a variant says more than other words."""
+    if task.variant == "no_marks":
+        backend.model.config = backend.config.replace(composition="names")
+        return _rebuilt(backend, backend.model)
+    if task.variant == "context":
+        from labelwise.baselines.context import in_context  # noqa: PLC0415
 
-    config = backend.config.replace(architecture="double_town", label_encoder="shared")
-    return TorchBackend(
-        DoubleTown(backend.model.text_tower, config), backend.tokenizer, device=device
-    )
+        return in_context(backend, task.support, task.label_set, task.seed)
+    return backend
+
+
+def _rebuilt(backend: TorchBackend, model: object) -> TorchBackend:
+    device, precision = str(backend.device), backend.precision
+    return type(backend)(model, backend.tokenizer, device=device, precision=precision)  # type: ignore[arg-type]
+
+
+def _finetuned(backend: TorchBackend, task: Task, config: TrainConfig) -> list[list[Mention]]:
+    from labelwise.training import finetune  # noqa: PLC0415
+
+    finetune(backend, task.support, task.label_set, config)
+    engine = Engine(backend)
+    return list(engine.tag((s.words for s in task.scored), engine.tag_table(task.label_set)))

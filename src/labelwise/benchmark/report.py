@@ -1,171 +1,212 @@
-"""Finished cells to a report: JSON and Markdown, the same whenever the cells are the same."""
+"""A run's folder to its report: JSON, Markdown, plots, and one page that opens offline."""
 
 from __future__ import annotations
 
 import json
-import statistics
-import tomllib
-from collections import defaultdict
+import re
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
-from labelwise.benchmark.cells import Cell, CellStore, cells_of
-from labelwise.benchmark.plots import f1_over_shots, page
-from labelwise.benchmark.spec import Spec
+from labelwise.benchmark.cells import CellStore, cells_of
+from labelwise.benchmark.document import (
+    Block,
+    Heading,
+    Items,
+    Plot,
+    Text,
+    insert_between,
+    to_markdown,
+    to_page,
+)
+from labelwise.benchmark.plots import Curve, curves, error_bars
+from labelwise.benchmark.spec import VARIANTS, Spec
+from labelwise.benchmark.summary import is_ours, summarise
+from labelwise.benchmark.tables import (
+    Row,
+    behind,
+    label_table,
+    lead_table,
+    machine_lines,
+    main_table,
+    method_name,
+    method_style,
+    overlap_table,
+    paper_tables,
+    short,
+    shots_of,
+    sizes_table,
+    variant_name,
+    variant_table,
+)
+from labelwise.errors import DataError
 from labelwise.files import atomic_write_text
 
-_DRAWS = 1000
-Results = Mapping[Cell, dict[str, Any]]
+START = "<!-- benchmark: made by `labelwise benchmark --into`; do not edit -->"
+END = "<!-- benchmark: end -->"
 
 
-def bootstrap_difference(
-    ours: Sequence[Any], theirs: Sequence[Any], *, draws: int = _DRAWS, seed: int = 0
-) -> tuple[float, float]:
-    """Return a 95 % interval of the difference in micro-F1, by redrawing test sentences.
+def report_blocks(summary: Mapping[str, Any]) -> tuple[list[Block], dict[str, str]]:
+    """Compose a report.
 
     Args:
-        ours: One array of correct, predicted and gold mentions of every sentence for each
-            support set. Shapes ``(sentences, 3)``.
-        theirs: Those of the rival on the same support sets and sentences.
-        draws: How often sentences are drawn, with replacement.
-        seed: Of the draws.
+        summary: See ``summary.summarise``.
 
     Returns:
-        Its ends.
+        Its blocks, and the SVG text of its plots by name.
     """
-    one, other = np.asarray(ours, dtype=float), np.asarray(theirs, dtype=float)
-    n, rng = one.shape[1], np.random.default_rng(seed)
-    found = []
-    for _ in range(draws):
-        weights = np.bincount(rng.integers(0, n, n), minlength=n)
-        found.append(float(np.mean(_f1(weights @ one) - _f1(weights @ other))))
-    low, high = np.percentile(found, [2.5, 97.5])
-    return float(low), float(high)
-
-
-def _f1(counts: Any) -> Any:
-    """Micro-F1 of rows of correct, predicted and gold. Shape ``(sets,)``."""
-    return 2 * counts[:, 0] / np.maximum(counts[:, 1] + counts[:, 2], 1)
-
-
-def summarise(spec: Spec, results: Results) -> dict[str, Any]:
-    """Join the support sets of every target, method, number of shots and variant."""
-    groups: defaultdict[tuple[str, ...], list[dict[str, Any]]] = defaultdict(list)
-    skipped = []
-    for cell, result in results.items():
-        if "skipped" in result:
-            skipped.append({"cell": cell.key, "reason": result["skipped"]})
-        else:
-            groups[cell.target, cell.method, cell.shots, cell.variant].append(result)
-    rows = [_row(key, found) for key, found in groups.items()]
-    for row in rows:
-        row["lead_over"] = _leads(row, groups)
-    return {"spec": spec.to_dict(), "digest": spec.digest, "rows": rows, "skipped": skipped}
-
-
-def _row(key: tuple[str, ...], found: Sequence[dict[str, Any]]) -> dict[str, Any]:
-    f1 = [r["scores"]["micro_f1"] for r in found]
-    errors = {k: statistics.mean(r["errors"][k] for r in found) for k in found[0]["errors"]}
-    return {
-        **dict(zip(("target", "method", "shots", "variant"), key, strict=True)),
-        "f1": statistics.mean(f1),
-        "sd": statistics.stdev(f1) if len(f1) > 1 else 0.0,
-        "n_support_sets": len(f1),
-        "n_sentences": statistics.mean(r["support"]["n_sentences"] for r in found),
-        "errors": errors,
-        "label_words": found[0]["label_words"],
-        "label_overlap": found[0]["label_overlap"],
-        "cells": [{k: v for k, v in r.items() if k != "counts"} for r in found],
-    }
-
-
-def _leads(row: dict[str, Any], groups: Mapping[tuple[str, ...], Any]) -> dict[str, Any]:
-    """Difference to every rival on the same support sets, with its interval."""
-    target, method, shots = row["target"], row["method"], row["shots"]
-    if not method.startswith(("towers", "instant")) or row["variant"] != "names":
-        return {}
-    own, leads = groups[target, method, shots, "names"], {}
-    for (t, rival, s, v), theirs in groups.items():
-        comparable = (t, s, v) == (target, shots, "names") and len(theirs) == len(own)
-        if comparable and rival != method:
-            sides = [[r["counts"] for r in side] for side in (own, theirs)]
-            low, high = bootstrap_difference(*sides)
-            difference = row["f1"] - statistics.mean(r["scores"]["micro_f1"] for r in theirs)
-            leads[rival] = {"difference": difference, "low": low, "high": high}
-    return leads
-
-
-def _published() -> dict[str, Any]:
-    path = Path(__file__).with_name("paper.toml")
-    return tomllib.loads(path.read_text(encoding="utf-8"))
-
-
-def markdown(summary: Mapping[str, Any]) -> str:
-    """Write the tables of a summary as Markdown."""
-    return "\n".join(_lines(summary)) + "\n"
-
-
-def _lines(summary: Mapping[str, Any]) -> Iterator[str]:
-    yield "# Benchmark\n"
-    yield "Test micro-F1 in percent, mean and standard deviation over support sets. Numbers of"
-    yield "the paper stand in brackets: another encoder (BERT-base), another source (OntoNotes).\n"
-    rows, published = summary["rows"], _published()
-    for target in dict.fromkeys(r["target"] for r in rows):
-        yield f"## {target}\n"
-        own = [r for r in rows if r["target"] == target]
-        shots = list(dict.fromkeys(r["shots"] for r in own))
-        paper = published.get(Path(target).name, {})
-        yield from _table(own, shots, paper, published["shots"])
-        overlap = own[0]["label_overlap"]
-        yield f"\nLabels whose words the sources use too: {', '.join(overlap) or 'none'}.\n"
-        yield from _lead_table(own)
+    rows: list[Row] = summary["rows"]
+    plots: dict[str, str] = {}
+    blocks = [*_opening(summary)]
+    for target, name in _section_names(rows).items():
+        blocks += _target(name, [r for r in rows if r["target"] == target], plots)
+    drawn = [r for r in rows if r["variant"] == "names"]
+    if any(r["shots"] not in ("0", "full") for r in drawn):
+        blocks += [Heading("Sentences in a support set"), sizes_table(drawn)]
+        blocks.append(Text("In brackets the paper's."))
     if summary["skipped"]:
-        yield "## Skipped\n"
-        yield from (f"- `{s['cell']}`: {s['reason']}" for s in summary["skipped"])
+        blocks.append(Heading("Skipped"))
+        blocks.append(Items([f"{s['cell']}: {s['reason']}" for s in summary["skipped"]]))
+    blocks += paper_tables()
+    return blocks, plots
 
 
-def _table(
-    rows: Sequence[dict[str, Any]], shots: Sequence[str], paper: Mapping[str, Any], at: list[str]
-) -> Iterator[str]:
-    yield "| method | labels | " + " | ".join(f"{s} shots" for s in shots) + " |"
-    yield "|---|---|" + "---|" * len(shots)
-    found = {(r["method"], r["variant"], r["shots"]): r for r in rows}
-    for method, variant in dict.fromkeys((r["method"], r["variant"]) for r in rows):
-        texts = []
-        for s in shots:
-            row = found.get((method, variant, s))
-            text = f"{100 * row['f1']:.1f} ± {100 * row['sd']:.1f}" if row else "-"
-            known = dict(zip(at, paper.get(method, []), strict=False)).get(s)
-            texts.append(f"{text} [{known}]" if known and variant == "names" else text)
-        yield f"| {method} | {variant} | " + " | ".join(texts) + " |"
+def _opening(summary: Mapping[str, Any]) -> Iterator[Block]:
+    split, rows = summary["spec"]["split"], summary["rows"]
+    yield Heading("Benchmark", 1)
+    yield Text(
+        f"Strict micro-F1 in percent on whole {split} splits: mean and standard deviation over "
+        "support sets. Differences have a 95 % interval from a paired bootstrap over the scored "
+        "sentences. In brackets the paper's numbers, made with another encoder and another source."
+    )
+    yield machine_lines(summary)
+    if summary["n_missing"]:
+        yield Text(f"The run is not finished: {summary['n_missing']} cells are missing.")
+    for method in (m for m in ("towers", "instant") if any(r["method"] == m for r in rows)):
+        yield Text(f"Where {method_name(method)} does not surely lead at 1 and 5 shots:")
+        yield behind(rows, method)
 
 
-def _lead_table(rows: Sequence[dict[str, Any]]) -> Iterator[str]:
-    yield "| method | shots | rival | difference | 95 % interval |\n|---|---|---|---|---|"
-    for r in rows:
-        for rival, lead in r["lead_over"].items():
-            d, low, high = (100 * lead[k] for k in ("difference", "low", "high"))
-            interval = f"{low:+.1f} to {high:+.1f}"
-            yield f"| {r['method']} | {r['shots']} | {rival} | {d:+.1f} | {interval} |"
-    yield ""
+def _section_names(rows: Sequence[Row]) -> dict[str, str]:
+    """Name targets by their last folder, or by all where that is not enough."""
+    targets = list(dict.fromkeys(r["target"] for r in rows))
+    taken = Counter(short(t) for t in targets)
+    return {t: short(t) if taken[short(t)] == 1 else re.sub(r"[/:]+", "-", t) for t in targets}
 
 
-def write_report(store: CellStore, spec: Spec) -> dict[str, Any]:
-    """Write ``report.json``, ``.md``, ``.html`` and plots of the cells that are finished."""
-    results = {c: r for c in cells_of(spec) if (r := store.read(c)) is not None}
-    summary = summarise(spec, results)
+def _target(name: str, rows: Sequence[Row], plots: dict[str, str]) -> Iterator[Block]:
+    """Yield the section of a target."""
+    named = [r for r in rows if r["variant"] == "names"]
+    yield Heading(name)
+    if named:
+        plots[f"{name}-f1.svg"] = curves(f"{name}: F1 over shots", _by_method(named))
+        yield Plot(f"{name}-f1.svg", f"F1 over shots on {name}, by method")
+        yield main_table(named)
+        yield from overlap_table(named)
+        if any(r["lead_over"] for r in named):
+            yield Heading(f"{name}: lead over rivals", 3)
+            yield lead_table(named)
+        yield from _errors(name, named, plots)
+    yield from _ablations(name, rows, plots)
+
+
+def _by_method(rows: Sequence[Row]) -> list[Curve]:
+    methods = dict.fromkeys(r["method"] for r in rows)
+    return [
+        _curve(method_name(m), [r for r in rows if r["method"] == m], method_style(m, i))
+        for i, m in enumerate(methods)
+    ]
+
+
+def _curve(name: str, rows: Sequence[Row], style: int) -> Curve:
+    found = {r["shots"]: r for r in rows}
+    return Curve(name, [(s, found[s]["f1"], found[s]["sd"]) for s in shots_of(rows)], style)
+
+
+def _errors(name: str, rows: Sequence[Row], plots: dict[str, str]) -> Iterator[Block]:
+    """Yield kinds of errors and F1 by label, at the number of shots that most methods have."""
+    shots = max(shots_of(rows), key=lambda s: (sum(r["shots"] == s for r in rows), s == "5"))
+    own = [r for r in rows if r["shots"] == shots]
+    plots[f"{name}-errors.svg"] = error_bars(
+        f"{name}: errors at {shots} shots", {method_name(r["method"]): r["errors"] for r in own}
+    )
+    yield Heading(f"{name}: errors and labels at {shots} shots", 3)
+    yield Plot(f"{name}-errors.svg", f"Kinds of errors on {name} at {shots} shots, by method")
+    yield label_table(rows, shots)
+
+
+def _ablations(name: str, rows: Sequence[Row], plots: dict[str, str]) -> Iterator[Block]:
+    """Yield curves and a table of what the label words do."""
+    methods = {r["method"] for r in rows if r["variant"] != "names" and is_ours(r["method"])}
+    own = [r for r in rows if r["method"] in methods]
+    if not own:
+        return
+    own = [_on_common_sets(r, own) for r in own]
+    yield Heading(f"{name}: what the label words do", 3)
+    for method in sorted(methods):
+        lines = [
+            _curve(variant_name(v), like, VARIANTS.index(v))
+            for v in VARIANTS
+            if (like := [r for r in own if (r["method"], r["variant"]) == (method, v)])
+        ]
+        file = f"{name}-labels-{method.replace('@', '-')}.svg"
+        plots[file] = curves(f"{name}: {method_name(method)}, by what its labels read as", lines)
+        yield Plot(file, f"F1 over shots on {name}, by what the labels read as")
+    yield variant_table(own)
+
+
+def _on_common_sets(row: Row, rows: Sequence[Row]) -> Row:
+    """Average over the support sets that every variant of a method and shots has."""
+    like = [r for r in rows if all(r[k] == row[k] for k in ("method", "shots"))]
+    n = min(len(r["cells"]) for r in like)
+    f1 = [cell["scores"]["micro_f1"] for cell in row["cells"][:n]]
+    return {**row, "f1": sum(f1) / n, "sd": row["sd"] if n == len(row["cells"]) else 0.0}
+
+
+def write_report(store: CellStore, spec: Spec, *, into: Path | None = None) -> dict[str, Any]:
+    """Write the report of the cells that are finished.
+
+    Args:
+        store: The run's folder, where ``report.json``, ``.md``, ``.html`` and plots go.
+        spec: The benchmark.
+        into: A Markdown file that also gets the report, between its markers; its plots go to
+            ``img/benchmark`` beside it.
+
+    Returns:
+        What ``report.json`` holds.
+
+    Raises:
+        DataError: ``into`` has no markers.
+    """
+    cells = list(cells_of(spec))
+    results = {c: r for c in cells if (r := store.read(c)) is not None}
+    summary = summarise(spec, results, n_cells=len(cells))
+    blocks, plots = report_blocks(summary)
     text = json.dumps(summary, indent=1, sort_keys=True) + "\n"
     atomic_write_text(store.folder / "report.json", text)
-    tables, plots = markdown(summary), {}
-    for i, target in enumerate(spec.targets):
-        own = [r for r in summary["rows"] if (r["target"], r["variant"]) == (target, "names")]
-        if own:
-            plots[f"f1-{i}.svg"] = f1_over_shots(target, own)
     for name, drawn in plots.items():
         atomic_write_text(store.folder / name, drawn)
-    atomic_write_text(store.folder / "report.md", tables)
-    atomic_write_text(store.folder / "report.html", page(tables, plots))
+    atomic_write_text(store.folder / "report.md", to_markdown(blocks))
+    atomic_write_text(store.folder / "report.html", to_page(blocks, plots))
+    if into is not None:
+        _write_into(into, blocks, plots)
     return summary
+
+
+def _write_into(path: Path, blocks: Sequence[Block], plots: Mapping[str, str]) -> None:
+    below_title = [b for b in blocks if not (isinstance(b, Heading) and b.level == 1)]
+    section = to_markdown(below_title, images="img/benchmark", top=2)
+    try:
+        parts = insert_between(path.read_text(encoding="utf-8"), START, END, section)
+        text = "".join(parts)
+    except (OSError, ValueError) as err:
+        raise DataError(
+            f"Cannot write the report into '{path}': {err}. Expected a Markdown file with the "
+            f"lines '{START}' and '{END}'. Add them where the report is to stand."
+        ) from err
+    folder = path.parent / "img" / "benchmark"
+    folder.mkdir(parents=True, exist_ok=True)
+    for name, drawn in plots.items():
+        atomic_write_text(folder / name, drawn)
+    atomic_write_text(path, text)

@@ -11,84 +11,78 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Self
 
-from labelwise.config import FINETUNE, ModelConfig, TrainConfig
+from labelwise.config import (
+    FINETUNE,
+    MODEL_PRESETS,
+    PRESETS,
+    RECOMMENDED_MODEL,
+    ModelConfig,
+    TrainConfig,
+)
 from labelwise.errors import ConfigError, did_you_mean
 
 METHODS = (
-    "towers", "towers_shared", "towers_static", "towers_no_source", "instant",
+    "towers", "towers_separate", "towers_shared", "towers_static", "towers_no_source", "instant",
     "linear_head", "double_town", "prototype", "nnshot", "structshot",
 )  # fmt: skip
-VARIANTS = ("names", "meaningless", "swapped", "description")
+VARIANTS = (
+    "names", "renamed", "meaningless", "swapped", "no_marks", "description", "context",
+)  # fmt: skip
 _PRESETS = Path(__file__).parent / "presets"
-_TABLES = {"model": ModelConfig, "pretrain": TrainConfig, "finetune": TrainConfig}
+_MODEL_BASES = {"default": RECOMMENDED_MODEL, **MODEL_PRESETS}
+_TRAIN_BASES = {"pretrain": TrainConfig(), "finetune": FINETUNE}
+_GRID_LISTS = ("targets", "methods", "shots", "variants")
 
 
 @dataclass(frozen=True, kw_only=True)
-class Spec:
-    """One benchmark.
+class Distance:
+    """How a distance method compares words.
 
     Attributes:
-        sources: Dataset folders of the source stage, or ``sample:NAME``.
-        targets: Dataset folders to measure on, or ``sample:NAME``.
-        shots: Mentions of each label in a support set: numbers, or "full".
-        support_sets: Support sets of each size; set ``i`` is drawn with seed ``seed + i``.
-        seed: First seed of draws and training.
-        methods: Some of ``METHODS``.
-        variants: Some of ``VARIANTS``: what the labels read as.
-        encoder: Folder or name of the encoder that every method starts from.
-        published: Folder pattern of published support sets by target, with ``{k}`` in it.
-        tau: StructShot's exponent.
-        model: Settings of the towers.
-        pretrain: Settings of the source stage.
-        finetune: Settings of the target stage.
-        finetune_of: Other settings of the target stage by method.
+        unit_vectors: Bring states to length 1 first, as the published code of StructShot does.
+        tau: StructShot's exponent on transition probabilities; 0.1 in the published code.
     """
 
-    sources: tuple[str, ...]
-    targets: tuple[str, ...]
-    shots: tuple[int | str, ...] = (0, 1, 5, 20)
-    support_sets: int = 3
-    seed: int = 0
-    methods: tuple[str, ...] = METHODS
-    variants: tuple[str, ...] = ("names",)
-    encoder: str = "all-MiniLM-L6-v2"
-    published: Mapping[str, str] = field(default_factory=dict)
-    tau: float = 0.05
-    model: ModelConfig = field(default_factory=ModelConfig)
-    pretrain: TrainConfig = field(default_factory=TrainConfig)
-    finetune: TrainConfig = FINETUNE
-    finetune_of: Mapping[str, TrainConfig] = field(default_factory=dict)
+    unit_vectors: bool = True
+    tau: float = 0.1
 
-    @classmethod
-    def from_dict(cls, values: Mapping[str, Any]) -> Self:
-        """Build from parsed TOML.
+    def replace(self, **values: Any) -> Self:
+        """Return a copy with some settings changed.
 
         Raises:
-            ConfigError: A key or a name is unknown, or a value is out of range.
+            ConfigError: A setting is unknown or out of range.
         """
-        known = [f.name for f in dataclasses.fields(cls)]
         for key in values:
-            _check_name("setting", key, known)
-        for key in ("sources", "targets"):
-            if not isinstance(values.get(key), list | tuple) or not values[key]:
-                raise ConfigError(
-                    f"'{key}' is {values.get(key)!r}. Expected a list of dataset folders."
-                )
-        read: dict[str, Any] = {
-            k: tuple(v) if isinstance(v, list) else v for k, v in values.items()
-        }
-        for key, kind in _TABLES.items():
-            base = FINETUNE if key == "finetune" else kind()
-            read[key] = base.replace(**values.get(key, {}))
-        own = values.get("finetune_of", {})
-        read["finetune_of"] = {m: read["finetune"].replace(**v) for m, v in own.items()}
-        spec = cls(**read)
-        spec._check()
-        return spec
+            _check_name("distance setting", key, ["unit_vectors", "tau"])
+        found = dataclasses.replace(self, **values)
+        is_number = isinstance(found.tau, int | float) and not isinstance(found.tau, bool)
+        if not isinstance(found.unit_vectors, bool) or not is_number or found.tau < 0:
+            raise ConfigError(f"'distance' is {found}. Expected true or false, and tau from 0.")
+        return found
 
-    def _check(self) -> None:
-        for method in (*self.methods, *self.finetune_of):
-            _check_name("method", method, METHODS)
+
+@dataclass(frozen=True, kw_only=True)
+class Grid:
+    """Cells to run: every combination of these, as far as it makes sense.
+
+    Attributes:
+        targets: Dataset folders to measure on, or ``sample:NAME``.
+        methods: Some of ``METHODS``; ``METHOD@NAME`` is one with the settings of that name.
+        shots: Mentions of each label in a support set: numbers, or "full".
+        support_sets: Support sets of each size; set ``i`` is drawn with seed ``seed + i``.
+        variants: Some of ``VARIANTS``: what the labels read as.
+    """
+
+    targets: tuple[str, ...]
+    methods: tuple[str, ...] = METHODS
+    shots: tuple[int | str, ...] = (0, 1, 5, 20)
+    support_sets: int = 3
+    variants: tuple[str, ...] = ("names",)
+
+    def __post_init__(self) -> None:
+        """Check names and numbers."""
+        for method in self.methods:
+            _check_method(method)
         for variant in self.variants:
             _check_name("variant", variant, VARIANTS)
         for shots in self.shots:
@@ -97,8 +91,90 @@ class Spec:
                 raise ConfigError(f"'shots' holds {shots!r}. Expected numbers from 0, or 'full'.")
         if not isinstance(self.support_sets, int) or self.support_sets < 1:
             raise ConfigError(f"'support_sets' is {self.support_sets!r}. Expected 1 or more.")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Spec:
+    """One benchmark.
+
+    Attributes:
+        sources: Dataset folders of the source stage, or ``sample:NAME``.
+        grids: What to run, the first first; a cell in several is run once.
+        seed: First seed of draws and training.
+        split: What is scored, whole. Settings are chosen on "dev", of other targets.
+        allow_short: Take what there is of labels with too few mentions, rather than skip the cell.
+        encoder: Folder or name of the encoder that every method starts from.
+        published: Folder pattern of published support sets by target, with ``{k}`` in it.
+        renamed: Other words of the labels by target, for the variant "renamed".
+        model: Settings of the towers; scheme and decoding hold for the linear head too.
+        pretrain: Settings of the source stage.
+        finetune: Settings of the target stage; its precision is that of scoring too.
+        finetune_of: Other settings of the target stage by method, or by ``METHOD@NAME``.
+        distance: Settings of the distance methods.
+        distance_of: Others by method, or by ``METHOD@NAME``.
+    """
+
+    sources: tuple[str, ...]
+    grids: tuple[Grid, ...]
+    seed: int = 0
+    split: str = "test"
+    allow_short: bool = False
+    encoder: str = "all-MiniLM-L6-v2"
+    published: Mapping[str, str] = field(default_factory=dict)
+    renamed: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
+    model: ModelConfig = RECOMMENDED_MODEL
+    pretrain: TrainConfig = field(default_factory=TrainConfig)
+    finetune: TrainConfig = FINETUNE
+    finetune_of: Mapping[str, TrainConfig] = field(default_factory=dict)
+    distance: Distance = field(default_factory=Distance)
+    distance_of: Mapping[str, Distance] = field(default_factory=dict)
+
+    @classmethod
+    def from_dict(cls, values: Mapping[str, Any]) -> Self:
+        """Build from parsed TOML, where the keys of a grid may stand at the top for all of them.
+
+        Raises:
+            ConfigError: A key or a name is unknown, or a value is out of range.
+        """
+        own = [f.name for f in dataclasses.fields(cls)]
+        grid_keys = [f.name for f in dataclasses.fields(Grid)]
+        for key in values:
+            _check_name("setting", key, [*own, *grid_keys])
+        shared = {k: v for k, v in values.items() if k in grid_keys}
+        read: dict[str, Any] = {k: v for k, v in values.items() if k not in grid_keys}
+        read["sources"] = _folders("sources", values.get("sources"))
+        read["grids"] = tuple(_grid(shared | g, grid_keys) for g in values.get("grids", [{}]))
+        read["model"] = _settings(values.get("model", {}), _MODEL_BASES, "default")
+        for key in _TRAIN_BASES:
+            read[key] = _settings(values.get(key, {}), PRESETS, key)
+        read["distance"] = Distance().replace(**values.get("distance", {}))
+        for key in ("finetune_of", "distance_of"):
+            base = read[key.removesuffix("_of")]
+            read[key] = {m: base.replace(**v) for m, v in values.get(key, {}).items()}
+            for method in read[key]:
+                _check_method(method)
+        spec = cls(**read)
+        spec._check()
+        return spec
+
+    def _check(self) -> None:
         if not isinstance(self.seed, int) or self.seed < 0:
             raise ConfigError(f"'seed' is {self.seed!r}. Expected 0 or more.")
+        _check_name("split", self.split, ("test", "dev"))
+        if not isinstance(self.allow_short, bool):
+            raise ConfigError(f"'allow_short' is {self.allow_short!r}. Expected true or false.")
+        named = {m for grid in self.grids for m in grid.methods if "@" in m}
+        if unknown := named - {*self.finetune_of, *self.distance_of}:
+            method = sorted(unknown)[0]
+            raise ConfigError(
+                f"There are no settings for '{method}'. Expected a table "
+                f'[finetune_of."{method}"] or [distance_of."{method}"]. Add one.'
+            )
+
+    @property
+    def targets(self) -> tuple[str, ...]:
+        """Targets of all grids, each once."""
+        return tuple(dict.fromkeys(t for grid in self.grids for t in grid.targets))
 
     def to_dict(self) -> dict[str, Any]:
         """Return JSON-able values."""
@@ -111,7 +187,44 @@ class Spec:
 
     def finetune_config(self, method: str, seed: int) -> TrainConfig:
         """Return the settings of the target stage of one method and seed."""
-        return self.finetune_of.get(method, self.finetune).replace(seed=seed)
+        return _by_method(self.finetune_of, method, self.finetune).replace(seed=seed)
+
+    def distance_config(self, method: str) -> Distance:
+        """Return the settings of a distance method."""
+        return _by_method(self.distance_of, method, self.distance)
+
+
+def base_method(method: str) -> str:
+    """Drop the name of the settings: ``"towers@fast"`` is ``"towers"``."""
+    return method.partition("@")[0]
+
+
+def _by_method(table: Mapping[str, Any], method: str, default: Any) -> Any:
+    return table.get(method, table.get(base_method(method), default))
+
+
+def _grid(values: Mapping[str, Any], known: list[str]) -> Grid:
+    for key in values:
+        _check_name("setting of a grid", key, known)
+    lists = {k: tuple(values[k]) for k in _GRID_LISTS if k in values}
+    return Grid(**{**values, **lists, "targets": _folders("targets", values.get("targets"))})
+
+
+def _folders(key: str, value: Any) -> tuple[str, ...]:
+    if not isinstance(value, list | tuple) or not value:
+        raise ConfigError(f"'{key}' is {value!r}. Expected a list of dataset folders.")
+    return tuple(value)
+
+
+def _settings(values: Mapping[str, Any], bases: Mapping[str, Any], default: str) -> Any:
+    """Change the settings of a preset, which the key "preset" may name."""
+    name = values.get("preset", default)
+    _check_name("preset of settings", name, [*bases])
+    return bases[name].replace(**{k: v for k, v in values.items() if k != "preset"})
+
+
+def _check_method(method: str) -> None:
+    _check_name("method", base_method(method), METHODS)
 
 
 def _check_name(kind: str, name: str, known: tuple[str, ...] | list[str]) -> None:
