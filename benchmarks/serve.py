@@ -23,13 +23,14 @@ import signal
 import statistics
 import subprocess
 import sys
+import tempfile
 import time
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 from labelwise import Tagger
 from labelwise.data import read_dataset
@@ -101,7 +102,7 @@ class Running:
         port: Where it listens.
     """
 
-    process: subprocess.Popen[str]
+    process: subprocess.Popen[bytes]
     port: int
 
     def resident_mb(self) -> float:
@@ -119,18 +120,26 @@ class Running:
 def server(*options: str) -> Iterator[Running]:
     """Start ``labelwise serve`` with the default model and wait until it is ready."""
     command = [sys.executable, "-m", "labelwise", "serve", "--port", "0", *options]
-    started = subprocess.Popen(
-        [*command, "--log-level", "warning"], stderr=subprocess.PIPE, text=True
-    )
+    log = tempfile.NamedTemporaryFile("r", suffix=".log")  # noqa: SIM115  # outlives this block
+    with Path(log.name).open("w") as stream:
+        started = subprocess.Popen([*command, "--log-level", "warning"], stderr=stream)
     try:
-        line = started.stderr.readline() if started.stderr else ""
-        running = Running(started, int(line.rsplit(":", 1)[1]))
+        running = Running(started, port_in(log))
         while call(running.port, b"GET", "/ready")[0] != 200:
             time.sleep(0.1)
         yield running
     finally:
         started.kill()
         started.wait()
+
+
+def port_in(log: IO[str]) -> int:
+    """Wait until a server has written where it listens."""
+    line = ""
+    while not line.endswith("\n"):
+        line += log.readline()
+        time.sleep(0.05)
+    return int(line.rsplit(":", 1)[1])
 
 
 # Requests, by hand
@@ -385,8 +394,8 @@ async def misfit(port: int, soak: Soak, texts: Sequence[str], rng: random.Random
     """Send bodies that are too large or too slow."""
     while time.perf_counter() < soak.until - 15:
         reader, writer = await asyncio.open_connection("127.0.0.1", port)
-        whole = request("/v1/predict", {"texts": ["x" * 3_000_000]})
         is_large = rng.random() < 0.9
+        whole = request("/v1/predict", {"texts": ["x" * (3_000_000 if is_large else 900)]})
         with contextlib.suppress(OSError, EOFError):
             writer.write(whole if is_large else whole[:500])
             status, _, _ = await answer(reader)

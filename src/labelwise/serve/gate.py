@@ -14,6 +14,7 @@ import time
 from collections.abc import Callable, Collection, Mapping
 from typing import Any
 
+from starlette.requests import ClientDisconnect
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from labelwise.config import ServeConfig
@@ -78,7 +79,7 @@ class Gate:
             await send({"type": "websocket.close", "code": 1008})
             return
         exchange = _Exchange(scope, receive, send, self._config.body_timeout_s)
-        exchange.is_last = self._is_draining()
+        exchange.is_last = self._is_draining
         try:
             exchange.limit = self._check(scope, exchange.headers)
             await self._app(scope, exchange.receive, exchange.send)
@@ -104,7 +105,7 @@ class Gate:
         return limit
 
     async def _answer_error(self, error: Exception, exchange: _Exchange) -> None:
-        if isinstance(error, ClientGoneError):
+        if isinstance(error, (ClientGoneError, ClientDisconnect)):
             return
         if not isinstance(error, ApiError):
             log.error("failed", exc_info=error, extra={"request_id": exchange.request_id})
@@ -142,7 +143,7 @@ class _Exchange:
         scope.setdefault("state", {})["request_id"] = self.request_id
         self._receive, self._send = receive, send
         self._body_timeout_s, self._size, self._has_body = body_timeout_s, 0, True
-        self.is_last = False
+        self.is_last: Callable[[], bool] = bool
 
     async def receive(self) -> Message:
         """Pass on a piece of the body, within the limits of size and time."""
@@ -175,7 +176,7 @@ class _Exchange:
     def _missing(self, message: Message) -> list[tuple[bytes, bytes]]:
         given = {name for name, _ in message.get("headers", ())}
         headers = [pair for pair in _SECURITY_HEADERS.items() if pair[0] not in given]
-        if self.is_last and b"connection" not in given:
+        if self.is_last() and b"connection" not in given:
             headers.append((b"connection", b"close"))
         return [*headers, (b"x-request-id", self.request_id.encode())]
 
