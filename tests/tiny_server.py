@@ -18,7 +18,7 @@ from labelwise.tagger import Tagger
 class SlowBackend(FakeBackend):
     """A backend that takes its time."""
 
-    seconds = float(sys.argv[1])
+    seconds = 0.0
 
     def word_states(self, batch: Any) -> Any:
         time.sleep(self.seconds)
@@ -26,6 +26,7 @@ class SlowBackend(FakeBackend):
 
 
 def main() -> None:
+    SlowBackend.seconds = float(sys.argv[1])
     config = ServeConfig(port=0, drain_delay_s=2.0, drain_s=20.0, batch_pieces=64)
     tagger = Tagger(SlowBackend(tiny_tokenizer(), config=ModelConfig(max_pieces=32)))
     write_logs("info")
