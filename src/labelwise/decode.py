@@ -111,10 +111,11 @@ def best_valid_tags(
     n_labels = (logits.shape[1] - 1) // len(MARKS[scheme])
     score = np.full((len(sizes), logits.shape[1]), -np.inf, dtype=np.float32)
     score[np.arange(len(sizes)), 0 if before is None else np.asarray(before)[order]] = 0
+    rows = logits.astype(np.float32, copy=False)
     final, back = score.copy(), []
     for t in range(int(sizes[0])):
         n = int(np.count_nonzero(sizes > t))
-        score, step = _viterbi_step(score[:n], logits[starts[:n] + t], n_labels, rules, costs)
+        score, step = _viterbi_step(score[:n], rows[starts[:n] + t], n_labels, rules, costs)
         back.append(step)
         final[:n] = score
     if open_end is None or not all(open_end):
@@ -157,24 +158,33 @@ class _Step:
 def _viterbi_step(
     previous: FloatArray, emitted: FloatArray, n_labels: int, rules: MarkRules, costs: Costs
 ) -> tuple[FloatArray, _Step]:
-    """Advance one word: the best score of every tag, and where it came from."""
+    """Advance one word: the best score of every tag, and where it came from.
+
+    ``emitted`` is overwritten. A mark that is both open and closed, as that of IO, needs no masks.
+    """
     rows, n_marks = np.arange(len(emitted)), len(rules.starts)
     inside = _by_label(previous, n_labels, rules)
-    closed = np.where(rules.is_closed, inside, -np.inf).reshape(len(rows), -1)
+    closed = inside if rules.is_closed.all() else np.where(rules.is_closed, inside, -np.inf)
+    closed = closed.reshape(len(rows), -1)
     ended = closed.argmax(1)
     other, end = previous[:, 0], closed[rows, ended]
     to_other = np.where(other >= end - costs.boundary, 0, 1 + ended)
     new = np.maximum(other - costs.boundary, end - costs.switch)
     to_new = np.where(other - costs.boundary >= end - costs.switch, 0, 1 + ended)
-    opened = np.where(rules.is_open, inside, -np.inf)
-    open_mark, same = opened.argmax(2), opened.max(2)
-    to_same = 1 + np.arange(n_labels) * n_marks + open_mark
+    first = 1 + np.arange(n_labels) * n_marks
+    if n_marks == 1:
+        same, to_same = inside[:, :, 0], np.broadcast_to(first, (len(rows), n_labels))
+    else:
+        opened = np.where(rules.is_open, inside, -np.inf)
+        same, to_same = opened.max(2), first + opened.argmax(2)
     extends = rules.extends & (~rules.starts | (same >= new[:, None])[:, :, None])
-    score = emitted.astype(np.float32)
-    score[:, 0] += np.maximum(other, end - costs.boundary)
-    view = _by_label(score, n_labels, rules)
-    view += np.where(extends, same[:, :, None], new[:, None, None])
-    return score, _Step(to_other, to_new, to_same, extends)
+    emitted[:, 0] += np.maximum(other, end - costs.boundary)
+    view = _by_label(emitted, n_labels, rules)
+    if n_marks == 1:
+        view += np.maximum(same, new[:, None])[:, :, None]
+    else:
+        view += np.where(extends, same[:, :, None], new[:, None, None])
+    return emitted, _Step(to_other, to_new, to_same, extends)
 
 
 def _trace_back(

@@ -47,9 +47,8 @@ def above_threshold(
     mentions: list[Mention], label_set: LabelSet, threshold: float | None
 ) -> list[Mention]:
     """Mentions that reach their label's threshold, or the overall one."""
-    floor = threshold or 0.0
-    limits = {x.name: floor if x.threshold is None else x.threshold for x in label_set}
-    return [m for m in mentions if m.score >= limits[m.label]]
+    limits = ((m, label_set[m.label].threshold) for m in mentions)
+    return [m for m, own in limits if m.score >= (threshold or 0.0 if own is None else own)]
 
 
 def as_sentences(
