@@ -103,6 +103,7 @@ class Engine:
         """Start with an empty label cache."""
         self.backend = backend
         self.batch_pieces = batch_pieces
+        self.cached_texts = CACHED_TEXTS
         self.tokenize_ahead = tokenize_ahead
         self._vectors: OrderedDict[tuple[str, str], FloatArray] = OrderedDict()
 
@@ -136,7 +137,7 @@ class Engine:
         """Take label vectors that this model made before, each ``(dim,)``, by text."""
         digest = self.backend.digest if vectors else ""
         self._vectors.update({(digest, text): vector for text, vector in vectors.items()})
-        while len(self._vectors) > CACHED_TEXTS:
+        while len(self._vectors) > self.cached_texts:
             self._vectors.popitem(last=False)
 
     def tag_table(self, label_set: LabelSet) -> TagTable:
