@@ -11,6 +11,7 @@ import pytest
 from starlette.testclient import TestClient
 
 from labelwise.config import ServeConfig
+from labelwise.serve.service import CACHED_LABEL_TEXTS
 from serving import LABELS, client, exchange, live, raw_request
 
 JSON = {"Content-Type": "application/json"}
@@ -144,10 +145,11 @@ def test_errors_that_quote_a_name_are_no_pages(http: TestClient) -> None:
 def test_a_flood_of_label_sets_keeps_to_its_memory(http: TestClient) -> None:
     service = http.app.state.service  # type: ignore[attr-defined]
     for i in range(30):
-        sent = {"labels": {f"label {i} {j}": "x" * 1000 for j in range(200)}}
+        sent = {"labels": {f"label {i} {j}": f"{i} {j} " + "x" * 1000 for j in range(200)}}
         assert http.post("/v1/labels", json=sent).status_code == 200
         assert service.label_sets.n_bytes <= 1 << 20
     assert len(service.label_sets) <= 8
+    assert len(service.engine.known_vectors()) <= CACHED_LABEL_TEXTS
 
 
 # JSON

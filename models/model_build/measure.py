@@ -18,11 +18,12 @@ from labelwise.annotation import Mention, Sentence
 from labelwise.backend import EncoderBackend
 from labelwise.data import read_dataset
 from labelwise.encoding import FloatArray
-from labelwise.engine import Engine, TagTable
+from labelwise.engine import Engine
 from labelwise.labels import LabelSet
 from labelwise.loading import load_model
 from labelwise.metrics import error_breakdown, score_mentions
 from labelwise.sampling import sample_support_set
+from labelwise.tag_table import TagTable
 from labelwise.tagger import Tagger
 from model_build.job import Job, model_digest, say, target_label_set
 

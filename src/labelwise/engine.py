@@ -1,4 +1,4 @@
-"""Texts in, mentions out: segments, windows, batches, label vectors, decoding.
+"""Texts in, mentions out: segments, windows, batches, label vectors.
 
 The engine knows an encoder only through ``backend.EncoderBackend`` and never loads one.
 """
@@ -14,61 +14,14 @@ import numpy as np
 from labelwise.ahead import map_ahead
 from labelwise.annotation import Mention
 from labelwise.backend import EncoderBackend
-from labelwise.calibration import IDENTITY, ScoreCurve
-from labelwise.config import ModelConfig
-from labelwise.decode import (
-    Costs,
-    best_tags,
-    best_valid_tags,
-    label_probabilities,
-    mentions_from_tag_ids,
-)
-from labelwise.encoding import (
-    FloatArray,
-    IntArray,
-    Window,
-    batches_by_pieces,
-)
+from labelwise.encoding import FloatArray, Window, batches_by_pieces
 from labelwise.errors import LabelError
 from labelwise.labels import LabelSet
-from labelwise.schemes import MARKS
 from labelwise.segments import Segment, chunks, segments_of
-from labelwise.tag_params import add_neighbours
+from labelwise.tag_table import Decoder, TagTable
 from labelwise.tags import compose_tags, tag_texts, text_layout
 
 CACHED_TEXTS = 65_536
-
-
-@dataclass(frozen=True)
-class TagTable:
-    """A label set as vectors, ready to score.
-
-    Attributes:
-        label_set: The labels, in the order of the rows.
-        matrix: One row a tag, O first, the model's scale included. Shape ``(tags, dim)``; three
-            times as wide where a fit also reads a word's neighbours.
-        bias: Added to the scores. Shape ``(tags,)``.
-        curve: Turns the mean probability of a mention's words into how often it is right.
-    """
-
-    label_set: LabelSet
-    matrix: FloatArray
-    bias: FloatArray
-    curve: ScoreCurve = IDENTITY
-
-    def logits(self, states: FloatArray, lengths: Sequence[int]) -> FloatArray:
-        """Score the words of some sentences, one after the other.
-
-        Args:
-            states: Shape ``(words, dim)``.
-            lengths: Words of each sentence; neighbours are looked for within it.
-
-        Returns:
-            Shape ``(words, tags)``.
-        """
-        if self.matrix.shape[1] != states.shape[1]:
-            states = add_neighbours(states, np.repeat(np.arange(len(lengths)), lengths))
-        return states @ self.matrix.T + self.bias
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,6 +56,7 @@ class Engine:
         """Start with an empty label cache."""
         self.backend = backend
         self.batch_pieces = batch_pieces
+        self.cached_texts = CACHED_TEXTS
         self.tokenize_ahead = tokenize_ahead
         self._vectors: OrderedDict[tuple[str, str], FloatArray] = OrderedDict()
 
@@ -136,7 +90,7 @@ class Engine:
         """Take label vectors that this model made before, each ``(dim,)``, by text."""
         digest = self.backend.digest if vectors else ""
         self._vectors.update({(digest, text): vector for text, vector in vectors.items()})
-        while len(self._vectors) > CACHED_TEXTS:
+        while len(self._vectors) > self.cached_texts:
             self._vectors.popitem(last=False)
 
     def tag_table(self, label_set: LabelSet) -> TagTable:
@@ -266,104 +220,3 @@ class Engine:
                 ]
                 low = high
         return result
-
-
-def decode_tags(
-    config: ModelConfig,
-    logits: FloatArray,
-    lengths: Sequence[int],
-    *,
-    before: Sequence[int] | None = None,
-    open_end: Sequence[bool] | None = None,
-) -> IntArray:
-    """Decode as a model is set to: every word by itself, or the best valid sequence.
-
-    Args:
-        config: Its ``decode``, ``scheme`` and costs matter.
-        logits: Words of all sentences, one after the other. Shape ``(words, tags)``.
-        lengths: Words of each sentence.
-        before: As for ``best_valid_tags``.
-        open_end: As for ``best_valid_tags``.
-
-    Returns:
-        Tag ids. Shape ``(words,)``.
-    """
-    if config.decode == "argmax":
-        return best_tags(logits)
-    costs = Costs(config.boundary_cost, config.switch_cost)
-    return best_valid_tags(
-        logits, lengths, config.scheme, before=before, open_end=open_end, costs=costs
-    )
-
-
-class Decoder:
-    """States to mentions, segment by segment; remembers the text that is not finished."""
-
-    def __init__(self, config: ModelConfig, table: TagTable) -> None:
-        """Start with no text begun."""
-        self._config, self._table = config, table
-        self._tags: list[IntArray] = []
-        self._probabilities: list[FloatArray] = []
-        self._lengths: list[int] = []
-
-    def decode(
-        self, segments: Sequence[Segment], states: Sequence[FloatArray]
-    ) -> list[list[Mention]]:
-        """Mentions of the texts that end here, from states. Shapes ``(words, dim)``."""
-        for low, high in _groups(segments, states, len(self._table.bias)):
-            part, lengths = segments[low:high], [len(s) for s in states[low:high]]
-            joined = np.concatenate(states[low:high])
-            logits = self._table.logits(joined, lengths)
-            logits[~joined.any(1)] = np.where(np.arange(logits.shape[1]) == 0, 0.0, -1e4)
-            tags = self._best_tags(logits, part, lengths)
-            n_marks = len(MARKS[self._config.scheme])
-            self._tags.append(tags)
-            self._probabilities.append(label_probabilities(logits, tags, n_marks))
-            self._count(part, lengths)
-        return self._finish() if segments and segments[-1].is_last else []
-
-    def _best_tags(
-        self, logits: FloatArray, segments: Sequence[Segment], lengths: Sequence[int]
-    ) -> IntArray:
-        continues = not segments[0].is_first and bool(self._tags)
-        last_tag = next((int(t[-1]) for t in reversed(self._tags) if len(t)), 0) if continues else 0
-        return decode_tags(
-            self._config,
-            logits,
-            lengths,
-            before=[last_tag] + [0] * (len(segments) - 1),
-            open_end=[not s.is_last for s in segments],
-        )
-
-    def _count(self, segments: Sequence[Segment], lengths: Sequence[int]) -> None:
-        for segment, length in zip(segments, lengths, strict=True):
-            if segment.is_first:
-                self._lengths.append(length)
-            else:
-                self._lengths[-1] += length
-
-    def _finish(self) -> list[list[Mention]]:
-        found = mentions_from_tag_ids(
-            np.concatenate(self._tags),
-            np.concatenate(self._probabilities),
-            self._lengths,
-            self._table.label_set.names,
-            self._config.scheme,
-            self._table.curve,
-        )
-        self._tags, self._probabilities, self._lengths = [], [], []
-        return found
-
-
-def _groups(
-    segments: Sequence[Segment], states: Sequence[FloatArray], n_tags: int
-) -> Iterator[tuple[int, int]]:
-    """Runs of segments whose scores stay small; one that goes on with a text begins a run."""
-    limit, low, words = max(1, (1 << 20) // n_tags), 0, 0
-    for i, (segment, part) in enumerate(zip(segments, states, strict=True)):
-        if i > low and (not segment.is_first or words + len(part) > limit):
-            yield low, i
-            low, words = i, 0
-        words += len(part)
-    if segments:
-        yield low, len(segments)

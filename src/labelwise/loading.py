@@ -19,7 +19,6 @@ from labelwise.config import ModelConfig
 from labelwise.encoder_config import check_encoder_config
 from labelwise.encoders import tokenizer_json
 from labelwise.encoding import FloatArray, PieceTokenizer
-from labelwise.engine import TagTable
 from labelwise.errors import (
     CheckpointError,
     ConfigError,
@@ -31,6 +30,7 @@ from labelwise.errors import (
 from labelwise.label_cache import label_tensors, vectors_by_text
 from labelwise.labels import LabelSet
 from labelwise.strict_json import dump_json, read_json
+from labelwise.tag_table import TagTable
 from labelwise.tensors import load_tensors, save_tensors
 
 if TYPE_CHECKING:

@@ -21,12 +21,13 @@ from labelwise.calibration import IDENTITY, ScoreCurve, choose_thresholds, fit_s
 from labelwise.data import labels_of
 from labelwise.decode import label_probabilities, mentions_from_tag_ids
 from labelwise.encoding import FloatArray, IntArray
-from labelwise.engine import Engine, TagTable, decode_tags
+from labelwise.engine import Engine
 from labelwise.errors import ConfigError, LabelError, RequestError, did_you_mean, some_of
 from labelwise.instant import FitSettings, HeldOut, fit_tag_vectors
 from labelwise.labels import LabelSet
 from labelwise.schemes import MARKS
 from labelwise.tag_params import TagParams, add_neighbours
+from labelwise.tag_table import TagTable, decode_tags
 from labelwise.tags import tag_ids
 
 METHODS = ("instant", "finetune", "auto")

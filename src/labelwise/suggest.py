@@ -7,7 +7,8 @@ from collections.abc import Sequence
 import numpy as np
 
 from labelwise.encoding import FloatArray, IntArray
-from labelwise.engine import Engine, TagTable
+from labelwise.engine import Engine
+from labelwise.tag_table import TagTable
 
 
 def most_instructive(

@@ -17,7 +17,7 @@ from labelwise.calibration import IDENTITY
 from labelwise.config import TrainConfig
 from labelwise.data import labels_of
 from labelwise.encoding import FloatArray
-from labelwise.engine import Engine, TagTable
+from labelwise.engine import Engine
 from labelwise.errors import RequestError, require
 from labelwise.instant import FitSettings
 from labelwise.labels import LabelSet
@@ -31,6 +31,7 @@ from labelwise.records import (
 )
 from labelwise.session import FitReport, Session, check_labels, choose_method
 from labelwise.suggest import most_instructive
+from labelwise.tag_table import TagTable
 
 if TYPE_CHECKING:
     from labelwise.training import Progress

@@ -14,10 +14,11 @@ from functools import cached_property
 from typing import Any
 
 from labelwise.annotation import Sentence
-from labelwise.engine import Engine, TagTable
+from labelwise.engine import Engine
 from labelwise.errors import LabelwiseError
 from labelwise.labels import LabelSet
 from labelwise.session import FitReport, Session
+from labelwise.tag_table import TagTable
 
 DEFAULT_ID = "default"
 _dumps = json.JSONEncoder(separators=(",", ":")).encode

@@ -34,6 +34,7 @@ from labelwise.tagger import Tagger
 
 T = TypeVar("T")
 Status = Literal["loading", "ready", "draining", "failed"]
+CACHED_LABEL_TEXTS = 8192  # callers choose the labels: some 12 MiB at most
 log = logging.getLogger("labelwise.serve")
 
 
@@ -142,6 +143,7 @@ class Service:
 
     def _take(self, tagger: Tagger) -> None:
         """Be ready with a model."""
+        tagger.engine.cached_texts = CACHED_LABEL_TEXTS
         if tagger.label_set is not None:
             self._default = LabelEntry(DEFAULT_ID, tagger.table())
         self._tagger, self._texts = tagger, TextTagger(tagger.engine, self._batcher)

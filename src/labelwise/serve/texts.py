@@ -15,10 +15,11 @@ from typing import Any
 
 from labelwise.annotation import Mention, Record
 from labelwise.encoding import FloatArray, Window
-from labelwise.engine import Chunk, Decoder, Engine, TagTable
+from labelwise.engine import Chunk, Engine
 from labelwise.records import above_threshold, make_record
 from labelwise.segments import segments_of
 from labelwise.serve.batcher import Batcher
+from labelwise.tag_table import Decoder, TagTable
 from labelwise.words import split_words
 
 INLINE_CHARS = 2000  # longer texts are split and tokenized in a thread
