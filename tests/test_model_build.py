@@ -6,6 +6,7 @@ import shutil
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from builders import people_and_cities, sentence, tiny_backend, tiny_encoder_folder
@@ -54,6 +55,9 @@ learning_rate = 1e-5
 max_steps = 1
 batch_pieces = 64
 precision = "fp32"
+[blend]
+stage = 1
+share = 0.25
 [sources]
 "source/towns" = 0
 """
@@ -133,6 +137,7 @@ def parsed(tmp_path: Path, text: str) -> None:
         ("[[stages]]\n[sources]\n'../data' = 0", "Expected a folder below the data folder"),
         ("[[stages]]\n[stages.sources]\nb = 1\n[sources]\na = 0", "stages.sources.*setting 'b'"),
         ("[[stages]]\nleave_out = ['b']\n[sources]\na = 0", "'leave_out' has no setting 'b'"),
+        ("[[stages]]\n[blend]\nstage = 1\nshare = 0.5\n[sources]\na = 0", "stage before the last"),
         ("stages = [1]\n[sources]\na = 0", "A stage is 1"),
         ("[[stages]]", "no \\[sources\\]"),
         ("[sources]\na = 0", "no \\[\\[stages\\]\\]"),
@@ -303,6 +308,16 @@ def test_the_second_stage_goes_on_from_the_first(built: Path) -> None:
     assert [s["result"]["step"] for s in stages] == [2, 1]
     assert stages[1]["settings"]["learning_rate"] == 1e-5
     assert stages[0]["hardware"] == "an abacus"
+
+
+def test_the_result_is_a_blend_of_the_stages(built: Path) -> None:
+    work = built.parents[1] / "work"
+    first, last, mixed = (
+        load_model(work / name / "model", engine="torch").backend.tensors()  # type: ignore[attr-defined]
+        for name in ("stage-1", "stage-2", "blended")
+    )
+    for name, array in mixed.items():
+        np.testing.assert_allclose(array, 0.25 * first[name] + 0.75 * last[name], atol=1e-6)
 
 
 def test_the_package_folder_holds_a_model_that_finds_entities(built: Path) -> None:

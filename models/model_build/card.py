@@ -151,11 +151,15 @@ def _training(recipe: Recipe, training: Results) -> str:
     header = ["stage", "updates", "pieces", "hours", "learning rate", "precision", "hardware"]
     settings = training["model"] | recipe.decoding
     model = ", ".join(f"{k} = {v}" for k, v in settings.items())
+    blend = training.get("blend")
+    mixed = (
+        f"\n\n{blend['share']:.0%} of the weights are of stage {blend['stage']}." if blend else ""
+    )
     return f"""## Training cost
 
 {table(header, rows)}
 
-Model: {model}."""
+Model: {model}.{mixed}"""
 
 
 def _scores(targets: Results) -> str:

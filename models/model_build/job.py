@@ -41,7 +41,13 @@ class Job:
     @property
     def trained(self) -> Path:
         """Folder of the trained model in full precision."""
-        return self.given_model or self.stage_folder(len(self.recipe.stages)) / "model"
+        last = self.work / "blended" if self.recipe.blend else self.last_stage
+        return self.given_model or last / "model"
+
+    @property
+    def last_stage(self) -> Path:
+        """Folder of the last training stage."""
+        return self.stage_folder(len(self.recipe.stages))
 
     def stage_folder(self, number: int) -> Path:
         """Folder of a training stage, counted from 1."""

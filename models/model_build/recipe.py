@@ -13,7 +13,7 @@ from labelwise.config import RECOMMENDED_MODEL, ModelConfig, TrainConfig
 from labelwise.documents import read_document
 from labelwise.errors import ConfigError, did_you_mean, some_of
 
-SECTIONS = ("encoder", "model", "stages", "sources", "export")
+SECTIONS = ("encoder", "model", "stages", "blend", "sources", "export")
 DECODING = ("decode", "boundary_cost", "switch_cost")  # what no weight depends on
 STAGE_SOURCES: dict[str, Any] = {"sources": {}, "leave_out": []}
 EXPORT_CHOICES = {"precision": ("int8", "fp32"), "dtype": ("float16", "float32")}
@@ -35,6 +35,19 @@ class Stage:
 
 
 @dataclass(frozen=True)
+class Blend:
+    """Weights of an earlier stage that go into the result.
+
+    Attributes:
+        stage: Number of the stage, from 1.
+        share: Of its weights in the result; the rest is of the last stage.
+    """
+
+    stage: int
+    share: float
+
+
+@dataclass(frozen=True)
 class Recipe:
     """How a model is made.
 
@@ -43,6 +56,7 @@ class Recipe:
         encoder: What the towers start from: a folder or a hub name.
         model: How words and labels become scores.
         stages: Training runs, each going on from the last.
+        blend: What of an earlier stage goes into the result, if anything does.
         sources: Weight of each source; 0 means by size and number of labels. A name is a folder
             beside the recipe, or else one below the data folder.
         precision: Of the ONNX export.
@@ -53,6 +67,7 @@ class Recipe:
     encoder: str
     model: ModelConfig
     stages: tuple[Stage, ...]
+    blend: Blend | None
     sources: Mapping[str, float]
     precision: str
     dtype: str
@@ -111,6 +126,7 @@ def read_recipe(path: str | Path) -> Recipe:
         encoder=_text(values.get("encoder", "all-MiniLM-L6-v2"), "encoder"),
         model=model,
         stages=tuple(_stage(run, given, sources) for run, given in zip(runs, stages, strict=True)),
+        blend=_blend(values["blend"], len(stages)) if "blend" in values else None,
         sources=sources,
         precision=_choice(export, "precision"),
         dtype=_choice(export, "dtype"),
@@ -139,6 +155,17 @@ def _stage(train: TrainConfig, given: Mapping[str, Any], sources: Mapping[str, f
     _check_keys(weights, sources, "[stages.sources]")
     _check_keys(dict.fromkeys(leave_out), sources, "'leave_out'")
     return Stage(train, _weights(weights), tuple(leave_out))
+
+
+def _blend(values: Any, n_stages: int) -> Blend:
+    _check_keys(values, ("stage", "share"), "[blend]")
+    stage, share = values.get("stage"), values.get("share")
+    if stage not in range(1, n_stages) or not isinstance(share, float) or not 0 < share < 1:
+        raise ConfigError(
+            f"[blend] has stage {stage!r} and share {share!r}. Expected a stage before the last, "
+            f"of {n_stages}, and a share between 0 and 1. Correct them."
+        )
+    return Blend(stage, share)
 
 
 def _text(value: Any, key: str) -> str:

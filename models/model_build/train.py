@@ -6,8 +6,9 @@ import dataclasses
 import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
+import torch
 from rich.console import Console
 
 from labelwise.apps.progress import training_progress
@@ -23,7 +24,7 @@ from labelwise.training import pretrain
 from model_build.corpora import members_of, source_folder, sources_of_stage
 from model_build.job import Job, hardware, model_digest, say
 from model_build.leaks import clean_sources
-from model_build.recipe import DECODING
+from model_build.recipe import DECODING, Blend
 
 RECORD, SETTINGS = "training.json", "settings.json"  # as `labelwise pretrain` names them
 
@@ -37,6 +38,8 @@ def train(job: Job, *, again: bool = False) -> None:
         return
     sources = clean_sources(job)
     stages = _given_stages(job) if job.given_model else _train_stages(job, sources)
+    if job.recipe.blend and not job.given_model:
+        _write_blend(job, job.recipe.blend)
     say("train: counting the pieces of every source")
     facts = {
         "recipe": digest,
@@ -44,6 +47,7 @@ def train(job: Job, *, again: bool = False) -> None:
         "is_given": job.given_model is not None,
         "model": _model_settings(job.trained),
         "stages": stages,
+        "blend": job.recipe.blend and dataclasses.asdict(job.recipe.blend),
         "sources": source_facts(job, sources, stages),
     }
     job.record("training", facts)
@@ -98,6 +102,21 @@ def _start(job: Job, number: int) -> TorchBackend:
         return new_model(job.recipe.encoder, job.recipe.model)
     before = load_model(job.stage_folder(number - 1) / "model", engine="torch").backend
     return before  # type: ignore[return-value]
+
+
+def _write_blend(job: Job, blend: Blend) -> None:
+    """Mix the weights of two stages; models near each other on one path mix into a better one."""
+    last, earlier = (
+        cast("TorchBackend", load_model(folder / "model", engine="torch").backend)
+        for folder in (job.last_stage, job.stage_folder(blend.stage))
+    )
+    weights = dict(earlier.model.named_parameters())
+    with torch.no_grad():
+        for name, parameter in last.model.named_parameters():
+            parameter.lerp_(weights[name], blend.share)
+    last.changed()
+    save_model(job.trained, last)
+    say(f"train: {blend.share:.0%} of stage {blend.stage} blended in")
 
 
 def _record(model: Path) -> dict[str, Any]:
