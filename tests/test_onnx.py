@@ -45,7 +45,7 @@ def test_fp32_equals_torch(exported: tuple[TorchBackend, dict[str, bytes]]) -> N
     ours, theirs = Tagger(onnx_backend(graphs, backend)), Tagger(backend)
     for a, b in zip(ours.engine.states(WORDS), theirs.engine.states(WORDS), strict=True):
         np.testing.assert_allclose(a, b, atol=1e-4)
-    ours_table, their_table = (t._table(LABELS) for t in (ours, theirs))
+    ours_table, their_table = (t.table(LABELS) for t in (ours, theirs))
     np.testing.assert_allclose(ours_table.matrix, their_table.matrix, atol=1e-4)
     np.testing.assert_allclose(ours_table.bias, their_table.bias, atol=1e-6)
     assert list(ours.tag(WORDS, LABELS)) == list(theirs.tag(WORDS, LABELS))
@@ -59,7 +59,7 @@ def test_fp32_scores_words_as_torch_does(
     backend, graphs = exported
     logits = []
     for tagger in (Tagger(onnx_backend(graphs, backend)), Tagger(backend)):
-        table = tagger._table(LABELS)
+        table = tagger.table(LABELS)
         states = tagger.engine.states(sentences)
         logits.append([table.logits(s, [len(s)]) for s in states])
     for ours, theirs in zip(*logits, strict=True):

@@ -12,8 +12,8 @@ from labelwise.annotation import Sentence
 from labelwise.calibration import IDENTITY
 from labelwise.config import ModelConfig
 from labelwise.errors import ConfigError, LabelError, RequestError
+from labelwise.fit_report import FINETUNE_FROM, choose_method
 from labelwise.instant import FitSettings
-from labelwise.session import FINETUNE_FROM, choose_method
 from labelwise.tagger import Tagger
 
 LABELS = ["person", "city"]
@@ -119,7 +119,7 @@ MANY = [replace(s, id=f"{i}:{s.id}") for i in range(8) for s in EXAMPLES]
 def test_scores_follow_the_curve_that_held_out_mentions_drew(tagger: Tagger) -> None:
     report = tagger.fit(MANY, LABELS)
     assert report.curve != IDENTITY
-    fitted = tagger._table(None)
+    fitted = tagger.table(None)
     words = [s.words for s in EXAMPLES]
     raw = tagger.engine.tag(words, replace(fitted, curve=IDENTITY))
     for plain, curved in zip(raw, tagger.tag(words), strict=True):

@@ -12,11 +12,12 @@ from dataclasses import dataclass
 from typing import Any
 
 from labelwise.annotation import Sentence
+from labelwise.arguments import Labels
 from labelwise.data import labels_of
 from labelwise.errors import DataError, LabelError, did_you_mean, some_of
 from labelwise.labels import LabelSet
 from labelwise.metrics import ErrorBreakdown, Scores, error_breakdown, score_mentions
-from labelwise.tagger import Labels, Tagger
+from labelwise.tagger import Tagger
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,12 +9,12 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from labelwise.errors import ConfigError, ShapeError
+from labelwise.errors import ConfigError
+from labelwise.fit_inputs import check_examples
 from labelwise.map_problem import MapProblem
 from labelwise.tag_params import FloatArray, TagParams
 
@@ -156,7 +156,7 @@ def fit_tag_vectors(  # noqa: PLR0913
         ShapeError: Arrays do not fit together, or a tag id is out of range.
     """
     settings = settings or FitSettings()
-    _check_shapes(states, tag_ids, sentence_ids, prior, allowed, weights)
+    check_examples(states, tag_ids, sentence_ids, prior, allowed, weights)
     with _quiet_threads(len(states) * len(prior.tag_vectors)):
         problem = MapProblem.build(states, tag_ids, prior, settings.bias_reach, allowed, weights)
         strength, held_out = settings.strength, None
@@ -289,65 +289,6 @@ def _folds(sentence_ids: IntArray, n_folds: int) -> list[BoolArray]:
     n_sentences = int(order.max()) + 1
     n_folds = n_sentences if n_sentences <= _MAX_LEAVE_ONE_OUT else n_folds
     return [order % n_folds == fold for fold in range(n_folds)]
-
-
-def _check_shapes(
-    states: FloatArray,
-    tag_ids: IntArray,
-    sentence_ids: IntArray,
-    prior: TagParams,
-    allowed: BoolArray | None,
-    weights: FloatArray | None,
-) -> None:
-    n_tags, dim = prior.tag_vectors.shape
-    if states.ndim != 2 or states.shape[1] != dim:
-        raise ShapeError(
-            f"states {states.shape} and the prior's tag vectors {(n_tags, dim)} differ in dim. "
-            "Expected (words, dim) and (tags, dim). Take both from one model."
-        )
-    if not len(states):
-        raise ShapeError("states has no words. Expected at least one. Give an example.")
-    expected: dict[str, tuple[int, ...]] = {
-        "tag_ids": (len(states),),
-        "sentence_ids": (len(states),),
-    }
-    given: dict[str, Any] = {"tag_ids": tag_ids, "sentence_ids": sentence_ids}
-    if weights is not None:
-        given["weights"], expected["weights"] = weights, (len(states),)
-    if allowed is not None:
-        given["allowed"], expected["allowed"] = allowed, (len(states), prior.n_labels)
-    for name, array in given.items():
-        if array.shape != expected[name]:
-            raise ShapeError(
-                f"{name} {array.shape} does not fit states {states.shape} and "
-                f"{prior.n_labels} labels. Expected {expected[name]}. Give one row a word."
-            )
-    _check_values(tag_ids, prior, allowed, weights)
-
-
-def _check_values(
-    tag_ids: IntArray, prior: TagParams, allowed: BoolArray | None, weights: FloatArray | None
-) -> None:
-    n_tags = 1 + prior.n_labels * prior.n_marks
-    if tag_ids.min() < 0 or tag_ids.max() >= n_tags:
-        raise ShapeError(
-            f"tag_ids has values from {tag_ids.min()} to {tag_ids.max()}. "
-            f"Expected 0 to {n_tags - 1}: O, then {prior.n_marks} tags for each of "
-            f"{prior.n_labels} labels. Check the label set and the scheme."
-        )
-    if weights is not None and (weights.min() < 0 or not weights.sum() > 0):
-        raise ShapeError(
-            f"weights has values from {weights.min()} to {weights.max()}. "
-            "Expected none below 0 and one above. Weigh at least one word."
-        )
-    if allowed is not None:
-        words = np.flatnonzero(tag_ids > 0)
-        hidden = words[~allowed[words, (tag_ids[words] - 1) // prior.n_marks]]
-        if len(hidden):
-            raise ShapeError(
-                f"allowed masks the gold label of word {hidden[0]} and {len(hidden) - 1} more. "
-                "Expected every marked label to be allowed. Mask only labels not spoken about."
-            )
 
 
 _MANY_SCORES = 100_000  # words times tags; below, threads hinder

@@ -28,21 +28,6 @@ def make_record(text: str, mention: Mention, start: int, end: int) -> Record:
     return Record(text=text, label=mention.label, start=start, end=end, score=score)
 
 
-def check_threshold(threshold: float | None) -> float | None:
-    """Return a threshold that scores can be compared with.
-
-    Raises:
-        RequestError: It is no number from 0 to 1.
-    """
-    is_number = isinstance(threshold, int | float) and not isinstance(threshold, bool)
-    if threshold is not None and not (is_number and 0 <= threshold <= 1):
-        raise RequestError(
-            f"'threshold' is {threshold!r}. Expected a number from 0 to 1, or None. Scores are "
-            "probabilities: 0.5 keeps entities that are as likely right as wrong."
-        )
-    return threshold
-
-
 def above_threshold(
     mentions: list[Mention], label_set: LabelSet, threshold: float | None
 ) -> list[Mention]:

@@ -8,54 +8,26 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
-import importlib.util
 import time
-from collections import Counter
 from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
 from labelwise.annotation import Sentence
-from labelwise.calibration import IDENTITY, ScoreCurve, choose_thresholds, fit_score_curve
+from labelwise.calibration import IDENTITY, choose_thresholds, fit_score_curve
 from labelwise.data import labels_of
 from labelwise.decode import label_probabilities, mentions_from_tag_ids
 from labelwise.encoding import FloatArray, IntArray
 from labelwise.engine import Engine
-from labelwise.errors import ConfigError, LabelError, RequestError, did_you_mean, some_of
+from labelwise.errors import LabelError, RequestError, did_you_mean, some_of
+from labelwise.fit_report import FitReport
 from labelwise.instant import FitSettings, HeldOut, fit_tag_vectors
 from labelwise.labels import LabelSet
 from labelwise.schemes import MARKS
 from labelwise.tag_params import TagParams, add_neighbours
 from labelwise.tag_table import TagTable, decode_tags
 from labelwise.tags import tag_ids
-
-METHODS = ("instant", "finetune", "auto")
-FINETUNE_FROM = 20  # mentions a label, the median over the labels
-
-
-@dataclass(frozen=True, slots=True)
-class FitReport:
-    """What an instant fit did.
-
-    Attributes:
-        n_examples: Sentences it learned from.
-        n_mentions: Mentions in them.
-        strength: Strength of the prior that was used.
-        curve: Makes scores of mentions probabilities, found on held-out mentions; the identity
-            where there are too few.
-        seconds: Time of the solve, encoding left out.
-        missing: Labels without a mention; they keep the vectors of their words.
-        method: ``"instant"``, or ``"finetune"`` where both encoders were trained instead.
-    """
-
-    n_examples: int
-    n_mentions: int
-    strength: float
-    curve: ScoreCurve
-    seconds: float
-    missing: tuple[str, ...]
-    method: str = "instant"
 
 
 @dataclass(frozen=True, slots=True)
@@ -248,34 +220,6 @@ class Session:
         scale, n_marks = self._engine.backend.scale, len(MARKS[self._engine.backend.config.scheme])
         params = TagParams.independent(table.matrix / scale, n_marks, scale=scale)
         return dataclasses.replace(params, biases=table.bias)
-
-
-def choose_method(method: str, examples: Sequence[Sentence]) -> str:
-    """Resolve the method "auto" by the number of examples.
-
-    Training both encoders pays from about 20 mentions a label on (docs/experiments.md); it takes
-    torch and most of a minute.
-
-    Args:
-        method: ``"instant"``, ``"finetune"`` or ``"auto"``.
-        examples: Annotated sentences.
-
-    Returns:
-        ``"instant"`` or ``"finetune"``; without torch, "auto" is always instant.
-
-    Raises:
-        ConfigError: The method does not exist.
-    """
-    if method not in METHODS:
-        raise ConfigError(
-            f"There is no method '{method}'. Expected {some_of(METHODS)}."
-            f"{did_you_mean(method, METHODS)}"
-        )
-    if method != "auto":
-        return method
-    counts = Counter(m.label for s in examples for m in s.mentions)
-    is_many = bool(counts) and np.median(list(counts.values())) >= FINETUNE_FROM
-    return "finetune" if is_many and importlib.util.find_spec("torch") else "instant"
 
 
 def check_labels(

@@ -12,31 +12,23 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self, overload
 
 from labelwise.annotation import Mention, Record, Sentence
+from labelwise.arguments import Labels, check_threshold, resolve_labels
 from labelwise.backend import EncoderBackend
-from labelwise.calibration import IDENTITY
 from labelwise.config import TrainConfig
-from labelwise.data import labels_of
 from labelwise.encoding import FloatArray
 from labelwise.engine import Engine
 from labelwise.errors import RequestError, require
+from labelwise.fit_report import FitReport, choose_method
 from labelwise.instant import FitSettings
 from labelwise.labels import LabelSet
 from labelwise.loading import load_model, save_model, trainable
-from labelwise.records import (
-    above_threshold,
-    as_sentences,
-    check_threshold,
-    make_record,
-    split_text,
-)
-from labelwise.session import FitReport, Session, check_labels, choose_method
+from labelwise.records import above_threshold, as_sentences, make_record, split_text
+from labelwise.session import Session, check_labels
 from labelwise.suggest import most_instructive
 from labelwise.tag_table import TagTable
 
 if TYPE_CHECKING:
     from labelwise.training import Progress
-
-Labels = LabelSet | Sequence[str] | Mapping[str, Any]
 
 
 class Tagger:
@@ -257,23 +249,11 @@ class Tagger:
         given = list(examples)
         label_set = self._label_set(labels, given)
         if choose_method(method, given) == "finetune":
-            return self._fit_by_training(given, label_set)
+            progress = self.finetune(given, label_set)
+            return FitReport.of_training(given, label_set, progress.elapsed_s)
         session = Session(self.engine, label_set, settings)
         session.add(given, labels=only)
         return self._take(session)
-
-    def _fit_by_training(self, examples: Sequence[Sentence], label_set: LabelSet) -> FitReport:
-        progress = self.finetune(examples, label_set)
-        present = {m.label for s in examples for m in s.mentions}
-        return FitReport(
-            n_examples=len(examples),
-            n_mentions=sum(len(s.mentions) for s in examples),
-            strength=0.0,
-            curve=IDENTITY,
-            seconds=progress.elapsed_s,
-            missing=tuple(n for n in label_set.names if n not in present),
-            method="finetune",
-        )
 
     def partial_fit(
         self, examples: Iterable[Sentence], *, only: Collection[str] | None = None
@@ -358,16 +338,7 @@ class Tagger:
     def _label_set(
         self, labels: Labels | None, examples: Sequence[Sentence] | None = None
     ) -> LabelSet:
-        if labels is not None:
-            return LabelSet.parse(labels)
-        if self.label_set is None and examples is not None:
-            return LabelSet.parse(labels_of(examples))
-        if self.label_set is None:
-            raise RequestError(
-                "No labels given, and this model has no label set of its own. "
-                "Name what to look for: labels=['person', 'city']."
-            )
-        return self.label_set
+        return resolve_labels(labels, self.label_set, examples)
 
     def table(self, labels: Labels | None = None) -> TagTable:
         """Fitted vectors where the label set is the fitted one, else those of the words."""

@@ -16,8 +16,9 @@ from typing import Any
 from labelwise.annotation import Sentence
 from labelwise.engine import Engine
 from labelwise.errors import LabelwiseError
+from labelwise.fit_report import FitReport
 from labelwise.labels import LabelSet
-from labelwise.session import FitReport, Session
+from labelwise.session import Session
 from labelwise.tag_table import TagTable
 
 DEFAULT_ID = "default"

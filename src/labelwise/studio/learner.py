@@ -14,11 +14,12 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from labelwise.annotation import Mention, Record, Sentence
+from labelwise.fit_report import FitReport
 from labelwise.instant import FitSettings
 from labelwise.labels import LabelSet
 from labelwise.metrics import score_mentions
 from labelwise.records import above_threshold
-from labelwise.session import FitReport, Session
+from labelwise.session import Session
 from labelwise.studio.nouns import ScorePoint
 from labelwise.studio.state_cache import StateCache
 from labelwise.tagger import Tagger

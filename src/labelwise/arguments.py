@@ -1,0 +1,53 @@
+"""What users may ask with: labels in several forms, and thresholds."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from labelwise.annotation import Sentence
+from labelwise.data import labels_of
+from labelwise.errors import RequestError
+from labelwise.labels import LabelSet
+
+Labels = LabelSet | Sequence[str] | Mapping[str, Any]
+
+
+def resolve_labels(
+    given: Labels | None, own: LabelSet | None, examples: Sequence[Sentence] | None = None
+) -> LabelSet:
+    """Find the label set of a call.
+
+    Args:
+        given: What the call names.
+        own: The label set of the model, which serves where nothing is named.
+        examples: Annotated sentences, whose labels serve where neither is there.
+
+    Raises:
+        RequestError: There are none of the three.
+    """
+    if given is not None:
+        return LabelSet.parse(given)
+    if own is not None:
+        return own
+    if examples is not None:
+        return LabelSet.parse(labels_of(examples))
+    raise RequestError(
+        "No labels given, and this model has no label set of its own. "
+        "Name what to look for: labels=['person', 'city']."
+    )
+
+
+def check_threshold(threshold: float | None) -> float | None:
+    """Return a threshold that scores can be compared with.
+
+    Raises:
+        RequestError: It is no number from 0 to 1.
+    """
+    is_number = isinstance(threshold, int | float) and not isinstance(threshold, bool)
+    if threshold is not None and not (is_number and 0 <= threshold <= 1):
+        raise RequestError(
+            f"'threshold' is {threshold!r}. Expected a number from 0 to 1, or None. Scores are "
+            "probabilities: 0.5 keeps entities that are as likely right as wrong."
+        )
+    return threshold

@@ -1,0 +1,85 @@
+"""What a fit did, and which kind of fit suits how many examples."""
+
+from __future__ import annotations
+
+import importlib.util
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Self
+
+import numpy as np
+
+from labelwise.annotation import Sentence
+from labelwise.calibration import IDENTITY, ScoreCurve
+from labelwise.errors import ConfigError, did_you_mean, some_of
+from labelwise.labels import LabelSet
+
+METHODS = ("instant", "finetune", "auto")
+FINETUNE_FROM = 20  # mentions a label, the median over the labels
+
+
+@dataclass(frozen=True, slots=True)
+class FitReport:
+    """What an instant fit did.
+
+    Attributes:
+        n_examples: Sentences it learned from.
+        n_mentions: Mentions in them.
+        strength: Strength of the prior that was used.
+        curve: Makes scores of mentions probabilities, found on held-out mentions; the identity
+            where there are too few.
+        seconds: Time of the solve, encoding left out.
+        missing: Labels without a mention; they keep the vectors of their words.
+        method: ``"instant"``, or ``"finetune"`` where both encoders were trained instead.
+    """
+
+    n_examples: int
+    n_mentions: int
+    strength: float
+    curve: ScoreCurve
+    seconds: float
+    missing: tuple[str, ...]
+    method: str = "instant"
+
+    @classmethod
+    def of_training(cls, examples: Sequence[Sentence], label_set: LabelSet, seconds: float) -> Self:
+        """Report that both encoders were trained on examples."""
+        present = {m.label for s in examples for m in s.mentions}
+        return cls(
+            n_examples=len(examples),
+            n_mentions=sum(len(s.mentions) for s in examples),
+            strength=0.0,
+            curve=IDENTITY,
+            seconds=seconds,
+            missing=tuple(n for n in label_set.names if n not in present),
+            method="finetune",
+        )
+
+
+def choose_method(method: str, examples: Sequence[Sentence]) -> str:
+    """Resolve the method "auto" by the number of examples.
+
+    Training both encoders pays from about 20 mentions a label on (docs/experiments.md); it takes
+    torch and most of a minute.
+
+    Args:
+        method: ``"instant"``, ``"finetune"`` or ``"auto"``.
+        examples: Annotated sentences.
+
+    Returns:
+        ``"instant"`` or ``"finetune"``; without torch, "auto" is always instant.
+
+    Raises:
+        ConfigError: The method does not exist.
+    """
+    if method not in METHODS:
+        raise ConfigError(
+            f"There is no method '{method}'. Expected {some_of(METHODS)}."
+            f"{did_you_mean(method, METHODS)}"
+        )
+    if method != "auto":
+        return method
+    counts = Counter(m.label for s in examples for m in s.mentions)
+    is_many = bool(counts) and np.median(list(counts.values())) >= FINETUNE_FROM
+    return "finetune" if is_many and importlib.util.find_spec("torch") else "instant"
