@@ -83,6 +83,14 @@ def wait_for_text(page: Any, beginning: str) -> None:
     )
 
 
+def processor_s(page: Any) -> float:
+    """Processor time that the page's main thread has taken, whatever else the machine does."""
+    session = page.context.new_cdp_session(page)
+    session.send("Performance.enable", {"timeDomain": "threadTicks"})
+    metrics = {m["name"]: m["value"] for m in session.send("Performance.getMetrics")["metrics"]}
+    return metrics["TaskDuration"]
+
+
 def drop_in(person: Person, name: str, content: str) -> None:
     """Choose a file in the import dialog, and import it."""
     file = {"name": name, "mimeType": "text/plain", "buffer": content.encode()}
@@ -269,21 +277,19 @@ def test_ten_thousand_texts_do_not_lag(chromium: Any, studio: Running) -> None:
         page.wait_for_selector(".card .mark")
         person.click("text=As imported")
         wait_for_text(page, "Text number 0")
-        median_ms = page.evaluate(
+        before_s = processor_s(page)
+        page.evaluate(
             """async () => {
               const list = document.getElementById('list');
-              const waits = [];
               for (let i = 0; i < 40; i += 1) {
                 list.scrollTop = Math.random() * list.scrollHeight;
-                const started = performance.now();
                 await new Promise(done => requestAnimationFrame(() => setTimeout(done)));
-                waits.push(performance.now() - started);
               }
-              return waits.sort((a, b) => a - b)[20];
             }"""
         )
+        jump_s = (processor_s(page) - before_s) / 40
         assert page.locator(".card").count() < 60
-        assert median_ms < 100
+        assert jump_s < 0.05  # with what a jump loads and draws
         page.evaluate("document.getElementById('list').scrollTop = 0")
         person.accept()
         assert page.locator("[data-show=open] .count").inner_text() == "9,999"

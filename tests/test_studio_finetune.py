@@ -48,6 +48,7 @@ def wait(job: FinetuneJob, *stages: str) -> JobStatus:
     return job.status
 
 
+@pytest.mark.slow
 def test_a_job_ends_in_a_model_and_a_comparison(tmp_path: Path, model: str) -> None:
     job = FinetuneJob(tmp_path / "p.models")
     job.start(EXAMPLES, len(ROWS), LABELS, model)
@@ -61,11 +62,16 @@ def test_a_job_ends_in_a_model_and_a_comparison(tmp_path: Path, model: str) -> N
     assert status.loss[-1] < status.loss[0]
     assert [x for x, _ in status.held_f1] == sorted(x for x, _ in status.held_f1)
     assert status.output is not None
-    assert Tagger.from_pretrained(status.output).predict("ada lives in oslo")
-    job.dismiss()
+    process = job._process
+    job.dismiss()  # before the process has gone
     assert job.status == JobStatus()
+    assert process is not None
+    process.wait(60)
+    time.sleep(0.5)
+    assert Tagger.from_pretrained(status.output).predict("ada lives in oslo")
 
 
+@pytest.mark.slow
 def test_a_cancelled_job_leaves_nothing(tmp_path: Path, model: str) -> None:
     job = FinetuneJob(tmp_path / "p.models")
     job.start(EXAMPLES, len(ROWS), LABELS, model)

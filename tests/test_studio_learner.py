@@ -197,6 +197,7 @@ def test_scores_appear_by_themselves(tmp_path: Path) -> None:
     with project(tmp_path) as opened:
         for text_id in (1, 2):
             opened.save(text_id, 0, "accepted", [Mark(0, 3, 1)])
+        opened.model.suggestions([3])
         deadline = time.monotonic() + 20
         while not opened.summary().is_scored and time.monotonic() < deadline:
             time.sleep(0.02)
@@ -231,3 +232,28 @@ def test_annotated_imports_teach_at_once(tmp_path: Path) -> None:
         )
         assert (done.n_annotated, opened.summary().counts["accepted"]) == (1, 1)
         assert list(opened.summary().labels.ids) == ["person", "city", "firm"]
+
+
+def test_a_lost_fine_tuned_model_is_told_and_replaced_by_the_first(tmp_path: Path) -> None:
+    from labelwise.errors import CheckpointError
+    from labelwise.studio.project import Project
+    from labelwise.studio.store import Store
+
+    def load(folder: str | None) -> Tagger:
+        if folder is not None:
+            raise CheckpointError(f"There is no model folder '{folder}'.")
+        return tiny_tagger()
+
+    with project(tmp_path) as opened:
+        opened.store.set_setting("model", "project.models/finetuned-1")
+    again = Project(Store(tmp_path / "project.db"), load)
+    assert again.model.suggestions([1]).suggestions[1]
+    assert "is used instead" in str(again.summary().problem)
+    again.close()
+
+
+def test_a_project_moves_with_its_models(tmp_path: Path) -> None:
+    with project(tmp_path) as opened:
+        opened.model.use_model(str(tmp_path / "project.models" / "finetuned-1"))
+        assert opened.store.setting("model") == "project.models/finetuned-1"
+        assert opened.model.model_folder == str(tmp_path / "project.models" / "finetuned-1")

@@ -158,11 +158,14 @@ class FinetuneJob:
         return self.folder / f"finetuned-{number}"
 
     def _watch(self, process: subprocess.Popen[bytes], scratch: Path, output: Path) -> None:
-        """Follow a job to its end."""
+        """Follow a job to its end; a model that is whole stays, whatever happens meanwhile."""
+        is_whole = False
         with process:
             for line in process.stdout or ():
                 with contextlib.suppress(ValueError):
-                    self._take(json.loads(line), output)
+                    event = json.loads(line)
+                    is_whole = is_whole or event["event"] == "done"
+                    self._take(event, output)
         with self._lock:
             if self._status.stage in _RUNNING:
                 reason = (scratch / "errors.txt").read_text(errors="replace").strip()[-300:]
@@ -172,9 +175,8 @@ class FinetuneJob:
                     message=f"The training process ended with code {process.returncode}: "
                     f"{reason.rpartition(chr(10))[2] or 'it said nothing'}.",
                 )
-            failed = self._status.stage != "done"
         shutil.rmtree(scratch, ignore_errors=True)
-        if failed:
+        if not is_whole:
             shutil.rmtree(output, ignore_errors=True)
 
     def _take(self, event: Mapping[str, Any], output: Path) -> None:

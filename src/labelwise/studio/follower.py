@@ -6,6 +6,7 @@ Called from any thread. Reads the project's file; writes scores only.
 from __future__ import annotations
 
 import itertools
+import os
 import tempfile
 import zipfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -75,6 +76,16 @@ class Follower:
         self._worker.close()
 
     @property
+    def model_folder(self) -> str | None:
+        """Folder of the fine-tuned model in use; None for the model of the start."""
+        name = self._store.setting("model")
+        return None if name is None else str(self._home / name)
+
+    @property
+    def _home(self) -> Path:
+        return self._store.path.resolve().parent
+
+    @property
     def generation(self) -> int:
         """Counts the refits."""
         return self._learner.generation if self._learner else 0
@@ -82,7 +93,9 @@ class Follower:
     @property
     def is_scored(self) -> bool:
         """Whether the last score is of the present generation, or none is to be had."""
-        return self.problem is not None or self._scored == self.generation
+        if self._learner is None:
+            return self.problem is not None
+        return self._scored == self.generation
 
     def shown(self, text_id: int) -> Sequence[Suggestion] | None:
         """What the model last said about a text."""
@@ -137,7 +150,7 @@ class Follower:
             self._learner.generation = generation
             self._encoded = set()
             self._scored, self.problem = 0, None
-            self._store.set_setting("model", folder)
+            self._store.set_setting("model", folder and os.path.relpath(folder, self._home))
             self._follow()
 
         self._wait(change)
@@ -182,13 +195,21 @@ class Follower:
 
     def _ready(self) -> Learner:
         if self._learner is None:
-            try:
-                self._learner = Learner(self._load(self._store.setting("model")))
-                self.problem = None
-            except LabelwiseError as err:
-                self.problem = str(err)
-                raise
+            self._learner = Learner(self._loaded(self.model_folder))
         return self._learner
+
+    def _loaded(self, folder: str | None) -> Tagger:
+        """Load a model; where a fine-tuned one is gone, the one that it came from."""
+        try:
+            tagger = self._load(folder)
+            self.problem = None
+        except LabelwiseError as err:
+            self.problem = str(err)
+            if folder is None:
+                raise
+            tagger = self._load(None)
+            self.problem += " The model of before the fine-tuning is used instead."
+        return tagger
 
     def _follow(self) -> tuple[Learner, LabelSet | None]:
         learner = self._ready()

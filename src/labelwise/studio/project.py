@@ -92,7 +92,7 @@ class Project:
             scores=read_scores(self.store),
             generation=self.model.generation,
             is_scored=self.model.is_scored,
-            is_finetuned=self.store.setting("model") is not None,
+            is_finetuned=self.model.model_folder is not None,
             problem=self.model.problem,
         )
 
@@ -205,7 +205,7 @@ class Project:
         examples = export(texts, labels.names, "jsonl")
         label_set = labels.label_set
         spec = label_set.to_dict() if label_set else {}
-        self.job.start(examples, len(texts), spec, self.store.setting("model"))
+        self.job.start(examples, len(texts), spec, self.model.model_folder)
 
     def adopt(self) -> None:
         """Go on with the model that was fine-tuned.

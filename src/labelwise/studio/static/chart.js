@@ -3,7 +3,7 @@
 import { svg } from "./dom.js";
 
 const [W, H] = [296, 116];
-const [LEFT, RIGHT, TOP, BOTTOM] = [26, 34, 10, 20];
+const [LEFT, RIGHT, TOP, BOTTOM] = [26, 44, 10, 20];
 
 /**
  * @param {{x: number, y: number}[]} points y from 0 to 1.

@@ -74,7 +74,7 @@ function curves(job) {
   if (job.loss.length > 1) {
     const top = Math.max(...job.loss);
     const points = job.loss.map((y, x) => ({ x, y: y / top }));
-    charts.push(h("figure", {}, h("figcaption", { class: "hint" }, `Loss in per cent of its largest, now ${job.loss[job.loss.length - 1].toFixed(3)}`),
+    charts.push(h("figure", {}, h("figcaption", { class: "hint" }, "Loss, its largest value being 100"),
       lineChart(points, { title: "Loss, as a share of its largest value", xTitle: "updates" })));
   }
   return charts.length > 0 && h("div", { class: "curves" }, charts);

@@ -64,6 +64,7 @@ async function change() {
   $("list").scrollTop = 0;
   await studio.reorder().catch((error) => toast(error.message, "error"));
   drawTools();
+  focusCurrent();
 }
 
 function drawAll() {

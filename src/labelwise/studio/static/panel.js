@@ -192,7 +192,7 @@ export class Panel {
     const speed = refit && h(
       "p",
       { class: "hint" },
-      `Last update: ${refit.n} texts in ${Math.round(refit.ms)} ms, ${refit.changed} changed.`,
+      `Last update: ${refit.n} ${refit.n === 1 ? "text" : "texts"} in ${Math.round(refit.ms)} ms, ${refit.changed} changed.`,
     );
     if (scores.length === 0) {
       replace(
