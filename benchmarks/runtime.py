@@ -1,11 +1,12 @@
-"""Speed of prediction: this engine, the Hugging Face pipeline, and the bare ONNX session.
+"""Speed of prediction: this engine, other libraries, the bare session, the processor's limit.
 
-    python benchmarks/runtime.py [--smoke] [--write-docs] [--output benchmarks/results/runtime.json]
+    python benchmarks/runtime.py [--smoke] [--write-docs] [--gliner-python PATH]
 
 Words a second from raw text to entities, on texts joined from the sample corpus. Every rival runs
 the same encoder, with random output layers where it needs one, in turns with the others, so that
-all meet the same machine. Median of five; processor time, load and versions are recorded.
-``--write-docs`` writes docs/performance.md from the results.
+all meet the same machine. Median of five; processor time, load and versions are recorded. Slow
+rivals get the first texts only. GLiNER 0.2.29 needs older libraries than we do: make a virtual
+environment for it and name its interpreter. ``--write-docs`` writes docs/performance.md.
 """
 
 from __future__ import annotations
@@ -25,11 +26,11 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from rivals import Gliner, Seconds, encoder_operations, pipeline_run, product_run, timed
 
 from labelwise import Tagger
 from labelwise.config import RECOMMENDED_MODEL
 from labelwise.data import read_dataset
-from labelwise.encoders import find_encoder
 from labelwise.labels import LabelSet
 from labelwise.loading import new_model, onnx_backend, save_model
 from labelwise.onnx_export import export_towers
@@ -41,6 +42,8 @@ PIECES = (32, 128)
 BATCH_SIZES = (1, 8, 32, 64)
 TEN = [f"kind {i}" for i in range(10)]
 THOUSAND = [f"kind {i}" for i in range(1000)]
+SLOW_TEXTS = {32: 96, 128: 24}  # for rivals that take seconds for them
+GLINER_RUNS = (("joint", 10), ("joint", 500), ("bi", 10), ("bi", 500))
 PAGE = Path(__file__).resolve().parents[1] / "docs" / "performance.md"
 PACKAGES = ("labelwise", "numpy", "onnxruntime", "tokenizers", "torch", "transformers")
 Measured = dict[str, float]
@@ -48,19 +51,27 @@ Measured = dict[str, float]
 
 def main() -> None:
     """Measure everything and write one JSON file."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--smoke", action="store_true", help="one short round, to see that it runs")
-    parser.add_argument("--write-docs", action="store_true", help="write docs/performance.md")
-    parser.add_argument("--output", type=Path, default=Path("benchmarks/results/runtime.json"))
-    arguments = parser.parse_args()
-    rounds, n_texts = (1, 8) if arguments.smoke else (5, 1024)
+    arguments = parsed()
+    smoke = arguments.smoke
+    rounds, n_texts = (1, {32: 8, 128: 8}) if smoke else (5, {32: 1024, 128: 320})
     backend = new_model(ENCODER, RECOMMENDED_MODEL)
     graphs = {precision: export_towers(backend, precision) for precision in ("int8", "fp32")}
     taggers = {p: Tagger(onnx_backend(g, backend)) for p, g in graphs.items()}
-    results: dict[str, Any] = {"machine": machine(), "encoder": ENCODER, "smoke": arguments.smoke}
+    results: dict[str, Any] = {"machine": machine(), "encoder": ENCODER, "smoke": smoke}
+    texts = {n: sample_texts(taggers["fp32"], n, n_texts[n]) for n in PIECES}
+    gliner = None
+    if arguments.gliner_python:
+        few = {n: t[: 2 if smoke else SLOW_TEXTS[n] // 2] for n, t in texts.items()}
+        gliner = Gliner(arguments.gliner_python, ENCODER, few, THOUSAND[:500])
+    config = backend.encoder_configs()["text"]
     for pieces in PIECES:
-        texts = sample_texts(taggers["fp32"], pieces, n_texts)
-        results[f"{pieces}_pieces"] = speeds(taggers, texts, rounds, arguments.smoke)
+        found = speeds(taggers, texts[pieces], pieces, rounds, gliner, smoke=smoke)
+        operations = encoder_operations(config, pieces) * pieces_a_word(
+            taggers["int8"], texts[pieces]
+        )
+        results[f"{pieces}_pieces"] = found | shares_of_peak(found["runs"], operations)
+    if gliner is not None:
+        gliner.close()
     with tempfile.TemporaryDirectory() as folder:
         model = Path(folder) / "model"
         label_set = LabelSet.parse(["person", "city"])
@@ -72,6 +83,18 @@ def main() -> None:
     sys.stdout.write(json.dumps(results, indent=2) + "\n")
     if arguments.write_docs:
         PAGE.write_text(page(results))
+
+
+def parsed() -> argparse.Namespace:
+    """Read the command line."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--smoke", action="store_true", help="one short round, to see that it runs")
+    parser.add_argument("--write-docs", action="store_true", help="write docs/performance.md")
+    parser.add_argument("--gliner-python", help="interpreter of an environment with GLiNER 0.2.29")
+    parser.add_argument("--output", type=Path, default=Path("benchmarks/results/runtime.json"))
+    return parser.parse_args()
 
 
 def machine() -> dict[str, Any]:
@@ -112,56 +135,124 @@ def sample_texts(tagger: Tagger, n_pieces: int, n_texts: int) -> list[str]:
 
 
 def speeds(
-    taggers: dict[str, Tagger], texts: list[str], rounds: int, is_smoke: bool
+    taggers: dict[str, Tagger],
+    texts: list[str],
+    pieces: int,
+    rounds: int,
+    gliner: Gliner | None,
+    *,
+    smoke: bool,
 ) -> dict[str, Any]:
     """Measure every rival on some texts, in turns."""
-    runs: dict[str, Callable[[], object]] = {}
+    few = texts[: SLOW_TEXTS[pieces]]
+    n_words, n_few = n_words_of(texts), n_words_of(few)
+    runs: dict[str, tuple[Callable[[], Seconds], float]] = {}
     for precision, tagger in taggers.items():
-        runs[f"labelwise {precision}"] = lambda t=tagger: t.predict(texts, TEN)
-        runs[f"bare session {precision}"] = bare_session(tagger, texts)
-    runs["labelwise int8, 1,000 labels"] = lambda: taggers["int8"].predict(texts, THOUSAND)
-    for size in BATCH_SIZES[1:2] if is_smoke else BATCH_SIZES:
-        runs[f"pipeline, batch {size}"] = pipeline_run(texts, size)
-    n_words = sum(len(split_words(text)) for text in texts)
-    found = measure(runs, rounds, n_words)
-    best = max((k for k in found if k.startswith("pipeline")), key=lambda k: words_per_s(found, k))
-    ours, bare = words_per_s(found, "labelwise int8"), words_per_s(found, "bare session int8")
-    many = words_per_s(found, "labelwise int8, 1,000 labels")
+        bare = bare_session(tagger, texts)
+        runs[f"labelwise {precision}"] = timed_run(predict_run(tagger, texts, TEN)), n_words
+        runs[f"bare session {precision}"] = timed_run(bare), n_words
+    many = predict_run(taggers["int8"], texts, THOUSAND)
+    runs["labelwise int8, 1,000 labels"] = timed_run(many), n_words
+    for size in BATCH_SIZES[1:2] if smoke else BATCH_SIZES:
+        run = pipeline_run(ENCODER, len(TEN), few, size)
+        runs[f"pipeline, batch {size}"] = timed_run(run), n_few
+    if gliner is not None:
+        half = n_words_of(texts[: 2 if smoke else SLOW_TEXTS[pieces] // 2])
+        for kind, n_labels in GLINER_RUNS:
+            run = gliner_run(gliner, kind, n_labels, pieces)
+            runs[f"GLiNER {kind}, {n_labels} labels"] = run, half
+    for kind in ("int8", "fp32"):
+        run, operations = product_run(kind)
+        runs[f"products {kind}"] = timed_run(run), operations
+    found = measure(runs, rounds)
+    return {"runs": found} | ratios(found)
+
+
+def timed_run(run: Callable[[], object]) -> Callable[[], Seconds]:
+    """Return the run with its seconds as the result."""
+    return lambda: timed(run)
+
+
+def predict_run(tagger: Tagger, texts: list[str], labels: list[str]) -> Callable[[], object]:
+    """Return a run of our own prediction."""
+    return lambda: tagger.predict(texts, labels)
+
+
+def gliner_run(gliner: Gliner, kind: str, n_labels: int, pieces: int) -> Callable[[], Seconds]:
+    """Return a run of one of GLiNER's models."""
+    return lambda: gliner.seconds(kind, n_labels, pieces)
+
+
+def n_words_of(texts: Sequence[str]) -> int:
+    """Count words."""
+    return sum(len(split_words(text)) for text in texts)
+
+
+def ratios(found: dict[str, Measured]) -> dict[str, Any]:
+    """Compare our int8 engine with the others."""
+    speed = {name: run["per_s"] for name, run in found.items()}
+    ours = speed["labelwise int8"]
+    best = max((n for n in speed if n.startswith("pipeline")), key=speed.__getitem__)
+    many = speed["labelwise int8, 1,000 labels"]
+    against = {n: ours / v for n, v in speed.items() if n.startswith("GLiNER") and "10 " in n}
+    against |= {n: many / v for n, v in speed.items() if n.startswith("GLiNER") and "500" in n}
     return {
-        "runs": found,
         "best_pipeline": best,
-        "times_pipeline": round(ours / words_per_s(found, best), 2),
-        "share_of_bare_session": round(ours / bare, 3),
+        "times_pipeline": round(ours / speed[best], 2),
+        "times_gliner": {name: round(times, 1) for name, times in against.items()},
+        "share_of_bare_session": round(ours / speed["bare session int8"], 3),
         "time_of_1000_labels_over_10": round(ours / many, 3),
     }
 
 
-def words_per_s(found: dict[str, Measured], name: str) -> float:
-    """Look up the speed of a run."""
-    return found[name]["words_per_s"]
+def pieces_a_word(tagger: Tagger, texts: Sequence[str]) -> float:
+    """Count the pieces that the encoder reads, special ones too, for each word."""
+    words = [[t[a:b] for a, b in split_words(t)] for t in texts]
+    pieces = tagger.backend.tokenizer.encode_words(words)
+    return sum(len(p.ids) for p in pieces) / sum(map(len, words))
+
+
+def shares_of_peak(found: dict[str, Measured], operations: float) -> dict[str, Any]:
+    """Compare the encoder's operations, so many a word, with what bare products reach."""
+    return {
+        "share_of_peak": {
+            kind: round(
+                found[f"labelwise {kind}"]["per_s"]
+                * operations
+                / found[f"products {kind}"]["per_s"],
+                3,
+            )
+            for kind in ("int8", "fp32")
+        }
+    }
 
 
 def measure(
-    runs: dict[str, Callable[[], object]], rounds: int, n_words: int
+    runs: dict[str, tuple[Callable[[], Seconds], float]], rounds: int
 ) -> dict[str, Measured]:
-    """Run each once to warm up, then all in turns; medians of wall and processor time."""
-    for run in runs.values():
+    """Run each once to warm up, then all in turns; medians of wall and processor time.
+
+    Args:
+        runs: By name, what gives its seconds, and how many words, or operations, it handles.
+        rounds: Turns.
+    """
+    for run, _ in runs.values():
         run()
-    wall: dict[str, list[float]] = {name: [] for name in runs}
-    cpu: dict[str, list[float]] = {name: [] for name in runs}
+    seconds: dict[str, list[Seconds]] = {name: [] for name in runs}
     for _ in range(rounds):
-        for name, run in runs.items():
-            started, cpu_started = time.perf_counter(), time.process_time()
-            run()
-            wall[name].append(time.perf_counter() - started)
-            cpu[name].append(time.process_time() - cpu_started)
+        for name, (run, _) in runs.items():
+            seconds[name].append(run())
+    medians = {
+        name: [statistics.median(values) for values in zip(*found, strict=True)]
+        for name, found in seconds.items()
+    }
     return {
         name: {
-            "words_per_s": round(n_words / statistics.median(wall[name]), 1),
-            "words_per_cpu_s": round(n_words / statistics.median(cpu[name]), 1),
-            "seconds": round(statistics.median(wall[name]), 4),
+            "per_s": round(runs[name][1] / wall, 1),
+            "per_cpu_s": round(runs[name][1] / max(cpu, 1e-9), 1),
+            "seconds": round(wall, 4),
         }
-        for name in runs
+        for name, (wall, cpu) in medians.items()
     }
 
 
@@ -183,24 +274,6 @@ def bare_session(tagger: Tagger, texts: Sequence[str]) -> Callable[[], object]:
 
     list(Tagger(Recorder()).engine.states(words))
     return lambda: [original.word_states(batch) for batch in batches]
-
-
-def pipeline_run(texts: list[str], batch_size: int) -> Callable[[], object]:
-    """Return a run of the token-classification pipeline with a linear output layer."""
-    from transformers import AutoModelForTokenClassification, AutoTokenizer, logging, pipeline
-
-    logging.set_verbosity_error()
-    folder = find_encoder(ENCODER)
-    model = AutoModelForTokenClassification.from_pretrained(folder, num_labels=2 * len(TEN) + 1)
-    tokenizer = AutoTokenizer.from_pretrained(folder)
-    run = pipeline(
-        "token-classification",
-        model=model,
-        tokenizer=tokenizer,
-        aggregation_strategy="simple",
-        device="cpu",
-    )
-    return lambda: run(texts, batch_size=batch_size)
 
 
 def cold_start(model: Path, rounds: int) -> Measured:
@@ -266,19 +339,23 @@ def page(results: dict[str, Any]) -> str:
 
 def table(pieces: int, speed: dict[str, Any]) -> str:
     """Write one table of speeds."""
-    rows = [
-        f"| {name} | {run['words_per_s']:,.0f} | {run['words_per_cpu_s']:,.0f} |"
-        for name, run in speed["runs"].items()
-    ]
+    runs = {n: r for n, r in speed["runs"].items() if not n.startswith("products")}
+    rows = [f"| {n} | {run['per_s']:,.0f} | {run['per_cpu_s']:,.0f} |" for n, run in runs.items()]
+    peaks = [f"{speed['runs'][f'products {k}']['per_s'] / 1e9:,.0f}" for k in ("int8", "fp32")]
+    shares = [f"{speed['share_of_peak'][k]:.0%}" for k in ("int8", "fp32")]
     lines = [
         f"## Texts of {pieces} pieces\n",
         "| run | words/s | words per processor second |",
         "|---|---|---|",
         *rows,
         "",
-        f"- {speed['times_pipeline']} times the pipeline at its best ({speed['best_pipeline']})",
-        f"- {speed['share_of_bare_session']} of the bare session on the same batches",
-        f"- 1,000 labels take {speed['time_of_1000_labels_over_10']} times the time of 10\n",
+        f"- int8: {speed['times_pipeline']} times the pipeline at its best "
+        f"({speed['best_pipeline']})",
+        *(f"- int8: {times} times {name}" for name, times in speed["times_gliner"].items()),
+        f"- int8: {speed['share_of_bare_session']} of the bare session on the same batches",
+        f"- 1,000 labels take {speed['time_of_1000_labels_over_10']} times the time of 10",
+        f"- Matrix products alone reach {peaks[0]} (int8) and {peaks[1]} (fp32) billion operations "
+        f"a second;\n  from text to entities, {shares[0]} and {shares[1]} of that is used\n",
     ]
     return "\n".join(lines)
 
