@@ -16,9 +16,16 @@ from labelwise.errors import DataError, LabelError, RequestError
 from labelwise.labels import LabelSet
 from labelwise.studio.database import APPLICATION_ID, MIGRATIONS, back_up, connect, problems_of
 from labelwise.studio.label_store import add_labels, change_label, read_labels, remove_label
-from labelwise.studio.nouns import Mark, NewText, ProjectLabel, ScorePoint, Suggestion
+from labelwise.studio.nouns import (
+    ConflictError,
+    Mark,
+    NewText,
+    ProjectLabel,
+    ScorePoint,
+    Suggestion,
+)
 from labelwise.studio.score_store import add_score, read_scores
-from labelwise.studio.store import ConflictError, Store
+from labelwise.studio.store import Store
 
 TEXT = "Ada lives in Oslo"
 ADA, OSLO = (0, 3), (13, 17)

@@ -217,8 +217,11 @@ def _csv_texts(
     name: str, content: str, column: str | None
 ) -> tuple[tuple[str, ...], str, Iterator[NewText]]:
     rows = _csv_rows(name, content)
-    if not rows:
-        raise DataError(f"'{name}' is empty. Expected a line of column names. Check the file.")
+    if not rows or not rows[0]:
+        raise DataError(
+            f"'{name}' is empty or begins with an empty line. Expected a line of column names. "
+            "Check the file."
+        )
     columns = tuple(c.strip() or f"column {i}" for i, c in enumerate(rows[0], start=1))
     if len(columns) > MAX_COLUMNS:
         raise DataError(

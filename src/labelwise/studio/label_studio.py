@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, cast
 
 from labelwise.errors import DataError, some_of
@@ -70,7 +70,7 @@ def read_tasks(name: str, content: str) -> tuple[list[NewText], int]:
             texts.append(NewText(without_surrogates(task), place))
             continue
         text, results = _task(task, place)
-        spans = None if results is None else [_ls_span(r, text, place) for r in results]
+        spans = None if results is None else _ls_spans(results, text, place)
         kept, n_left = _without_overlaps([s for s in spans or () if s])
         n_overlapping += n_left
         texts.append(NewText(text, place, None if spans is None else kept))
@@ -95,7 +95,22 @@ def _task(task: object, place: str) -> tuple[str, list[Any] | None]:
     return text, results if isinstance(results, list) else None
 
 
-def _ls_span(result: object, text: str, place: str) -> tuple[int, int, str] | None:
+def _ls_spans(
+    results: Sequence[object], text: str, place: str
+) -> list[tuple[int, int, str] | None]:
+    """Read the spans of a task in the unit that its page counts, or else in code points.
+
+    One unit holds for the whole task: where words repeat, a single span may read right in both.
+    """
+    try:
+        return [_ls_span(r, text, place, _code_point) for r in results]
+    except DataError:
+        return [_ls_span(r, text, place, lambda _, at: at) for r in results]
+
+
+def _ls_span(
+    result: object, text: str, place: str, position: Callable[[str, int], int]
+) -> tuple[int, int, str] | None:
     """One labelled span; results of other kinds (relations, choices) are none."""
     if not isinstance(result, dict):
         raise DataError(f"A result is {type(result).__name__} ({place}). Expected an object.")
@@ -109,9 +124,8 @@ def _ls_span(result: object, text: str, place: str) -> tuple[int, int, str] | No
             f"A span goes from {start!r} to {end!r} ({place}). Expected whole numbers, "
             "0 <= start < end. Correct the file."
         )
+    start, end = position(text, start), position(text, end)
     quoted = without_surrogates(str(value.get("text", text[start:end])))
-    if text[start:end] != quoted:  # their page counts UTF-16 units
-        start, end = _code_point(text, start), _code_point(text, end)
     start, end = _trimmed(text, start, end)
     if not 0 <= start < end <= len(text) or text[start:end] != quoted.strip():
         raise DataError(

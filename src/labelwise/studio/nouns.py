@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Literal
 
+from labelwise.errors import LabelwiseError
+
 State = Literal["new", "draft", "accepted", "skipped"]
 STATES: tuple[State, ...] = ("new", "draft", "accepted", "skipped")
 OPEN: tuple[State, ...] = ("new", "draft")
@@ -133,3 +135,19 @@ class ScorePoint:
     precision: float
     recall: float
     kind: str = field(default="each")
+
+
+class ConflictError(LabelwiseError):
+    """A text has been changed since the writer saw it.
+
+    Attributes:
+        current: The text as it is now.
+    """
+
+    def __init__(self, current: ProjectText) -> None:
+        """Say which text it is."""
+        super().__init__(
+            f"Text {current.id} has version {current.version} by now: somebody else changed it. "
+            "Look at both and save again."
+        )
+        self.current = current

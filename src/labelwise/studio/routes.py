@@ -24,11 +24,10 @@ from labelwise.studio import answers
 from labelwise.studio.exports import FILES, Format, export
 from labelwise.studio.imports import Parsed, parse
 from labelwise.studio.label_store import read_labels, remove_label
-from labelwise.studio.nouns import Imported, Mark, NewText, ProjectLabel, State
+from labelwise.studio.nouns import ConflictError, Imported, Mark, NewText, ProjectLabel, State
 from labelwise.studio.page import INDEX, POLICY, static_files
 from labelwise.studio.project import Project
 from labelwise.studio.snippets import snippets
-from labelwise.studio.store import ConflictError
 
 PREFIX = "/studio"
 OPEN_PATHS = ("/", PREFIX, f"{PREFIX}/session", f"{PREFIX}/static/")

@@ -15,10 +15,11 @@ from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from labelwise.errors import LabelwiseError, RequestError, some_of
+from labelwise.errors import RequestError, some_of
 from labelwise.studio.database import connect
 from labelwise.studio.nouns import (
     STATES,
+    ConflictError,
     Imported,
     Mark,
     NewText,
@@ -28,22 +29,6 @@ from labelwise.studio.nouns import (
 )
 
 _CHUNK = 500  # parameters of one statement
-
-
-class ConflictError(LabelwiseError):
-    """A text has been changed since the writer saw it.
-
-    Attributes:
-        current: The text as it is now.
-    """
-
-    def __init__(self, current: ProjectText) -> None:
-        """Say which text it is."""
-        super().__init__(
-            f"Text {current.id} has version {current.version} by now: somebody else changed it. "
-            "Look at both and save again."
-        )
-        self.current = current
 
 
 class Store:
