@@ -292,7 +292,9 @@ def test_ten_thousand_texts_do_not_lag(chromium: Any, studio: Running) -> None:
         assert jump_s < 0.05  # with what a jump loads and draws
         page.evaluate("document.getElementById('list').scrollTop = 0")
         person.accept()
-        assert page.locator("[data-show=open] .count").inner_text() == "9,999"
+        page.wait_for_function(
+            "() => document.querySelector('[data-show=open] .count').textContent === '9,999'"
+        )
 
 
 def test_a_file_dropped_on_the_window_is_imported(chromium: Any, studio: Running) -> None:
