@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+import random
 import subprocess
 import sys
+import time
 from pathlib import Path
 from typing import Any
 
@@ -79,6 +81,26 @@ def test_a_job_that_is_killed_writes_the_same_files(texts: Path, tmp_path: Path)
     assert n_parts[-1] < len(list((tmp_path / "whole").glob("part-*")))
     assert files_of(tmp_path / "killed") == files_of(tmp_path / "whole")
     assert len(lines_of(tmp_path / "whole")) == 400
+
+
+@pytest.mark.slow
+def test_a_command_killed_twenty_times_writes_the_same_files(tmp_path: Path) -> None:
+    model = tiny_model_folder(tmp_path)
+    texts = tmp_path / "in.txt"
+    texts.write_text("".join(f"Bob lives in New York {i} .\n" for i in range(20_000)))
+    command = [sys.executable, "-m", "labelwise", "predict", str(texts), "--model", str(model)]
+    command += ["--labels", "person,city", "--part-size", "500", "--output-dir"]
+    whole, killed = tmp_path / "whole", tmp_path / "killed"
+    started = time.monotonic()
+    subprocess.run([*command, str(whole)], capture_output=True, check=True)
+    seconds, rng = time.monotonic() - started, random.Random(0)
+    for _ in range(20):
+        process = subprocess.Popen([*command, str(killed)], stderr=subprocess.DEVNULL)
+        time.sleep(seconds * rng.random())
+        process.kill()
+        process.wait()
+    subprocess.run([*command, str(killed)], capture_output=True, check=True)
+    assert files_of(killed) == files_of(whole)
 
 
 def test_what_cannot_be_read_is_rejected_with_its_line_and_reason(

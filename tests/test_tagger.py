@@ -4,8 +4,12 @@ from __future__ import annotations
 
 import itertools
 import os
+import subprocess
+import sys
+import textwrap
 import threading
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -21,7 +25,7 @@ from labelwise.errors import LabelError, LabelwiseError, RequestError
 from labelwise.labels import LabelSet
 from labelwise.segments import CHUNK_WORDS
 from labelwise.tagger import Tagger
-from labelwise.words import split_words
+from labelwise.words import LONG_TEXT, split_words
 
 TOKENIZER = tiny_tokenizer()
 LABELS = ["person", "city", "drug"]
@@ -176,6 +180,52 @@ def test_long_text_is_read_to_its_end(scheme: str) -> None:
     text = " ".join(itertools.islice(itertools.cycle(WORDS), 50_000))
     covered = sum(len(split_words(r["text"])) for r in tagger.predict(text, LABELS))
     assert covered == 50_000
+
+
+def test_the_words_of_a_long_text_are_tagged_as_words() -> None:
+    text = "Ada\u0301 went,\tto New York. " * 4000
+    assert len(text) > LONG_TEXT
+    offsets = split_words(text)
+    [mentions] = TAGGER.tag([[text[a:b] for a, b in offsets]], LABELS)
+    expected = [(offsets[m.start][0], offsets[m.end - 1][1], m.label) for m in mentions]
+    assert len(expected) > 1000
+    assert [(r["start"], r["end"], r["label"]) for r in TAGGER.predict(text, LABELS)] == expected
+
+
+def test_an_endless_word_is_one_word() -> None:
+    records = fake_tagger(-1e3).predict("a" * 100_000 + " Bob", LABELS)
+    assert [(r["start"], r["end"]) for r in records][-1][1] == 100_004
+
+
+def test_ten_thousand_labels_can_be_looked_for() -> None:
+    labels = [f"kind {i}" for i in range(10_000)]
+    records = fake_tagger(-1e3).predict("Bob is in Oslo", labels)
+    assert {r["label"] for r in records} <= {*labels}
+    assert records
+
+
+@pytest.mark.slow
+def test_ten_million_characters_need_little_beside_the_result() -> None:
+    code = """
+        import resource
+        from builders import tiny_tokenizer
+        from labelwise.backend import FakeBackend
+        from labelwise.tagger import Tagger
+        tagger = Tagger(FakeBackend(tiny_tokenizer()))
+        text = "Ada Lovelace moved to London in 1835 and wrote. " * 208_334
+        peak = lambda: resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024
+        tagger.predict(text[:100_000], ["person", "city"])
+        before = peak()
+        records = tagger.predict(text, ["person", "city"], threshold=0.99)
+        print(len(records), peak() - before)
+    """
+    done = subprocess.run(
+        [sys.executable, "-c", textwrap.dedent(code)],
+        capture_output=True, text=True, check=False, cwd=Path(__file__).parent,
+    )  # fmt: skip
+    n_records, megabytes = map(int, done.stdout.split())
+    assert n_records == 0, done.stderr
+    assert megabytes < 600
 
 
 def test_long_text_stands_in_its_place_among_others() -> None:

@@ -1,8 +1,8 @@
 """GLiNER on the encoder of the benchmark, with random weights, in an environment of its own.
 
-Started by ``rivals.Gliner``, which runtime.py uses with ``--gliner-python``. The first line on stdin
-is a JSON object with the folder of the encoder, texts by their pieces, and label names; every other
-line names a run, such as ``joint 10 32``, and is answered by a JSON object with its seconds.
+Started by ``rivals.Gliner``. The first line on stdin is a JSON object with the folder of the
+encoder, texts by their pieces, and label names; every other line names a run, such as
+``joint 10 32``, and is answered by a JSON object with its seconds.
 """
 
 from __future__ import annotations

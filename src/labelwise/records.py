@@ -3,21 +3,28 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import cast
+from typing import Any, cast
 
 from labelwise.annotation import Mention, Record
 from labelwise.errors import RequestError
 from labelwise.labels import LabelSet
-from labelwise.words import split_words
+from labelwise.words import LONG_TEXT, LongText, split_words
 
 
-def split_text(text: str, index: int) -> tuple[str, list[str], list[tuple[int, int]]]:
-    """Return a text, its words, and their offsets; what is no text is refused by its index."""
+def split_text(text: str, index: int) -> tuple[str, Sequence[str], Any]:
+    """Return a text, its words, and a row of start and end for each.
+
+    Raises:
+        RequestError: It is no text; the message names its index.
+    """
     if not isinstance(text, str):
         raise RequestError(
             f"Text number {index} is a {type(text).__name__}. Expected str. "
             "For words, use predict_words."
         )
+    if len(text) > LONG_TEXT:
+        words = LongText(text)
+        return text, words, words.offsets
     offsets = split_words(text)
     return text, [text[a:b] for a, b in offsets], offsets
 

@@ -150,7 +150,7 @@ class Tagger:
         mentions = self.engine.tag((words for _, words, _ in for_words), table)
         for (text, _, offsets), found in zip(for_records, mentions, strict=True):
             kept = above_threshold(found, table.label_set, limit)
-            spans = [(m, offsets[m.start][0], offsets[m.end - 1][1]) for m in kept]
+            spans = [(m, int(offsets[m.start][0]), int(offsets[m.end - 1][1])) for m in kept]
             yield [make_record(text[start:end], m, start, end) for m, start, end in spans]
 
     def predict_entities(

@@ -9,7 +9,11 @@ from __future__ import annotations
 
 import functools
 import re
+from collections.abc import Sequence
+from typing import overload
 
+import numpy as np
+from numpy.typing import NDArray
 from tokenizers import Regex
 from tokenizers.pre_tokenizers import Split
 
@@ -22,6 +26,9 @@ _PATTERN = (
     rf"|[^\s][\p{{M}}{_JOINERS}]*"
 )
 _SURROGATE = re.compile("[\ud800-\udfff]")
+_BLANK = re.compile("[ \t\r\n]")
+
+LONG_TEXT = 1 << 16  # code points from which on words are not kept but cut out when asked for
 
 
 @functools.cache
@@ -51,3 +58,46 @@ def split_words(text: str) -> list[tuple[int, int]]:
     [(0, 3), (3, 4), (4, 5), (6, 7), (8, 13)]
     """
     return [span for _, span in _splitter().pre_tokenize_str(without_surrogates(text))]
+
+
+class LongText(Sequence[str]):
+    """The words of a long text, in a few bytes each; a slice of it is a list.
+
+    Args:
+        text: Any string.
+        stretch: Code points to split at once; a stretch ends at a blank, which no word contains.
+
+    Attributes:
+        offsets: Code-point start and end of each word, end exclusive. Shape ``(words, 2)``.
+
+    >>> LongText("Ada left")[:]
+    ['Ada', 'left']
+    """
+
+    def __init__(self, text: str, stretch: int = LONG_TEXT) -> None:
+        """Find the words."""
+        self._text = text
+        parts: list[NDArray[np.int64]] = [np.zeros((0, 2), dtype=np.int64)]
+        low = 0
+        while low < len(text):
+            blank = _BLANK.search(text, low + stretch)
+            high = len(text) if blank is None else blank.start()
+            spans = split_words(text[low:high])
+            parts.append(np.array(spans, dtype=np.int64).reshape(-1, 2) + low)
+            low = high
+        self.offsets = np.concatenate(parts)
+
+    def __len__(self) -> int:
+        """Count the words."""
+        return len(self.offsets)
+
+    @overload
+    def __getitem__(self, index: int) -> str: ...
+    @overload
+    def __getitem__(self, index: slice) -> list[str]: ...
+    def __getitem__(self, index: int | slice) -> str | list[str]:
+        """Cut out a word, or some."""
+        if isinstance(index, slice):
+            return [self._text[start:end] for start, end in self.offsets[index].tolist()]
+        start, end = self.offsets[index].tolist()
+        return self._text[start:end]

@@ -1,0 +1,33 @@
+"""Long texts are split as if at once; what hostile texts hold changes no offset."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from labelwise.words import LONG_TEXT, LongText, split_words
+
+TEXT = st.text(
+    "ab Bob\n\t\r.-'é\u0301\u200dक्ष漢字ไทยאב😀\U0001f468\x00\ud800\u2028\xa0", max_size=80
+)
+
+
+@given(st.one_of(TEXT, st.text(max_size=60)), st.integers(0, 20))
+def test_stretches_of_a_text_hold_the_words_of_the_whole(text: str, stretch: int) -> None:
+    words, expected = LongText(text, stretch), split_words(text)
+    assert [tuple(row) for row in words.offsets.tolist()] == expected
+    assert words[:] == [text[a:b] for a, b in expected]
+    assert list(words) == words[:]
+    assert len(words) == len(expected)
+
+
+@given(TEXT, st.integers(-9, 9), st.integers(-9, 9))
+def test_slices_are_those_of_the_list(text: str, low: int, high: int) -> None:
+    words = LongText(text, 3)
+    assert words[low:high] == words[:][low:high]
+
+
+@pytest.mark.parametrize("text", ["a" * 3 * LONG_TEXT, "漢" * 2 * LONG_TEXT, " " * 2 * LONG_TEXT])
+def test_a_text_without_borders_is_split_too(text: str) -> None:
+    assert LongText(text).offsets.tolist() == [list(span) for span in split_words(text)]
