@@ -35,7 +35,7 @@ endif
 demo: setup ## Run the main job on the sample data.
 	$(BIN)/labelwise demo
 
-test: setup ## Run the tests; no network, under three minutes on two cores.
+test: setup ## Run the tests; no network, some minutes on two cores.
 	$(BIN)/python -m pytest
 
 test-all: setup ## Run the slow and GPU tests too.
