@@ -42,7 +42,7 @@ def model(tmp_path_factory: pytest.TempPathFactory) -> str:
 
 
 def wait(job: FinetuneJob, *stages: str) -> JobStatus:
-    deadline = time.monotonic() + 240
+    deadline = time.monotonic() + 900
     while job.status.stage not in stages and time.monotonic() < deadline:
         time.sleep(0.05)
     return job.status
