@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -31,11 +32,13 @@ DEMO_TEXT = "Invoice 311 of Larkfield Foods Ltd over EUR 4,200 is due on 3 May."
 def run_demo(model: str | None, encoder: str, seconds: float, output: Path) -> None:
     """Show zero-shot entities of a domain, then learn from a support set, at once and longer.
 
+    Without torch it ends with what is learned at once.
+
     Args:
         model: Model to use; the installed default one, or else one trained on the spot.
         encoder: Encoder to train it from.
         seconds: How long to train it.
-        output: Where the fine-tuned model is saved.
+        output: Where the model is saved.
     """
     console = stdout()
     tagger = _tagger(console, model, encoder, seconds)
@@ -54,10 +57,13 @@ def run_demo(model: str | None, encoder: str, seconds: float, output: Path) -> N
     _heading(console, f"After an instant fit to {n} sentences ({report.seconds:.2f} s)")
     scores = {"zero-shot": before, f"{K}-shot fit": _show(console, tagger, shown, test, label_set)}
 
-    _heading(console, f"Fine-tuning both encoders on the same {n} sentences")
-    with training_progress(console) as on_progress:
-        tagger.finetune(support.sentences, label_set, on_progress=on_progress)
-    scores[f"{K}-shot fine-tuned"] = evaluate(tagger, test, label_set).scores
+    if importlib.util.find_spec("torch") is None:
+        _heading(console, "Fine-tuning is left out: it needs pip install 'labelwise[train]'")
+    else:
+        _heading(console, f"Fine-tuning both encoders on the same {n} sentences")
+        with training_progress(console) as on_progress:
+            tagger.finetune(support.sentences, label_set, on_progress=on_progress)
+        scores[f"{K}-shot fine-tuned"] = evaluate(tagger, test, label_set).scores
 
     _heading(console, f"F1 on the {len(test)} test sentences")
     console.print(_comparison(scores))
