@@ -77,7 +77,8 @@ def _opening(summary: Mapping[str, Any]) -> Iterator[Block]:
     yield Heading("Benchmark", 1)
     yield Text(
         f"Strict micro-F1 in percent on whole {split} splits: mean and standard deviation over "
-        "support sets. Differences have a 95 % interval from a paired bootstrap over the scored "
+        "support sets; a number without a deviation is of one set. Differences, on the support "
+        "sets that both methods had, have a 95 % interval from a paired bootstrap over the scored "
         "sentences. In brackets the paper's numbers, made with another encoder and another source."
     )
     yield machine_lines(summary)
