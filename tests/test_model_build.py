@@ -333,7 +333,7 @@ def test_a_model_trained_elsewhere_is_exported_and_measured(built: Path, tmp_pat
     write_data(tmp_path / "data")
     text = built.read_text("utf-8").replace("[model]", "[model]\nswitch_cost = 0.5")
     recipe = write_project(tmp_path, text)
-    given = built.parents[1] / "work/stage-2/model"
+    given = built.parents[1] / "work/blended/model"
     assert run(recipe, "--model", str(given)) == 0
     ours, theirs = results_of(recipe), results_of(built)
     assert ours["training"]["trained"] == theirs["training"]["trained"]
