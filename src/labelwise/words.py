@@ -80,7 +80,7 @@ class LongText(Sequence[str]):
         parts: list[NDArray[np.int64]] = [np.zeros((0, 2), dtype=np.int64)]
         low = 0
         while low < len(text):
-            blank = _BLANK.search(text, low + stretch)
+            blank = _BLANK.search(text, low + max(stretch, 1))  # at least one, to get on
             high = len(text) if blank is None else blank.start()
             spans = split_words(text[low:high])
             parts.append(np.array(spans, dtype=np.int64).reshape(-1, 2) + low)
