@@ -21,8 +21,10 @@ from model_build.leaks import check
 from model_build.measure import measure
 from model_build.recipe import read_recipe
 from model_build.train import train
+from model_build.tune import tune
 
 STEPS = {"check": check, "train": train, "export": export, "measure": measure, "card": card}
+ON_REQUEST = {"tune": tune}  # takes as long as training
 
 
 def parser() -> argparse.ArgumentParser:
@@ -32,7 +34,7 @@ def parser() -> argparse.ArgumentParser:
     result.add_argument("--data", type=Path, required=True, help="folder of source/ and target/")
     result.add_argument("--work", type=Path, required=True, help="folder for checkpoints")
     result.add_argument("--model", type=Path, help="model folder trained elsewhere: train nothing")
-    result.add_argument("--only", choices=list(STEPS), help="one step, not all")
+    result.add_argument("--only", choices=[*STEPS, *ON_REQUEST], help="one step, not all")
     result.add_argument("--again", action="store_true", help="do steps again that are done")
     result.add_argument("--hardware", help="what training ran on, for the card")
     return result
@@ -45,7 +47,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         recipe = read_recipe(given.recipe)
         job = Job(recipe, given.data, given.work, given.model, given.hardware)
         for name in [given.only] if given.only else STEPS:
-            STEPS[name](job, again=given.again)
+            (STEPS | ON_REQUEST)[name](job, again=given.again)
     except LabelwiseError as err:
         print(f"{type(err).__name__}: {err}", file=sys.stderr)
         return 2

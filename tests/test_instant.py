@@ -271,6 +271,44 @@ def test_very_many_words_are_held_out_in_part(monkeypatch):
     assert len(held_out.logits) == len(held_out.rows) == 48
 
 
+def many_words(n_sure=400):
+    """Words with a label, words near it, and many that are O beyond doubt."""
+    rng = np.random.default_rng(0)
+    prior = summed_prior(rng)
+    states, tags, _ = examples(rng, n_sentences=20)
+    towards_o = prior.tag_vectors[0] - prior.tag_vectors[1:].mean(axis=0)
+    sure = rng.normal(size=(n_sure, DIM)) * 0.5 + 12 * towards_o
+    states = np.r_[states, sure.astype(np.float32)]
+    tags = np.r_[tags, np.zeros(n_sure, int)]
+    return prior, states, tags, np.arange(len(tags)) // 5
+
+
+def test_words_that_are_surely_o_stand_for_one_another():
+    prior, states, tags, _ = many_words()
+    problem = MapProblem.build(states, tags, prior, 0.5)
+    lean = problem.thinned()
+    assert len(lean.tag_ids) < 0.4 * len(tags)
+    assert (lean.tag_ids > 0).sum() == (tags > 0).sum()
+    assert lean.weights.sum() == pytest.approx(problem.weights.sum(), rel=1e-5)
+
+
+def test_thinning_barely_moves_the_solution(monkeypatch):
+    prior, states, tags, sentences = many_words()
+    whole = fit_tag_vectors(states, tags, sentences, prior)
+    monkeypatch.setattr("labelwise.instant._MANY_SCORES", 0)
+    lean = fit_tag_vectors(states, tags, sentences, prior)
+    assert lean.strength == whole.strength
+    change = np.abs(lean.params.score(states) - whole.params.score(states)).max()
+    assert 0 < change < 0.1
+
+
+def test_nothing_is_thinned_out_where_nothing_is_sure():
+    rng = np.random.default_rng(1)
+    prior, (states, tags, _) = summed_prior(rng), examples(rng)
+    problem = MapProblem.build(states * 0, tags, prior, 0.5)
+    assert problem.thinned() is problem
+
+
 @pytest.mark.parametrize("sentences", [[0, 0, 0, 0], [0, 0, 1, 1]], ids=["one", "one per label"])
 def test_labels_of_one_sentence_get_the_default_strength(sentences):
     rng = np.random.default_rng(0)

@@ -12,7 +12,7 @@ import pytest
 from builders import people_and_cities, sentence, tiny_backend, tiny_encoder_folder
 from labelwise.annotation import Mention, Sentence
 from labelwise.backend import FakeBackend
-from labelwise.config import ModelConfig, TrainConfig
+from labelwise.config import FINETUNE, ModelConfig, TrainConfig
 from labelwise.data import write_jsonl
 from labelwise.errors import CheckpointError, ConfigError, DataError
 from labelwise.labels import LabelSet
@@ -301,6 +301,30 @@ def test_an_interrupted_measurement_goes_on(
             for one in found["runs"]:
                 del one["fit_s"]
     assert again == before
+
+
+def test_fine_tuning_is_measured_on_request_and_goes_on(
+    built: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr("labelwise.training.FINETUNE", FINETUNE.replace(min_steps=1, epochs=0.1))
+    monkeypatch.setattr("model_build.tune.SHOTS", (1,))
+    before = results_of(built)
+    assert "tune" not in before
+    monkeypatch.setattr("model_build.tune.SEEDS", (0,))
+    assert run(built, "--only", "tune") == 0
+    monkeypatch.setattr("model_build.tune.SEEDS", (0, 1))
+    said = capsys.readouterr().out
+    assert run(built, "--only", "tune") == 0
+    again = capsys.readouterr().out
+    assert ("seed 0" in said, "seed 0" in again, "seed 1" in again) == (True, False, True)
+    after = results_of(built)
+    for by_shots in after.pop("tune")["targets"].values():
+        assert [one["seed"] for one in by_shots["1"]] == [0, 1]
+        assert all(0 <= one["micro_f1"] <= 1 and one["updates"] for one in by_shots["1"])
+    assert after == before
+    assert run(built, "--only", "card") == 0
+    assert "| places | 1 | 2 |" in (built.parent / "README.md").read_text("utf-8")
+    (built.parent / "results.json").write_text(json.dumps(before), encoding="utf-8")
 
 
 def test_the_second_stage_goes_on_from_the_first(built: Path) -> None:

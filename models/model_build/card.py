@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import statistics
 import tomllib
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
@@ -31,12 +32,12 @@ def card_text(recipe: Recipe, results: Results) -> str:
     if "training" in results:
         sections += [_data(results), _training(recipe, results["training"])]
     if targets:
-        sections += [_scores(targets), _per_label(targets), _calibration(targets)]
+        sections += [_scores(targets), _tuned(results), _per_label(targets), _calibration(targets)]
         sections += [_failures(targets)]
     if "export" in results:
         sections.append(_export(results["export"]))
     sections += [_licence(), _rebuild(recipe)]
-    return "\n\n".join(sections) + "\n"
+    return "\n\n".join(filter(None, sections)) + "\n"
 
 
 def _intro(recipe: Recipe, results: Results) -> str:
@@ -193,6 +194,33 @@ seeds 0, 1 and 2. Measured with the ONNX files of this package.
 def _few_shot(found: Results) -> str:
     mark = "\\*" if found["short"] else ""
     return f"{points(found['micro_f1'])} ± {points(found['std'])}{mark}"
+
+
+def _tuned(results: Results) -> str:
+    """Fine-tuning beside the instant fit on the same support sets, as far as it was measured."""
+    targets, tuned = results["measure"]["targets"], results.get("tune", {}).get("targets", {})
+    rows = [
+        [name, k, len(runs), points(fine), points(instant), f"{100 * (instant - fine):+.1f}"]
+        for name, by_shots in tuned.items()
+        for k, runs in by_shots.items()
+        for fine, instant in [_same_sets(runs, targets[name]["few_shot_described"][k]["runs"])]
+    ]
+    if not rows:
+        return ""
+    header = ["set", "shots", "support sets", "fine-tuned", "instant fit", "difference"]
+    return f"""### Fine-tuning both encoders
+
+`tagger.finetune` with its own settings, and the instant fit on the same support sets; labels with
+descriptions, means over the support sets.
+
+{table(header, rows)}"""
+
+
+def _same_sets(runs: Sequence[Results], others: Sequence[Results]) -> tuple[float, float]:
+    """Mean F1 of two ways to learn, over the seeds that both have."""
+    fine, instant = ({run["seed"]: run["micro_f1"] for run in given} for given in (runs, others))
+    seeds = fine.keys() & instant.keys()
+    return statistics.mean(fine[s] for s in seeds), statistics.mean(instant[s] for s in seeds)
 
 
 def _short_labels(targets: Results) -> str:

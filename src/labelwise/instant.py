@@ -163,9 +163,9 @@ def fit_tag_vectors(  # noqa: PLR0913
         if strength is None:
             strength, held_out = _choose_strength(problem, sentence_ids, settings)
         moves = problem.moves_to(prior if start is None else start)
-        solutions = []
+        solutions, lean = [], _lean(problem)
         for factor in settings.spread:  # each starts where the last one ended
-            solutions.append(problem.solve(strength * factor, moves, settings.max_iterations))
+            solutions.append(lean.solve(strength * factor, moves, settings.max_iterations))
             moves = solutions[-1].moves
     return FitResult(
         params=problem.params_at(np.mean([s.moves for s in solutions], axis=0)),
@@ -276,11 +276,16 @@ def _held_out_logits(
     held_any = np.zeros(n_words, np.bool_)
     for held in _folds(sentence_ids, settings.n_folds)[: max(1, _MAX_SCORES // (n_words * n_tags))]:
         held_any |= held
-        seen, moves = problem.subset(~held), problem.no_moves()
+        seen, moves = _lean(problem.subset(~held)), problem.no_moves()
         for index, strength in enumerate(strengths):  # each starts where the last one ended
             moves = seen.solve(strength, moves, settings.max_iterations, _LOOSE).moves
             logits[index, held] = problem.logits_at(moves, held)
     return np.flatnonzero(held_any), logits[:, held_any]
+
+
+def _lean(problem: MapProblem) -> MapProblem:
+    """Thin out a problem that takes long; the solution stays what it is to a tenth of a logit."""
+    return problem.thinned() if problem.offset.size > _MANY_SCORES else problem
 
 
 def _folds(sentence_ids: IntArray, n_folds: int) -> list[BoolArray]:
@@ -291,9 +296,9 @@ def _folds(sentence_ids: IntArray, n_folds: int) -> list[BoolArray]:
     return [order % n_folds == fold for fold in range(n_folds)]
 
 
-_MANY_SCORES = 100_000  # words times tags; below, threads hinder
+_MANY_SCORES = 100_000  # words times tags; below, threads hinder and a solve is short anyhow
 _ONE_SHOT_STRENGTH = 0.01
 _EVIDENCE_A_MENTION = 0.3  # words; fewer than a mention has, as words of one sentence agree
 _MAX_LEAVE_ONE_OUT = 12  # sentences; from there on, folds
 _LOOSE = 3e-4  # slope at which a solve ends whose held-out logits alone are wanted
-_MAX_SCORES = 2_000_000  # logits a choice may hold out; bounds its time on large support sets
+_MAX_SCORES = 1_000_000  # logits a choice may hold out; bounds its time on large support sets

@@ -124,6 +124,29 @@ class MapProblem:
             weights=self.weights[rows],
         )
 
+    def thinned(self) -> Self:
+        """Let words that are surely O at the centre stand for one another; most words are.
+
+        Their pull is next to nothing, and their number decides how long a solve takes.
+
+        Returns:
+            The problem with one in eight of them, which weighs for the others.
+        """
+        is_sure = (self.tag_ids == 0) & (self._o_probabilities() > _SURE)
+        sure = np.flatnonzero(is_sure)
+        chosen = sure[::_ONE_IN]
+        if not len(chosen):
+            return self
+        weights = self.weights.copy()
+        weights[chosen] *= weights[sure].sum() / weights[chosen].sum()
+        is_sure[chosen] = False
+        return dataclasses.replace(self, weights=weights).subset(~is_sure)
+
+    def _o_probabilities(self) -> FloatArray:
+        """Probability of O at the centre. Shape ``(words,)``."""
+        odds = np.exp(self.offset - self.offset[:, :1])  # overflow is probability 0
+        return 1 / odds.sum(axis=1)
+
     def no_moves(self) -> FloatArray:
         """Stand at the centre of the prior. Shape ``(parts, dim)``."""
         return np.zeros((len(self.prior.parts), self.features.shape[1]), np.float32)
@@ -216,6 +239,11 @@ class MapProblem:
             return loss, gradient.ravel().astype(np.float64)
 
         options = {"maxiter": max_iterations, "gtol": tolerance, "ftol": tolerance / 1000}
+        options["maxcor"] = 20  # a sixth fewer evaluations than with 10
         found = minimize(objective, start.ravel(), jac=True, method="L-BFGS-B", options=options)
         moves = found.x.reshape(start.shape).astype(np.float32)
         return Solution(moves, float(found.fun), int(found.nit))
+
+
+_SURE = 0.99  # probability of O from which words stand for one another
+_ONE_IN = 8
