@@ -103,6 +103,25 @@ def test_its_output_layer_fixes_the_labels() -> None:
         tagger.predict("Ada lives in Oslo", ["person", "city", "year"])
 
 
+def test_same_seed_gives_the_same_output_layer() -> None:
+    first, second = (double_town(n_tags=0) for _ in range(2))
+    for backend in (first, second):
+        config = FINETUNE.replace(min_steps=None, max_steps=1, precision="fp32")
+        pretrain(backend, [Source("t", EXAMPLES, LABELS)], config)
+    torch.testing.assert_close(first.model.weight, second.model.weight, rtol=0, atol=0)
+
+
+def test_label_words_are_read_as_in_training(monkeypatch: pytest.MonkeyPatch) -> None:
+    backend, seen = double_town(max_pieces=16), []  # type: ignore[arg-type]
+    encode = backend.encode_labels
+    monkeypatch.setattr(
+        backend, "encode_labels", lambda ids, m: (seen.append(ids), encode(ids, m))[1]
+    )
+    with pytest.raises(LabelError):
+        Tagger(backend).table([f"person city drug {i}" for i in range(6)])
+    assert seen[0].shape[1] == 16
+
+
 def test_it_takes_one_source() -> None:
     source = Source("a", EXAMPLES, LABELS)
     with pytest.raises(ConfigError, match="given 2 sources"):

@@ -13,14 +13,25 @@ from typing import Any
 
 import numpy as np
 import pytest
+from transformers import AutoConfig, AutoModel
 
-from builders import people_and_cities, tiny_backend, tiny_encoder_folder, tiny_model_folder
+from builders import (
+    people_and_cities,
+    tiny_backend,
+    tiny_encoder_folder,
+    tiny_model_folder,
+    tiny_tokenizer,
+    tiny_vocabulary_size,
+)
 from labelwise.checkpoint import verify, write_folder
 from labelwise.config import FINETUNE, RECOMMENDED_MODEL, ModelConfig
+from labelwise.encoder_config import MODEL_TYPES
+from labelwise.engine import Engine
 from labelwise.errors import CheckpointError, ConfigError, LabelwiseError, MissingExtraError
 from labelwise.labels import LabelSet
 from labelwise.loading import load_model, new_model, save_model
 from labelwise.tagger import Tagger
+from labelwise.tensors import save_tensors
 
 TEXT = "Bob went from Oslo to New York, said Ada."
 KINDS = LabelSet.parse(
@@ -254,7 +265,69 @@ def test_weights_of_another_model_are_refused(folder: Path, tmp_path: Path) -> N
         load_model(copy)
 
 
+TINY = {
+    "hidden_size": 16, "embedding_size": 16, "dim": 16, "num_hidden_layers": 1, "n_layers": 1,
+    "num_attention_heads": 2, "n_heads": 2, "intermediate_size": 32, "hidden_dim": 32,
+    "max_position_embeddings": 66, "vocab_size": tiny_vocabulary_size(), "pad_token_id": 0,
+    "bos_token_id": 2, "eos_token_id": 3, "cls_token_id": 2, "sep_token_id": 3,
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("model_type", sorted(MODEL_TYPES))
+def test_every_kind_of_encoder_is_built_saved_and_loaded(model_type: str, tmp_path: Path) -> None:
+    values = {k: v for k, v in TINY.items() if k in AutoConfig.for_model(model_type).to_dict()}
+    AutoModel.from_config(AutoConfig.for_model(model_type, **values)).save_pretrained(
+        tmp_path / "e"
+    )
+    (tmp_path / "e/tokenizer.json").write_text(tiny_tokenizer().to_json(), encoding="utf-8")
+    made = new_model(tmp_path / "e", ModelConfig(label_encoder="shared", max_pieces=32))
+    save_model(tmp_path / "m", made)
+    loaded = load_model(tmp_path / "m", engine="torch").backend
+    assert loaded.max_positions <= 66
+    words = [["Ada", "lives", "here"] * 40]
+    for given, found in zip(Engine(made).states(words), Engine(loaded).states(words), strict=True):
+        np.testing.assert_allclose(given, found, atol=1e-5)
+
+
 # Hostility
+
+
+def with_fit(tensors: dict[str, Any], target: Path) -> Path:
+    """Save a fitted model, then put other arrays into its fit."""
+    tagger = Tagger(tiny_backend(MODELS["recommended"]))
+    tagger.fit(people_and_cities(), ["person", "city"])
+    tagger.save_pretrained(target / "whole")
+    save_tensors(target / "fit", tensors)
+    manifest = verify(target / "whole")
+    files: dict[str, Any] = {n: manifest.file(n).read_bytes() for n in manifest.files}
+    write_folder(target / "m", files | {"fit.safetensors": (target / "fit").read_bytes()})
+    return target / "m"
+
+
+@pytest.mark.parametrize(
+    ("change", "match"),
+    [
+        ({"matrix": None}, "matrix"),
+        ({"matrix": np.zeros((3, 32), np.float32)}, "matrix"),
+        ({"matrix": np.zeros((9, 96), np.float32), "bias": np.zeros(9, np.float32)}, "shape"),
+        ({"curve": np.zeros(5)}, "curve"),
+    ],
+    ids=["missing", "narrow", "more tags", "long curve"],
+)
+def test_a_fit_of_another_shape_is_refused(
+    change: dict[str, Any], match: str, tmp_path: Path
+) -> None:
+    whole = {"matrix": np.zeros((3, 96), np.float32), "bias": np.zeros(3, np.float32),
+             "curve": np.ones(2)}  # fmt: skip
+    tensors = {k: v for k, v in (whole | change).items() if v is not None}
+    with pytest.raises(CheckpointError, match=match):
+        load_model(with_fit(tensors, tmp_path))
+
+
+def test_a_fit_of_the_right_shape_is_loaded(tmp_path: Path) -> None:
+    whole = {"matrix": np.zeros((3, 96), np.float32), "bias": np.zeros(3, np.float32),
+             "curve": np.ones(2)}  # fmt: skip
+    assert load_model(with_fit(whole, tmp_path)).fitted is not None
 
 
 HOSTILE = {
@@ -274,6 +347,9 @@ HOSTILE = {
     "model key": (lambda v: v["model"].update(trust_remote_code=True), "trust_remote_code"),
     "model size": (lambda v: v["model"].update(max_pieces=10**9), "max_pieces"),
     "model kind": (lambda v: v["model"].update(scheme="xyz"), "scheme"),
+    "states": (lambda v: v["facts"].update(dim=10**12), "'dim' is 1000000000000, not from 1"),
+    "no states": (lambda v: v["facts"].update(dim="abc"), "does not describe a model"),
+    "endless scale": (lambda v: v["facts"].update(scale=1e999), "."),
     "a list": (lambda v: [v], "does not describe a model"),
 }  # fmt: skip
 

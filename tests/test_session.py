@@ -3,6 +3,7 @@
 import random
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -14,6 +15,7 @@ from labelwise.config import ModelConfig
 from labelwise.errors import ConfigError, LabelError, RequestError
 from labelwise.fit_report import FINETUNE_FROM, choose_method
 from labelwise.instant import FitSettings
+from labelwise.labels import LabelSet
 from labelwise.tagger import Tagger
 
 LABELS = ["person", "city"]
@@ -111,6 +113,35 @@ def test_unknown_labels_are_refused_before_anything_changes(tagger: Tagger) -> N
     with pytest.raises(LabelError, match=r"'ciy'.*Did you mean 'city'"):
         tagger.partial_fit([sentence("Oslo/B-ciy .")])
     np.testing.assert_array_equal(tagger.table().matrix, before)
+
+
+def test_marks_beyond_what_an_example_speaks_about_are_refused(tagger: Tagger) -> None:
+    tagger.fit(EXAMPLES[:1], LABELS)
+    with pytest.raises(LabelError, match=r"mark 'city', but are said to speak about 'person' only"):
+        tagger.partial_fit([sentence("Ada/B-person lives in Oslo/B-city .")], only=["person"])
+    assert tagger.partial_fit(EXAMPLES[1:2]).n_examples == 2  # the refused one is not among them
+
+
+@pytest.mark.parametrize(
+    "given", [{"only": ["person"]}, {"settings": WEAK}], ids=["only", "settings"]
+)
+def test_what_the_instant_fit_alone_can_do_is_not_left_out(
+    tagger: Tagger, given: dict[str, Any]
+) -> None:
+    examples = [sentence("Ada/B-person lives in Oslo .")] * 40
+    with pytest.raises(RequestError, match="'finetune' was asked for with 'only' or 'settings'"):
+        tagger.fit(examples, LABELS, method="finetune", **given)
+    assert tagger.fit(examples, LABELS, method="auto", **given).method == "instant"
+
+
+def test_a_fit_is_not_saved_with_other_labels(tagger: Tagger, tmp_path: Path) -> None:
+    tagger.fit(EXAMPLES, ["person", "city"])
+    tagger.label_set = LabelSet.parse(["drug", "year"])
+    tagger.save_pretrained(tmp_path / "m")
+    loaded = Tagger.from_pretrained(tmp_path / "m")
+    np.testing.assert_array_equal(
+        loaded.table().matrix, tagger.engine.tag_table(tagger.label_set).matrix
+    )
 
 
 MANY = [replace(s, id=f"{i}:{s.id}") for i in range(8) for s in EXAMPLES]

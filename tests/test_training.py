@@ -15,7 +15,8 @@ import numpy as np
 import pytest
 import torch
 
-from builders import people_and_cities, sentence, tiny_backend
+from builders import people_and_cities, sentence, tiny_backend, tiny_tokenizer
+from labelwise.batches import BatchStream
 from labelwise.checkpoint import latest_step
 from labelwise.config import (
     FINETUNE,
@@ -362,6 +363,12 @@ def two_steps(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
+def other_weights(backend: TorchBackend) -> TorchBackend:
+    with torch.no_grad():
+        next(backend.model.parameters()).add_(0.01)
+    return backend
+
+
 OTHER_RUNS: dict[str, dict[str, Any]] = {
     "learning rate": {"config": SETTINGS.replace(learning_rate=2e-3)},
     "seed": {"config": SETTINGS.replace(seed=1)},
@@ -381,6 +388,7 @@ OTHER_RUNS: dict[str, dict[str, Any]] = {
         ]
     },
     "model": {"backend": tiny_backend(MODEL.replace(pooling="mean"), layers=1)},
+    "starting weights": {"backend": other_weights(tiny_backend(MODEL, layers=1))},
 }  # fmt: skip
 
 
@@ -391,7 +399,7 @@ def test_checkpoint_of_another_run_is_refused(changes: dict[str, Any], two_steps
         "sources": two_sources(),
         "config": SETTINGS,
     }
-    match = r"step-000002' belongs to a run with other settings or data\. Expected the same"
+    match = r"step-000002' belongs to a run with another starting model, other settings"
     with pytest.raises(CheckpointError, match=match):
         pretrain(**(arguments | changes), output_dir=two_steps, resume=True)
     assert sorted(p.name for p in two_steps.iterdir()) == ["step-000001", "step-000002"]
@@ -450,6 +458,15 @@ def test_paper_preset_makes_200_passes_of_ten_sentences() -> None:
     assert [p.learning_rate for p in seen] == [1e-5, 1e-5]
     assert seen[-1].done == pytest.approx(2 / 400)
     assert torch.is_grad_enabled()
+
+
+def test_batches_of_a_given_size_mix_lengths_anew_in_every_pass() -> None:
+    examples = [sentence(" ".join(["here"] * n)) for n in range(1, 13)]
+    preset = train_preset("paper-finetune")
+    stream = BatchStream([Source("t", examples, KINDS)], tiny_tokenizer(), MODEL, preset)
+    batches = [next(stream).lengths for _ in range(20)]
+    assert sorted(len(b) for b in batches) == [2] * 10 + [10] * 10
+    assert len({tuple(sorted(b)) for b in batches}) > 10
 
 
 def test_the_result_keeps_its_share_of_the_starting_weights() -> None:

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import dataclasses
+import hashlib
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from labelwise.annotation import Sentence
 from labelwise.data import read_dataset
+from labelwise.errors import DataError
 from labelwise.sources import Source
 from model_build.corpora import read_sources
 from model_build.job import Job, say
@@ -56,30 +58,45 @@ def target_sentences(folders: Sequence[Path]) -> dict[str, str]:
 
 
 def clean_sources(job: Job) -> dict[str, Source]:
-    """Read the sources and take out the sentences that the check has listed."""
-    removed = job.results()["check"]["removed"]
+    """Read the sources and take out the sentences that the check has listed.
+
+    Raises:
+        DataError: The sources are not those that were checked.
+    """
+    checked, sources = job.results().get("check", {}), read_sources(job)
+    if checked.get("sources") != _digests(sources):
+        raise DataError(
+            "The sources are not those that were compared with the targets. Expected the same "
+            "content. Run the step 'check' again."
+        )
+    removed = checked["removed"]
     return {
         name: dataclasses.replace(
             source, sentences=[s for s in source.sentences if s.id not in removed.get(name, {})]
         )
-        for name, source in read_sources(job).items()
+        for name, source in sources.items()
     }
+
+
+def _digests(sources: Mapping[str, Source]) -> dict[str, str]:
+    return {name: source.digest for name, source in sources.items()}
 
 
 def check(job: Job, *, again: bool = False) -> None:
     """List the source sentences that stand in a target set; training leaves them out."""
     targets = job.targets()
     sources = read_sources(job)
+    known = target_sentences(targets)
     question: dict[str, Any] = {
-        "sources": list(sources),
+        "sources": _digests(sources),
         "targets": [t.name for t in targets],
+        "target_sentences": hashlib.sha256("\n".join(sorted(known)).encode()).hexdigest(),
         "min_words": MIN_WORDS,
     }
     done = job.results().get("check", {})
     if not again and question.items() <= done.items():
         say("check: done already")
         return
-    known = target_sentences(targets)
     say(f"check: {len(known):,} different sentences in {len(targets)} target sets")
     removed, n_sentences = {}, 0
     for name, source in sources.items():

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import dataclasses
+import hashlib
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, cast
 
@@ -61,18 +62,27 @@ def _train_stages(job: Job, sources: Mapping[str, Source]) -> list[dict[str, Any
     """Train what is not trained yet; return the records of all stages."""
     records = []
     for number, stage in enumerate(job.recipe.stages, start=1):
-        model, digest = job.stage_folder(number) / "model", job.recipe.digest(number)
-        if model.is_dir() and (record := _record(model)).get("recipe") == digest:
+        model, chosen = job.stage_folder(number) / "model", sources_of_stage(sources, stage)
+        made_of = {"recipe": job.recipe.digest(number), "data": _digest(chosen.values())}
+        record = _record(model) if model.is_dir() else {}
+        if made_of.items() <= record.items():
             say(f"train: stage {number} done already")
         else:
-            chosen = list(sources_of_stage(sources, stage).values())
-            record = {"recipe": digest} | _train_stage(job, number, stage.train, chosen)
+            record = _train_stage(job, number, stage.train, list(chosen.values()), made_of)
         records.append(record)
     return records
 
 
+def _digest(sources: Iterable[Source]) -> str:
+    return hashlib.sha256("".join(source.digest for source in sources).encode()).hexdigest()
+
+
 def _train_stage(
-    job: Job, number: int, config: TrainConfig, sources: Sequence[Source]
+    job: Job,
+    number: int,
+    config: TrainConfig,
+    sources: Sequence[Source],
+    made_of: Mapping[str, str],
 ) -> dict[str, Any]:
     say(f"train: stage {number} of {len(job.recipe.stages)}, {len(sources)} sources")
     folder = job.stage_folder(number)
@@ -87,12 +97,12 @@ def _train_stage(
             on_progress=show,
         )
     record = {
+        **made_of,
         "settings": config.to_dict(),
         "result": dataclasses.asdict(progress),
         "hardware": job.hardware or hardware(),
     }
-    content = {"recipe": job.recipe.digest(number)} | record
-    save_model(folder / "model", backend, extra_files={RECORD: json.dumps(content, indent=1)})
+    save_model(folder / "model", backend, extra_files={RECORD: json.dumps(record, indent=1)})
     return record
 
 

@@ -152,14 +152,13 @@ class BatchStream:
         prepared = self._prepared[index]
         order = list(range(len(prepared)))
         draw.shuffle(order)
-        limit = self._config.batch_sentences or len(order)
+        size = self._config.batch_sentences or _BUCKET  # batches of a given size mix lengths
         plan: list[list[int]] = []
-        for low in range(0, len(order), _BUCKET):
-            bucket = order[low : low + _BUCKET]
+        for low in range(0, len(order), size):
+            bucket = order[low : low + size]
             lengths = [len(prepared[i].pieces.ids) for i in bucket]
-            for group in batches_by_pieces(lengths, self._config.batch_pieces):
-                members = [bucket[g] for g in group]
-                plan += [members[i : i + limit] for i in range(0, len(members), limit)]
+            groups = batches_by_pieces(lengths, self._config.batch_pieces)
+            plan += [[bucket[g] for g in group] for group in groups]
         draw.shuffle(plan)
         return plan
 

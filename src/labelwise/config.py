@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import math
 import tomllib
 import types
 import typing
@@ -77,6 +78,8 @@ def _problem(config: _Config, f: dataclasses.Field[Any]) -> str | None:
     if not _fits(value, expected):
         return f"'{f.name}' is {value!r}. Expected {_type_text(expected)}"
     is_number = isinstance(value, int | float) and not isinstance(value, bool)
+    if is_number and not math.isfinite(value):
+        return f"'{f.name}' is {value!r}. Expected a finite number"
     if is_number and ((low is not None and value < low) or (high is not None and value > high)):
         return f"'{f.name}' is {value!r}. Expected a value in [{low}, {high}]"
     return None
@@ -158,7 +161,9 @@ class TrainConfig(_Config):
     schedule: Literal["linear", "constant"] = _setting(
         "linear", "Decay to zero over the run, or none after warm-up."
     )
-    epochs: float = _setting(1.0, "Passes over the data, if nothing below ends it.", low=0.0)
+    epochs: float = _setting(
+        1.0, "Passes over the data, if nothing below ends it; sources are drawn by weight.", low=0.0
+    )
     min_steps: int | None = _setting(
         None, "Updates at least, in more passes where the data are few.", low=1
     )

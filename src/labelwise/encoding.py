@@ -94,6 +94,7 @@ class PieceTokenizer:
         """Read the special pieces from the tokenizer's own template."""
         tokenizer.no_truncation()
         tokenizer.no_padding()
+        tokenizer.encode_special_tokens = True  # "[SEP]" in a text is three marks, no border
         self._tokenizer = tokenizer
         empty = tokenizer.encode("", add_special_tokens=True).ids
         self._prefix, self._suffix = empty[: len(empty) // 2], empty[len(empty) // 2 :]

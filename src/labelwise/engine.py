@@ -131,7 +131,7 @@ class Engine:
         """Tag rows of a model whose output layer fixes them. Shape ``(tags, dim)``."""
         config, n_tags = self.backend.config, len(label_set.tags(self.backend.config.scheme))
         texts = tag_texts([x.words for x in label_set], config)
-        pieces = self.backend.tokenizer.encode_texts(texts, self.backend.max_positions)
+        pieces = self.backend.tokenizer.encode_texts(texts, config.max_pieces)  # as in training
         matrix = self.backend.encode_labels(*self.backend.tokenizer.pad(pieces))
         if len(matrix) != n_tags:
             raise LabelError(

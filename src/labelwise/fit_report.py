@@ -12,7 +12,7 @@ import numpy as np
 
 from labelwise.annotation import Sentence
 from labelwise.calibration import IDENTITY, ScoreCurve
-from labelwise.errors import ConfigError, did_you_mean, some_of
+from labelwise.errors import ConfigError, RequestError, did_you_mean, some_of
 from labelwise.labels import LabelSet
 
 METHODS = ("instant", "finetune", "auto")
@@ -57,7 +57,7 @@ class FitReport:
         )
 
 
-def choose_method(method: str, examples: Sequence[Sentence]) -> str:
+def choose_method(method: str, examples: Sequence[Sentence], *, is_plain: bool = True) -> str:
     """Resolve the method "auto" by the number of examples.
 
     Training both encoders pays from about 20 mentions a label on (docs/experiments.md); it takes
@@ -66,12 +66,14 @@ def choose_method(method: str, examples: Sequence[Sentence]) -> str:
     Args:
         method: ``"instant"``, ``"finetune"`` or ``"auto"``.
         examples: Annotated sentences.
+        is_plain: Whether nothing is asked for that the instant fit alone can do.
 
     Returns:
         ``"instant"`` or ``"finetune"``; without torch, "auto" is always instant.
 
     Raises:
         ConfigError: The method does not exist.
+        RequestError: Fine-tuning was asked to do what the instant fit alone can do.
     """
     if method not in METHODS:
         raise ConfigError(
@@ -80,6 +82,13 @@ def choose_method(method: str, examples: Sequence[Sentence]) -> str:
         )
     if method != "auto":
         return method
+    if not is_plain:
+        if method == "finetune":
+            raise RequestError(
+                "The method 'finetune' was asked for with 'only' or 'settings'. Expected neither: "
+                "it trains on all labels of the label set. Leave them out, or use 'instant'."
+            )
+        return "instant"
     counts = Counter(m.label for s in examples for m in s.mentions)
     is_many = bool(counts) and np.median(list(counts.values())) >= FINETUNE_FROM
     return "finetune" if is_many and importlib.util.find_spec("torch") else "instant"

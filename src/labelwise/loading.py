@@ -16,7 +16,7 @@ from labelwise.backend import EncoderBackend
 from labelwise.calibration import IDENTITY, ScoreCurve
 from labelwise.checkpoint import Manifest, verify, write_folder
 from labelwise.config import ModelConfig
-from labelwise.encoder_config import check_encoder_config
+from labelwise.encoder_config import MAX_POSITIONS, MAX_WIDTH, check_encoder_config
 from labelwise.encoders import tokenizer_json
 from labelwise.encoding import FloatArray, PieceTokenizer
 from labelwise.errors import (
@@ -30,8 +30,9 @@ from labelwise.errors import (
 from labelwise.label_cache import label_tensors, vectors_by_text
 from labelwise.labels import LabelSet
 from labelwise.strict_json import dump_json, read_json
+from labelwise.tag_params import WITH_NEIGHBOURS
 from labelwise.tag_table import TagTable
-from labelwise.tensors import load_tensors, save_tensors
+from labelwise.tensors import Schema, load_tensors, save_tensors
 
 if TYPE_CHECKING:
     from labelwise.torch_backend import TorchBackend
@@ -94,7 +95,7 @@ def load_model(
         backend = _onnx_backend(manifest, values, threads)
     else:
         backend = _torch_backend(manifest, values, device)
-    fitted, vectors = _fitted(manifest, label_set), _label_vectors(manifest, backend)
+    fitted, vectors = _fitted(manifest, label_set, backend), _label_vectors(manifest, backend)
     return LoadedModel(backend, label_set, manifest.folder, fitted, vectors)
 
 
@@ -114,11 +115,19 @@ def _named_in_errors(path: Path) -> Iterator[None]:
         raise CheckpointError(f"'{path}': {err}") from err
 
 
-def _fitted(manifest: Manifest, label_set: LabelSet | None) -> TagTable | None:
+def _fitted(
+    manifest: Manifest, label_set: LabelSet | None, backend: EncoderBackend
+) -> TagTable | None:
     if label_set is None or _FIT not in manifest.files:
         return None
-    arrays = load_tensors(manifest.file(_FIT))
-    curve = ScoreCurve(*arrays["curve"].tolist()) if "curve" in arrays else IDENTITY
+    n_tags = len(label_set.tags(backend.config.scheme))
+    schema: Schema = {
+        "matrix": ((n_tags, WITH_NEIGHBOURS * backend.dim), np.float32),
+        "bias": ((n_tags,), np.float32),
+        "curve": ((len(IDENTITY),), np.float64),
+    }
+    arrays = load_tensors(manifest.file(_FIT), schema)
+    curve = ScoreCurve(*arrays["curve"].tolist())
     return TagTable(label_set, arrays["matrix"], arrays["bias"], curve)
 
 
@@ -265,13 +274,30 @@ def _read_config(manifest: Manifest) -> dict[str, Any]:
         model = ModelConfig.from_dict(values["model"])
         towers = ("text", "label") if "label" in values["encoders"] else ("text",)
         encoders = {k: check_encoder_config(values["encoders"][k], place) for k in towers}
-        facts = {k: values["facts"][k] for k in ("dim", "scale", "bias", "max_positions")}
-    except (ConfigError, KeyError, TypeError, AttributeError) as err:
+        facts = _checked_facts(values["facts"])
+    except (ConfigError, KeyError, TypeError, AttributeError, ValueError) as err:
         raise CheckpointError(
             f"{place} does not describe a model: {err}. Expected 'model', 'encoders' and "
             "'facts'. Save the model again with save_pretrained()."
         ) from err
     return {"model": model, "encoders": encoders, "facts": facts}
+
+
+def _checked_facts(facts: Mapping[str, Any]) -> dict[str, Any]:
+    """Refuse numbers that no model has, before memory is asked for by them."""
+    result = {
+        "dim": int(facts["dim"]),
+        "scale": float(facts["scale"]),
+        "bias": [float(b) for b in facts["bias"]],
+        "max_positions": int(facts["max_positions"]),
+    }
+    limits = {"dim": MAX_WIDTH, "max_positions": MAX_POSITIONS}
+    for name, limit in limits.items():
+        if not 1 <= result[name] <= limit:
+            raise ValueError(f"'{name}' is {result[name]}, not from 1 to {limit}")
+    if not np.isfinite([result["scale"], *result["bias"]]).all():
+        raise ValueError("'scale' or 'bias' is not finite")
+    return result
 
 
 def onnx_backend(graphs: Mapping[str, bytes], backend: TorchBackend) -> EncoderBackend:

@@ -212,11 +212,14 @@ def encoder_from_config(values: dict[str, Any]) -> nn.Module:
     """Build an encoder with fresh weights from a checked ``config.json``."""
     values = dict(values)
     config = AutoConfig.for_model(values.pop("model_type"), **values)
-    extra = {"add_pooling_layer": False} if config.model_type in _POOLED else {}
-    return AutoModel.from_config(config, attn_implementation="sdpa", **extra)
+    return without_pooler(AutoModel.from_config(config))
 
 
-_POOLED = frozenset({"bert", "roberta", "xlm-roberta", "camembert", "mpnet"})
+def without_pooler(encoder: nn.Module) -> nn.Module:
+    """Drop the layer over [CLS] that some encoders end with; states are read below it."""
+    if hasattr(encoder, "pooler"):
+        encoder.pooler = None  # type: ignore[assignment]
+    return encoder
 
 
 def dual_encoder(text_tower: nn.Module, config: ModelConfig) -> DualEncoder:

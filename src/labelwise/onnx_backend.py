@@ -50,6 +50,8 @@ class OnnxBackend:
         self._text = open_session(graphs["text"], threads)
         own_label_tower = "label" in graphs
         self._label = open_session(graphs["label"], threads) if own_label_tower else self._text
+        for session in (self._text, self._label):
+            _check_width(session, self.dim)
 
     def word_states(self, batch: Batch) -> FloatArray:
         """Encode a batch; one row a word in ``batch.rows``. Shape ``(words, dim)``."""
@@ -64,6 +66,15 @@ class OnnxBackend:
         lengths = mask.sum(1)
         totals = np.add.reduceat(states, np.cumsum(lengths) - lengths, axis=0)
         return totals / lengths[:, None].astype(np.float32)
+
+
+def _check_width(session: onnxruntime.InferenceSession, dim: int) -> None:
+    found = session.get_outputs()[0].shape[-1]
+    if isinstance(found, int) and found != dim:
+        raise CheckpointError(
+            f"A graph gives states of width {found}. Expected {dim}, as 'facts' in config.json "
+            "says. Export the model again."
+        )
 
 
 def open_session(data: bytes, threads: int) -> onnxruntime.InferenceSession:

@@ -200,9 +200,10 @@ def _text_span(item: object, text: str, place: str) -> Span:
 
 
 def _span(start: object, end: object, label: object, item: object, place: str) -> Span:
-    if type(start) is not int or type(end) is not int or not isinstance(label, str) or not label:
+    name = label.strip() if isinstance(label, str) else ""
+    if type(start) is not int or type(end) is not int or not name:
         raise _bad_span(item, place)
-    return start, end, without_surrogates(label)
+    return start, end, without_surrogates(name)
 
 
 def _bad_span(item: object, place: str) -> DataError:

@@ -25,7 +25,7 @@ from labelwise.fit_report import FitReport
 from labelwise.instant import FitSettings, HeldOut, fit_tag_vectors
 from labelwise.labels import LabelSet
 from labelwise.schemes import MARKS
-from labelwise.tag_params import TagParams, add_neighbours
+from labelwise.tag_params import WITH_NEIGHBOURS, TagParams, add_neighbours
 from labelwise.tag_table import TagTable, decode_tags
 from labelwise.tags import tag_ids
 
@@ -63,7 +63,9 @@ class Session:
         self._engine = engine
         self._examples: list[_Example] = []
         prior = self._word_vectors() if start is None else self._from_table(start)
-        self._prior = prior.padded(3 * engine.backend.dim)  # of which the label words read a third
+        self._prior = prior.padded(
+            WITH_NEIGHBOURS * engine.backend.dim
+        )  # label words read the first part
         self._params = self._prior
         self._last = self._prior  # where the next solve starts
         self._curve = IDENTITY
@@ -102,11 +104,13 @@ class Session:
                 them unmarked, and are not counted as absent. None means all.
 
         Raises:
-            LabelError: An example, or ``labels``, names a label that the label set lacks.
+            LabelError: An example, or ``labels``, names a label that the label set lacks, or an
+                example marks one that is not in ``labels``.
         """
         sentences = list(examples)
         spoken = None if labels is None else frozenset(labels)
         check_labels(sentences, self.label_set, spoken or ())
+        _check_spoken(sentences, spoken)
         label_ids = {name: i for i, name in enumerate(self.label_set.names)}
         scheme = self._engine.backend.config.scheme
         for sentence, states in zip(
@@ -220,6 +224,14 @@ class Session:
         scale, n_marks = self._engine.backend.scale, len(MARKS[self._engine.backend.config.scheme])
         params = TagParams.independent(table.matrix / scale, n_marks, scale=scale)
         return dataclasses.replace(params, biases=table.bias)
+
+
+def _check_spoken(sentences: Iterable[Sentence], spoken: frozenset[str] | None) -> None:
+    if spoken is not None and (other := sorted({*labels_of(sentences)} - spoken)):
+        raise LabelError(
+            f"The examples mark {some_of(other)}, but are said to speak about "
+            f"{some_of(sorted(spoken))} only. Name all labels that they mark, or drop those marks."
+        )
 
 
 def check_labels(

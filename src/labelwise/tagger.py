@@ -73,7 +73,9 @@ class Tagger:
         engine: str = "auto",
         threads: int = 0,
     ) -> Self:
-        """Load a model: the default one, a saved folder, or a bare encoder to train.
+        """Load a model: the default one, or a saved folder.
+
+        A bare encoder has no labels to predict yet: `labelwise pretrain` makes a model of it.
 
         Args:
             name_or_path: Folder written by ``save_pretrained``; None for the installed default
@@ -97,7 +99,17 @@ class Tagger:
 
     def save_pretrained(self, path: str | Path) -> None:
         """Write the model, its label set and what it was fitted to, whole or not at all."""
-        save_model(path, self.backend, self.label_set, fitted=self._fitted, source=self.folder)
+        save_model(path, self.backend, self.label_set, fitted=self._own_fit, source=self.folder)
+
+    @property
+    def _own_fit(self) -> TagTable | None:
+        """Fitted vectors, unless the label set has been changed since."""
+        is_own = (
+            self._fitted
+            and self.label_set
+            and (self._fitted.label_set.digest == self.label_set.digest)
+        )
+        return self._fitted if is_own else None
 
     @overload
     def predict(
@@ -245,10 +257,12 @@ class Tagger:
         Raises:
             LabelError: The examples bear labels that the label set lacks.
             ConfigError: The method does not exist.
+            RequestError: ``only`` or ``settings`` are given to the method "finetune".
         """
         given = list(examples)
         label_set = self._label_set(labels, given)
-        if choose_method(method, given) == "finetune":
+        is_plain = only is None and settings is None
+        if choose_method(method, given, is_plain=is_plain) == "finetune":
             progress = self.finetune(given, label_set)
             return FitReport.of_training(given, label_set, progress.elapsed_s)
         session = Session(self.engine, label_set, settings)
@@ -268,7 +282,7 @@ class Tagger:
             What the fit did, over all examples.
         """
         if self._session is None:
-            self._session = Session(self.engine, self._label_set(None), start=self._fitted)
+            self._session = Session(self.engine, self._label_set(None), start=self._own_fit)
         self._session.add(examples, labels=only)
         return self._take(self._session)
 

@@ -22,7 +22,13 @@ from labelwise.encoder_config import check_encoder_config
 from labelwise.encoders import find_encoder, tokenizer_json
 from labelwise.encoding import Batch, IntArray, PieceTokenizer
 from labelwise.errors import CheckpointError
-from labelwise.modeling import DualEncoder, dual_encoder, encoder_from_config, precision_context
+from labelwise.modeling import (
+    DualEncoder,
+    dual_encoder,
+    encoder_from_config,
+    precision_context,
+    without_pooler,
+)
 
 
 class TorchBackend:
@@ -129,10 +135,13 @@ def _no_progress_bar() -> Iterator[None]:
             transformers.logging.enable_progress_bar()
 
 
+_RESERVES_POSITIONS = ("camembert", "mpnet", "roberta", "xlm-roberta", "xlm-roberta-xl")
+
+
 def max_positions(tower: torch.nn.Module) -> int:
     """Return the longest sequence an encoder reads, in pieces."""
     config: Any = tower.config
-    reserved = 2 if config.model_type in ("roberta", "xlm-roberta", "camembert", "mpnet") else 0
+    reserved = 2 if config.model_type in _RESERVES_POSITIONS else 0
     return int(getattr(config, "max_position_embeddings", 512)) - reserved
 
 
@@ -155,12 +164,10 @@ def backend_from_encoder(
             source,
             trust_remote_code=False,
             use_safetensors=True,
-            attn_implementation="sdpa",
             dtype=torch.float32,
             local_files_only=is_folder,
         )
-    if hasattr(text_tower, "pooler"):
-        text_tower.pooler = None
+    without_pooler(text_tower)
     tokenizer = PieceTokenizer.from_json(
         tokenizer_json(source) if is_folder else _hub_tokenizer_json(source)
     )

@@ -95,6 +95,7 @@ def pretrain(
     """
     config = config or TrainConfig()
     if isinstance(backend.model, DoubleTown):
+        torch.manual_seed(config.seed)  # the output layer is drawn
         backend.model.resize(_n_tags(sources, backend.config))
     stream = BatchStream(sources, backend.tokenizer, backend.config, config)
     run = _Run(backend, stream, config, Path(output_dir) if output_dir else None)
@@ -155,6 +156,7 @@ class _Run:
         torch.manual_seed(config.seed)
         self.optimizer = make_optimizer(self.model, config, backend.device)
         self.total_steps = _total_steps(config, stream)
+        self.settings_digest = self._settings_digest() if root else ""
         self.start_weights = {
             name: parameter.detach().clone()
             for name, parameter in self.model.named_parameters()
@@ -288,7 +290,7 @@ class _Run:
             for key, value in self.optimizer.state.get(parameter, {}).items():
                 moments[f"{name}.{key}"] = torch.as_tensor(value).cpu().numpy()
         state = {
-            "settings": self._settings_digest(),
+            "settings": self.settings_digest,
             "step": self.step,
             "stream": self.stream.state,
             "loss": self.loss,
@@ -305,10 +307,10 @@ class _Run:
         found = latest_step(self.root) if self.root else None
         if found is None:
             return
-        if found.state["settings"] != self._settings_digest():
+        if found.state["settings"] != self.settings_digest:
             raise CheckpointError(
-                f"'{found.path}' belongs to a run with other settings or data. Expected the same "
-                "sources and settings as before. Use another output folder, or run without resume."
+                f"'{found.path}' belongs to a run with another starting model, other settings or "
+                "other data. Expected all three as before. Use another output folder."
             )
         weights = {k: torch.from_numpy(v) for k, v in found.load("model").items()}
         self.model.load_state_dict(weights)
@@ -325,13 +327,19 @@ class _Run:
             keys = [k for k in ("step", "exp_avg", "exp_avg_sq") if f"{name}.{k}" in arrays]
             if keys:
                 self.optimizer.state[parameter] = {
-                    k: torch.from_numpy(np.array(arrays[f"{name}.{k}"])) for k in keys
+                    k: torch.from_numpy(np.array(arrays[f"{name}.{k}"])).to(
+                        "cpu" if k == "step" else parameter.device
+                    )
+                    for k in keys
                 }
 
     def _settings_digest(self) -> str:
+        """Hash what decides the outcome: where the run starts from, its settings, its data."""
         settings = self.config.replace(checkpoint_every_s=0.0).to_json()
         data = [source.digest for source in self.stream.sources]
-        return hashlib.sha256(f"{settings}{data}{self.backend.config}".encode()).hexdigest()
+        return hashlib.sha256(
+            f"{settings}{data}{self.backend.config}{self.backend.digest}".encode()
+        ).hexdigest()
 
 
 def _total_steps(config: TrainConfig, stream: BatchStream) -> int | None:
