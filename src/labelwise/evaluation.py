@@ -11,12 +11,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from labelwise.annotation import Sentence
+from labelwise.annotation import Mention, Sentence
 from labelwise.arguments import Labels
 from labelwise.data import labels_of
 from labelwise.errors import DataError, LabelError, did_you_mean, some_of
 from labelwise.labels import LabelSet
 from labelwise.metrics import ErrorBreakdown, Scores, error_breakdown, score_mentions
+from labelwise.spans import tidy_mentions
 from labelwise.tagger import Tagger
 
 
@@ -86,6 +87,7 @@ def evaluate(
     started = time.perf_counter()
     predicted = list(tagger.tag((s.words for s in sentences), label_set, threshold=threshold))
     seconds = time.perf_counter() - started
+    predicted = [_in_text(s, found) for s, found in zip(sentences, predicted, strict=True)]
     gold = [s.mentions for s in sentences]
     return Evaluation(
         scores=score_mentions(gold, predicted, label_set.names),
@@ -94,6 +96,13 @@ def evaluate(
         n_words=sum(len(s.words) for s in sentences),
         seconds=seconds,
     )
+
+
+def _in_text(sentence: Sentence, found: list[Mention]) -> list[Mention]:
+    """Tidy up the mentions of a text, as those of predictions are."""
+    if sentence.text is None or sentence.offsets is None:
+        return found
+    return tidy_mentions(sentence.text, sentence.offsets, found)
 
 
 def _check_gold(sentences: Sequence[Sentence], label_set: LabelSet) -> None:

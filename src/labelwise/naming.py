@@ -47,12 +47,12 @@ def _tables() -> dict[str, Any]:
 
 @cache
 def _default_words() -> dict[str, str]:
-    """Merge all tables; the first that holds a name gives its words."""
+    """Merge all tables; the plainer words come first, then the first table with the name."""
     data = _tables()
     merged: dict[str, str] = {}
     for table in (*(data["tables"][name] for name in LABEL_TABLES), data["short_names"]):
         merged = table | merged
-    return merged
+    return merged | data["plainer"]
 
 
 def label_table(name: str) -> dict[str, str]:

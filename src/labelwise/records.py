@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any, cast
 
 from labelwise.annotation import Mention, Record
 from labelwise.errors import RequestError
 from labelwise.labels import LabelSet
+from labelwise.spans import tidy_mentions
 from labelwise.words import LONG_TEXT, LongText, split_words
 
 
@@ -33,6 +34,19 @@ def make_record(text: str, mention: Mention, start: int, end: int) -> Record:
     """Make the record of a mention whose text is ``text``."""
     score = round(mention.score, 4)
     return Record(text=text, label=mention.label, start=start, end=end, score=score)
+
+
+def records_in(text: str, offsets: Any, mentions: Iterable[Mention]) -> list[Record]:
+    """Make the records of the mentions of a text, none beyond its line (see ``spans``).
+
+    Args:
+        text: The text.
+        offsets: Start and end of its words. Shape ``(words, 2)``.
+        mentions: In words.
+    """
+    whole = tidy_mentions(text, offsets, mentions)
+    spans = ((m, int(offsets[m.start][0]), int(offsets[m.end - 1][1])) for m in whole)
+    return [make_record(text[start:end], m, start, end) for m, start, end in spans]
 
 
 def above_threshold(

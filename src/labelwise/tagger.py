@@ -22,7 +22,7 @@ from labelwise.fit_report import FitReport, choose_method
 from labelwise.instant import FitSettings
 from labelwise.labels import LabelSet
 from labelwise.loading import load_model, save_model, trainable
-from labelwise.records import above_threshold, as_sentences, make_record, split_text
+from labelwise.records import above_threshold, as_sentences, make_record, records_in, split_text
 from labelwise.session import Session, check_labels
 from labelwise.suggest import most_instructive
 from labelwise.tag_table import TagTable
@@ -161,9 +161,7 @@ class Tagger:
         for_words, for_records = itertools.tee(split_text(t, i) for i, t in enumerate(texts))
         mentions = self.engine.tag((words for _, words, _ in for_words), table)
         for (text, _, offsets), found in zip(for_records, mentions, strict=True):
-            kept = above_threshold(found, table.label_set, limit)
-            spans = [(m, int(offsets[m.start][0]), int(offsets[m.end - 1][1])) for m in kept]
-            yield [make_record(text[start:end], m, start, end) for m, start, end in spans]
+            yield records_in(text, offsets, above_threshold(found, table.label_set, limit))
 
     def predict_entities(
         self, text: str, labels: Labels | None = None, threshold: float = 0.5

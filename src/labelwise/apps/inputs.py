@@ -13,6 +13,7 @@ from labelwise.annotation import Mention, Record, Sentence
 from labelwise.data import labels_of, read_conll, read_label_set
 from labelwise.errors import DataError, LabelError, RequestError, some_of
 from labelwise.labels import LabelSet
+from labelwise.records import records_in
 from labelwise.rows import json_object
 from labelwise.words import split_words
 
@@ -102,12 +103,7 @@ def _lines(stream: Iterable[bytes], path: str) -> Iterator[tuple[str, str]]:
 
 def records(sentence: Sentence, mentions: Iterable[Mention]) -> list[Record]:
     """Place mentions in the text of a sentence that has one."""
-    text, offsets = sentence.text or "", sentence.offsets or ()
-    found = ((m, offsets[m.start][0], offsets[m.end - 1][1]) for m in mentions)
-    return [
-        Record(text=text[a:b], label=m.label, start=a, end=b, score=round(m.score, 4))
-        for m, a, b in found
-    ]
+    return records_in(sentence.text or "", sentence.offsets or (), mentions)
 
 
 def read_labels(given: str) -> LabelSet:

@@ -16,7 +16,7 @@ from typing import Any
 from labelwise.annotation import Mention, Record
 from labelwise.encoding import FloatArray, Window
 from labelwise.engine import Chunk, Engine
-from labelwise.records import above_threshold, make_record
+from labelwise.records import above_threshold, records_in
 from labelwise.segments import segments_of
 from labelwise.serve.batcher import Batcher
 from labelwise.tag_table import Decoder, TagTable
@@ -177,9 +177,7 @@ def _records(
 ) -> Answer:
     if isinstance(found, Exception):
         return found
-    kept = above_threshold(found, table.label_set, threshold)
-    spans = [(m, offsets[m.start][0], offsets[m.end - 1][1]) for m in kept]
-    return [make_record(text[start:end], m, start, end) for m, start, end in spans]
+    return records_in(text, offsets, above_threshold(found, table.label_set, threshold))
 
 
 class _Request:
