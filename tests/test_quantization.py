@@ -6,7 +6,6 @@ from pathlib import Path
 
 import numpy as np
 import onnx
-import onnxruntime
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -16,6 +15,7 @@ from labelwise.data import read_dataset, read_label_set
 from labelwise.engine import Engine
 from labelwise.loading import load_model, onnx_backend
 from labelwise.metrics import score_mentions
+from labelwise.onnx_backend import open_session
 from labelwise.onnx_export import export_towers
 from labelwise.quantization import quantize_products
 from labelwise.torch_backend import TorchBackend
@@ -63,8 +63,7 @@ def graph(loudness: float = 1.0, activation: str = "Gelu") -> bytes:
 
 
 def run(data: bytes, ids: list[list[int]] | np.ndarray) -> np.ndarray:
-    session = onnxruntime.InferenceSession(data, providers=["CPUExecutionProvider"])
-    [states] = session.run(None, {"input_ids": np.array(ids, dtype=np.int64)})
+    [states] = open_session(data, 1).run(None, {"input_ids": np.array(ids, dtype=np.int64)})
     return np.asarray(states)
 
 
@@ -112,6 +111,32 @@ def test_only_units_far_above_the_rest_stay_exact() -> None:
     ]
     assert [k.count("MatMul") for k in kinds] == [2, 0]
     assert [k.count("Gelu") for k in kinds] == [2, 1]
+
+
+def test_the_largest_sums_do_not_overflow_on_any_processor() -> None:
+    made = helper.make_graph(
+        [
+            helper.make_node(
+                "MatMulIntegerToFloat",
+                ["bytes", "weights", "one", "one", "zero"],
+                ["sums"],
+                domain="com.microsoft",
+            )
+        ],
+        "product",
+        [helper.make_tensor_value_info("bytes", TensorProto.UINT8, ["rows", WIDTH])],
+        [helper.make_tensor_value_info("sums", TensorProto.FLOAT, ["rows", WIDTH])],
+        [
+            numpy_helper.from_array(np.full((WIDTH, WIDTH), 127, dtype="i1"), "weights"),
+            numpy_helper.from_array(np.float32(1), "one"),
+            numpy_helper.from_array(np.uint8(128), "zero"),
+        ],
+    )
+    opsets = [helper.make_opsetid("", 20), helper.make_opsetid("com.microsoft", 1)]
+    model = helper.make_model(made, opset_imports=opsets, ir_version=10)
+    rows = np.full((3, WIDTH), 255, dtype=np.uint8)
+    [sums] = open_session(model.SerializeToString(), 1).run(None, {"bytes": rows})
+    assert np.asarray(sums).tolist() == [[127.0 * 127 * WIDTH] * WIDTH] * 3
 
 
 @pytest.mark.slow
