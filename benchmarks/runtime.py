@@ -31,8 +31,9 @@ from rivals import Gliner, Seconds, encoder_operations, pipeline_run, product_ru
 from labelwise import Tagger
 from labelwise.config import RECOMMENDED_MODEL
 from labelwise.data import read_dataset
+from labelwise.exports import onnx_backends
 from labelwise.labels import LabelSet
-from labelwise.loading import new_model, onnx_backend, save_model
+from labelwise.loading import new_model, save_model
 from labelwise.onnx_export import export_towers
 from labelwise.sample_data import SAMPLES
 from labelwise.words import split_words
@@ -56,7 +57,7 @@ def main() -> None:
     rounds, n_texts = (1, {32: 8, 128: 8}) if smoke else (5, {32: 1024, 128: 320})
     backend = new_model(ENCODER, RECOMMENDED_MODEL)
     graphs = {precision: export_towers(backend, precision) for precision in ("int8", "fp32")}
-    taggers = {p: Tagger(onnx_backend(g, backend)) for p, g in graphs.items()}
+    taggers = {p: Tagger(onnx_backends(g, backend)[0]) for p, g in graphs.items()}
     results: dict[str, Any] = {"machine": machine(), "encoder": ENCODER, "smoke": smoke}
     texts = {n: sample_texts(taggers["fp32"], n, n_texts[n]) for n in PIECES}
     gliner = None

@@ -15,7 +15,8 @@ from builders import WORDS as TOKENS
 from builders import people_and_cities, tiny_backend
 from labelwise.config import ModelConfig
 from labelwise.errors import CheckpointError, RequestError
-from labelwise.loading import load_model, onnx_backend, save_model
+from labelwise.exports import onnx_backends
+from labelwise.loading import load_model, save_model
 from labelwise.onnx_backend import open_session
 from labelwise.onnx_export import export_towers
 from labelwise.tagger import Tagger
@@ -42,7 +43,7 @@ def exported(request: pytest.FixtureRequest) -> tuple[TorchBackend, dict[str, by
 
 def test_fp32_equals_torch(exported: tuple[TorchBackend, dict[str, bytes]]) -> None:
     backend, graphs = exported
-    ours, theirs = Tagger(onnx_backend(graphs, backend)), Tagger(backend)
+    ours, theirs = Tagger(onnx_backends(graphs, backend)[0]), Tagger(backend)
     for a, b in zip(ours.engine.states(WORDS), theirs.engine.states(WORDS), strict=True):
         np.testing.assert_allclose(a, b, atol=1e-4)
     ours_table, their_table = (t.table(LABELS) for t in (ours, theirs))
@@ -58,7 +59,7 @@ def test_fp32_scores_words_as_torch_does(
 ) -> None:
     backend, graphs = exported
     logits = []
-    for tagger in (Tagger(onnx_backend(graphs, backend)), Tagger(backend)):
+    for tagger in (Tagger(onnx_backends(graphs, backend)[0]), Tagger(backend)):
         table = tagger.table(LABELS)
         states = tagger.engine.states(sentences)
         logits.append([table.logits(s, [len(s)]) for s in states])
@@ -115,7 +116,7 @@ def test_int8_keeps_the_direction_of_states(
     exported: tuple[TorchBackend, dict[str, bytes]],
 ) -> None:
     backend, _ = exported
-    int8 = Tagger(onnx_backend(export_towers(backend, "int8"), backend))
+    int8 = Tagger(onnx_backends(export_towers(backend, "int8"), backend)[0])
     sentences = [w for w in WORDS if w]
     pairs = zip(
         int8.engine.states(sentences), Tagger(backend).engine.states(sentences), strict=True

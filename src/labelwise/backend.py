@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping, Sequence
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -60,6 +60,16 @@ class EncoderBackend(Protocol):
     def encode_labels(self, ids: IntArray, mask: NDArray[np.bool_]) -> FloatArray:
         """Encode label texts, padded ``(labels, pieces)``. Shape ``(labels, dim)``."""
         ...
+
+
+def facts_of(backend: EncoderBackend) -> dict[str, Any]:
+    """Return what the engine needs to know of a model beside its graphs, as JSON can say it."""
+    return {
+        "dim": backend.dim,
+        "scale": backend.scale,
+        "bias": [float(b) for b in backend.bias],
+        "max_positions": backend.max_positions,
+    }
 
 
 class FakeBackend:

@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 import contextlib
-import hashlib
 import importlib.util
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 
-from labelwise.backend import EncoderBackend
+from labelwise.backend import EncoderBackend, facts_of
 from labelwise.calibration import IDENTITY, ScoreCurve
 from labelwise.checkpoint import Manifest, verify, write_folder
 from labelwise.config import ModelConfig
@@ -29,6 +29,7 @@ from labelwise.errors import (
 )
 from labelwise.label_cache import label_tensors, vectors_by_text
 from labelwise.labels import LabelSet
+from labelwise.precision import TEXT_GRAPH
 from labelwise.strict_json import dump_json, read_json
 from labelwise.tag_params import WITH_NEIGHBOURS
 from labelwise.tag_table import TagTable
@@ -39,8 +40,7 @@ if TYPE_CHECKING:
 
 DEFAULT_MODEL = "labelwise-mini-en"
 _CONFIG, _LABELS, _TOKENIZER = "config.json", "labels.json", "tokenizer.json"
-_WEIGHTS, _TEXT_GRAPH, _LABEL_GRAPH = "model.safetensors", "text.onnx", "label.onnx"
-_FIT, _LABEL_VECTORS = "fit.safetensors", "labels.safetensors"
+_WEIGHTS, _FIT, _LABEL_VECTORS = "model.safetensors", "fit.safetensors", "labels.safetensors"
 
 
 @dataclass(frozen=True)
@@ -135,7 +135,7 @@ def _engine(manifest: Manifest, engine: str, device: str) -> str:
     if engine not in ("auto", "onnx", "torch"):
         raise ConfigError(f"There is no engine '{engine}'. Expected 'auto', 'onnx' or 'torch'.")
     if engine == "auto":
-        return "onnx" if device == "cpu" and _TEXT_GRAPH in manifest.files else "torch"
+        return "onnx" if device == "cpu" and TEXT_GRAPH in manifest.files else "torch"
     return engine
 
 
@@ -225,10 +225,10 @@ def save_model(
         CheckpointError: The folder holds something else, or the disk refuses.
     """
     files: dict[str, Any] = dict(extra_files or {})
-    graphs = {n: files[n] for n in (_TEXT_GRAPH, _LABEL_GRAPH) if n in files}
+    will_run = [backend]
     if hasattr(backend, "tensors"):
         files = _torch_files(cast("TorchBackend", backend), dtype) | files
-        backend = onnx_backend(graphs, cast("TorchBackend", backend)) if graphs else backend
+        will_run = _exported(files, cast("TorchBackend", backend)) or will_run
     elif source is not None:
         manifest = verify(source)
         kept = set(manifest.files) - {_LABELS, _FIT, _LABEL_VECTORS}
@@ -239,9 +239,18 @@ def save_model(
             curve = np.array(fitted.curve, dtype=np.float64)
             arrays = {"matrix": fitted.matrix, "bias": fitted.bias, "curve": curve}
             files[_FIT] = lambda target: save_tensors(target, arrays)
-        if vectors := label_tensors(backend, label_set):
+        vectors = dict(chain.from_iterable(label_tensors(b, label_set).items() for b in will_run))
+        if vectors:
             files[_LABEL_VECTORS] = lambda target: save_tensors(target, vectors)
     write_folder(path, files)
+
+
+def _exported(files: Mapping[str, Any], backend: TorchBackend) -> Sequence[EncoderBackend]:
+    if TEXT_GRAPH not in files:
+        return []
+    from labelwise.exports import onnx_backends  # noqa: PLC0415
+
+    return onnx_backends(files, backend)
 
 
 def _torch_files(backend: TorchBackend, dtype: str) -> dict[str, Any]:
@@ -249,22 +258,12 @@ def _torch_files(backend: TorchBackend, dtype: str) -> dict[str, Any]:
     config: dict[str, Any] = {
         "model": backend.config.to_dict(),
         "encoders": backend.encoder_configs(),
-        "facts": _facts(backend),
+        "facts": facts_of(backend),
     }
     return {
         _CONFIG: dump_json(config, _CONFIG),
         _TOKENIZER: backend.tokenizer.to_json(),
         _WEIGHTS: lambda target: save_tensors(target, tensors),
-    }
-
-
-def _facts(backend: EncoderBackend) -> dict[str, Any]:
-    """What the engine needs to know of a model beside its graphs."""
-    return {
-        "dim": backend.dim,
-        "scale": backend.scale,
-        "bias": [float(b) for b in backend.bias],
-        "max_positions": backend.max_positions,
     }
 
 
@@ -300,34 +299,11 @@ def _checked_facts(facts: Mapping[str, Any]) -> dict[str, Any]:
     return result
 
 
-def onnx_backend(graphs: Mapping[str, bytes], backend: TorchBackend) -> EncoderBackend:
-    """Run exported graphs in place of the model they came from, to compare the two.
-
-    Args:
-        graphs: ONNX files by name, as ``onnx_export.export_towers`` returns them.
-        backend: That model.
-    """
-    from labelwise.onnx_backend import OnnxBackend  # noqa: PLC0415
-
-    towers = {Path(name).stem: data for name, data in graphs.items()}
-    facts = _facts(backend)
-    names = [n for n in (_TEXT_GRAPH, _LABEL_GRAPH) if n in graphs]
-    digest = "".join(hashlib.sha256(graphs[n]).hexdigest() for n in names)
-    return OnnxBackend(towers, backend.tokenizer, backend.config, facts, digest=digest)
-
-
 def _onnx_backend(manifest: Manifest, values: dict[str, Any], threads: int) -> EncoderBackend:
-    from labelwise.onnx_backend import OnnxBackend  # noqa: PLC0415
+    from labelwise.exports import open_exports  # noqa: PLC0415
 
-    names = [n for n in (_TEXT_GRAPH, _LABEL_GRAPH) if n in manifest.files]
-    return OnnxBackend(
-        {Path(name).stem: manifest.file(name).read_bytes() for name in names},
-        _tokenizer(manifest),
-        values["model"],
-        values["facts"],
-        digest="".join(manifest.files[name].sha256 for name in names),
-        threads=threads,
-    )
+    tokenizer = _tokenizer(manifest)
+    return open_exports(manifest, tokenizer, values["model"], values["facts"], threads=threads)
 
 
 def _torch_backend(manifest: Manifest, values: dict[str, Any], device: str) -> EncoderBackend:

@@ -13,6 +13,8 @@ from labelwise.config import ModelConfig
 from labelwise.encoding import Batch, FloatArray, IntArray, PieceTokenizer
 from labelwise.errors import CheckpointError
 
+RUNTIME = f"onnxruntime {onnxruntime.__version__}"
+
 _SLOWER = ["SkipLayerNormFusion"]  # its kernel takes ten times as long as the parts it joins
 _EXACT_INT8 = ("session.x64quantprecision", "1")  # else sums overflow where there is no VNNI
 _EXTERNAL_DATA = b"\x0a\x08location\x12"  # protobuf: an entry whose key is "location"

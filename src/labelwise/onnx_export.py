@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from labelwise.data import read_dataset
 from labelwise.encoding import IntArray, batches_by_pieces
 from labelwise.errors import RequestError
+from labelwise.precision import EXACT, LABEL_GRAPH, TEXT_GRAPH
 from labelwise.quantization import quantize_products
 from labelwise.sample_data import SAMPLES
 from labelwise.torch_backend import TorchBackend
@@ -41,10 +42,11 @@ def export_towers(backend: TorchBackend, precision: str) -> dict[str, bytes]:
 
     Args:
         backend: The model.
-        precision: ``"fp32"``, or ``"int8"``; see ``quantization``.
+        precision: ``"fp32"``, ``"int8"`` (see ``quantization``), or ``"auto"`` for both.
 
     Returns:
-        One self-contained ONNX file a tower, by file name (``text.onnx``, ``label.onnx``).
+        One self-contained ONNX file a tower, by file name (``text.onnx``, ``label.onnx``); for
+        both, those in full precision beside them as ``text.fp32.onnx`` and ``label.fp32.onnx``.
 
     Raises:
         RequestError: The architecture has no export.
@@ -55,12 +57,14 @@ def export_towers(backend: TorchBackend, precision: str) -> dict[str, bytes]:
             "label encoder has no ONNX export. Expected a dual encoder with a separate or shared "
             "label tower. Run it with engine='torch'."
         )
-    towers = {"text": backend.model.text_tower, "label": backend.model.label_tower}
-    graphs = {f"{name}.onnx": _export(t) for name, t in towers.items() if t is not None}
+    towers = {TEXT_GRAPH: backend.model.text_tower, LABEL_GRAPH: backend.model.label_tower}
+    graphs = {name: _export(t) for name, t in towers.items() if t is not None}
     if precision == "fp32":
         return graphs
     feeds = _sample_feeds(backend)
-    return {name: quantize_products(data, feeds) for name, data in graphs.items()}
+    rounded = {name: quantize_products(data, feeds) for name, data in graphs.items()}
+    exact = {EXACT[name]: data for name, data in graphs.items()} if precision == "auto" else {}
+    return rounded | exact
 
 
 def _sample_feeds(backend: TorchBackend) -> list[dict[str, IntArray]]:

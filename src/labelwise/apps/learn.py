@@ -50,7 +50,11 @@ def export(
     output: Output,
     model: Model = None,
     precision: Annotated[
-        Literal["fp32", "int8"], typer.Option(help="int8 is smaller and faster, fp32 exact.")
+        Literal["fp32", "int8", "auto"],
+        typer.Option(
+            help="int8 is smaller and mostly faster, fp32 exact; auto writes both, and each "
+            "machine runs what is faster there."
+        ),
     ] = "fp32",
     dev: Annotated[
         Path | None,
@@ -59,7 +63,8 @@ def export(
 ) -> None:
     """Write a model that runs without torch."""
     from labelwise.errors import CheckpointError
-    from labelwise.loading import load_model, onnx_backend, save_model
+    from labelwise.exports import onnx_backends
+    from labelwise.loading import load_model, save_model
     from labelwise.onnx_export import export_towers
     from labelwise.torch_backend import TorchBackend
 
@@ -69,7 +74,7 @@ def export(
     graphs = export_towers(loaded.backend, precision)
     if dev is not None:
         before = _dev_f1(loaded.backend, dev)
-        after = _dev_f1(onnx_backend(graphs, loaded.backend), dev)
+        after = _dev_f1(onnx_backends(graphs, loaded.backend)[0], dev)
         note(f"F1 on the dev split of '{dev}': {100 * before:.1f} -> {100 * after:.1f}")
         if after < before - MAX_F1_LOSS:
             raise CheckpointError(

@@ -20,8 +20,9 @@ from labelwise.config import FINETUNE
 from labelwise.data import read_jsonl
 from labelwise.errors import LabelwiseError, require
 from labelwise.evaluation import evaluate
+from labelwise.exports import onnx_backends
 from labelwise.labels import LabelSet
-from labelwise.loading import load_model, onnx_backend, save_model
+from labelwise.loading import load_model, save_model
 from labelwise.tagger import Tagger
 
 if TYPE_CHECKING:
@@ -113,7 +114,7 @@ def _graphs(
 
     small = export_towers(backend, "int8")
     exact_f1 = evaluate(Tagger(backend), held, label_set).scores.micro_f1
-    small_f1 = evaluate(Tagger(onnx_backend(small, backend)), held, label_set).scores.micro_f1
+    small_f1 = evaluate(Tagger(onnx_backends(small, backend)[0]), held, label_set).scores.micro_f1
     return small if small_f1 >= exact_f1 - MAX_F1_LOSS else export_towers(backend, "fp32")
 
 

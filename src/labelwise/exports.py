@@ -1,0 +1,98 @@
+"""The ONNX graphs of a model as backends; of two precisions, the one that is faster here.
+
+Knows which graphs a model may have, not how a folder is written.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Collection, Mapping
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+from labelwise.backend import EncoderBackend, facts_of
+from labelwise.checkpoint import Manifest
+from labelwise.config import ModelConfig
+from labelwise.encoding import PieceTokenizer
+from labelwise.onnx_backend import RUNTIME, OnnxBackend
+from labelwise.precision import (
+    EXACT,
+    LABEL_GRAPH,
+    PRECISIONS,
+    TEXT_GRAPH,
+    faster_precision,
+    measure_in_turns,
+)
+
+if TYPE_CHECKING:
+    from labelwise.torch_backend import TorchBackend
+
+_TIMED = [["word"] * 30] * 16  # sentences of a usual length; what they say takes no time
+
+
+def onnx_backends(graphs: Mapping[str, bytes], backend: TorchBackend) -> list[OnnxBackend]:
+    """Run exported graphs in place of the model they came from.
+
+    Args:
+        graphs: ONNX files by name, as ``onnx_export.export_towers`` returns them.
+        backend: That model.
+
+    Returns:
+        One for each precision; where there are two, int8 first.
+    """
+    made = list[OnnxBackend]()
+    for names in _towers(graphs):
+        data = {tower: graphs[name] for tower, name in names.items()}
+        digest = "".join(hashlib.sha256(d).hexdigest() for d in data.values())
+        facts = facts_of(backend)
+        made.append(OnnxBackend(data, backend.tokenizer, backend.config, facts, digest=digest))
+    return made
+
+
+def open_exports(
+    manifest: Manifest,
+    tokenizer: PieceTokenizer,
+    config: ModelConfig,
+    facts: Mapping[str, Any],
+    *,
+    threads: int = 0,
+) -> EncoderBackend:
+    """Run the graphs of a folder, the faster ones where it holds two precisions.
+
+    Args:
+        manifest: The folder, verified.
+        tokenizer: Its piece tokenizer.
+        config: How labels become vectors.
+        facts: As for ``OnnxBackend``.
+        threads: Threads of one call; 0 means every core.
+
+    Raises:
+        CheckpointError: The folder has no graph, or one that is none.
+    """
+
+    def opened(names: Mapping[str, str]) -> OnnxBackend:
+        data = {tower: manifest.file(name).read_bytes() for tower, name in names.items()}
+        digest = "".join(manifest.files[name].sha256 for name in names.values())
+        return OnnxBackend(data, tokenizer, config, facts, digest=digest, threads=threads)
+
+    def measured() -> Mapping[str, float]:
+        batch = tokenizer.batch(tokenizer.encode_words(_TIMED))
+        return measure_in_turns(
+            {p: partial(opened(names).word_states, batch) for p, names in choices.items()}
+        )
+
+    found = _towers(manifest.files) or [{"text": TEXT_GRAPH}]
+    if len(found) == 1:
+        return opened(found[0])
+    choices = dict(zip(PRECISIONS, found, strict=True))
+    return opened(
+        choices[faster_precision(f"{RUNTIME}, {manifest.files[TEXT_GRAPH].sha256}", measured)]
+    )
+
+
+def _towers(names: Collection[str]) -> list[dict[str, str]]:
+    """Find the graph of each tower among some files, for every precision there is."""
+    usual = {"text": TEXT_GRAPH, "label": LABEL_GRAPH}
+    exact = {tower: EXACT[name] for tower, name in usual.items()}
+    found = [{t: name for t, name in graphs.items() if name in names} for graphs in (usual, exact)]
+    return [graphs for graphs in found if "text" in graphs]
