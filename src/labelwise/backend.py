@@ -39,6 +39,11 @@ class EncoderBackend(Protocol):
         ...
 
     @property
+    def frozen(self) -> bool:
+        """Whether it cannot encode labels, so that those saved with it are all there are."""
+        ...
+
+    @property
     def scale(self) -> float:
         """Factor on the dot product."""
         ...
@@ -95,6 +100,7 @@ class FakeBackend:
         self.tokenizer = tokenizer
         self.dim = dim
         self.digest = hashlib.sha256(repr(sorted((vectors or {}).items())).encode()).hexdigest()
+        self.frozen = False
         self.scale = 1.0
         self.bias = np.zeros(1, dtype=np.float32)
         self.max_positions = 512

@@ -15,7 +15,7 @@ from labelwise.ahead import map_ahead
 from labelwise.annotation import Mention
 from labelwise.backend import EncoderBackend
 from labelwise.encoding import FloatArray, Window, batches_by_pieces
-from labelwise.errors import LabelError
+from labelwise.errors import LabelError, some_of
 from labelwise.labels import LabelSet
 from labelwise.segments import Segment, chunks, segments_of
 from labelwise.tag_table import Decoder, TagTable
@@ -68,9 +68,18 @@ class Engine:
 
         Returns:
             One row a text. Shape ``(labels, dim)``.
+
+        Raises:
+            LabelError: The model is frozen, and a text is none of its labels'.
         """
         digest, config = self.backend.digest, self.backend.config
         missing = [t for t in dict.fromkeys(texts) if (digest, t) not in self._vectors]
+        if missing and self.backend.frozen:
+            raise LabelError(
+                f"This model is frozen and has no vectors of {some_of(missing)}. Expected labels "
+                "in the words that it was exported with. Export the model that it came from with "
+                "these labels, or without --frozen."
+            )
         pieces = self.backend.tokenizer.encode_texts(missing, config.max_label_pieces)
         fresh: dict[str, FloatArray] = {}
         for group in batches_by_pieces([len(p) for p in pieces], self.batch_pieces):

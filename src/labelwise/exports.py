@@ -30,12 +30,15 @@ if TYPE_CHECKING:
 _TIMED = [["word"] * 30] * 16  # sentences of a usual length; what they say takes no time
 
 
-def onnx_backends(graphs: Mapping[str, bytes], backend: TorchBackend) -> list[OnnxBackend]:
+def onnx_backends(
+    graphs: Mapping[str, bytes], backend: TorchBackend, *, frozen: bool = False
+) -> list[OnnxBackend]:
     """Run exported graphs in place of the model they came from.
 
     Args:
         graphs: ONNX files by name, as ``onnx_export.export_towers`` returns them.
         backend: That model.
+        frozen: Identify them by the text tower alone, as a folder without the label tower does.
 
     Returns:
         One for each precision; where there are two, int8 first.
@@ -43,7 +46,8 @@ def onnx_backends(graphs: Mapping[str, bytes], backend: TorchBackend) -> list[On
     made = list[OnnxBackend]()
     for names in _towers(graphs):
         data = {tower: graphs[name] for tower, name in names.items()}
-        digest = "".join(hashlib.sha256(d).hexdigest() for d in data.values())
+        named = [data["text"]] if frozen else data.values()
+        digest = "".join(hashlib.sha256(d).hexdigest() for d in named)
         facts = facts_of(backend)
         made.append(OnnxBackend(data, backend.tokenizer, backend.config, facts, digest=digest))
     return made

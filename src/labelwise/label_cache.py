@@ -21,12 +21,15 @@ from labelwise.tensors import Tensors
 _VECTORS, _TEXTS = "vectors", "texts"
 
 
-def label_tensors(backend: EncoderBackend, label_set: LabelSet) -> Tensors:
+def label_tensors(
+    backend: EncoderBackend, label_set: LabelSet, known: Mapping[str, FloatArray] | None = None
+) -> Tensors:
     """Encode everything that a label set needs.
 
     Args:
         backend: What will run the model.
         label_set: The labels.
+        known: Vectors by text that need no encoding. Shapes ``(dim,)``.
 
     Returns:
         Arrays to save, named by the model's digest; none where an output layer fixes the tags.
@@ -34,6 +37,7 @@ def label_tensors(backend: EncoderBackend, label_set: LabelSet) -> Tensors:
     if backend.config.architecture != "dual_encoder":
         return {}
     engine = Engine(backend)
+    engine.remember(known or {})
     engine.tag_table(label_set)
     vectors = engine.known_vectors()
     texts = np.frombuffer(json.dumps(list(vectors)).encode(), dtype=np.uint8)

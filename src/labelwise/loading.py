@@ -29,7 +29,7 @@ from labelwise.errors import (
 )
 from labelwise.label_cache import label_tensors, vectors_by_text
 from labelwise.labels import LabelSet
-from labelwise.precision import TEXT_GRAPH
+from labelwise.precision import EXACT, LABEL_GRAPH, TEXT_GRAPH
 from labelwise.strict_json import dump_json, read_json
 from labelwise.tag_params import WITH_NEIGHBOURS
 from labelwise.tag_table import TagTable
@@ -41,6 +41,7 @@ if TYPE_CHECKING:
 DEFAULT_MODEL = "labelwise-mini-en"
 _CONFIG, _LABELS, _TOKENIZER = "config.json", "labels.json", "tokenizer.json"
 _WEIGHTS, _FIT, _LABEL_VECTORS = "model.safetensors", "fit.safetensors", "labels.safetensors"
+_FOR_NEW_LABELS = (_WEIGHTS, LABEL_GRAPH, EXACT[LABEL_GRAPH])
 
 
 @dataclass(frozen=True)
@@ -225,7 +226,7 @@ def save_model(
         CheckpointError: The folder holds something else, or the disk refuses.
     """
     files: dict[str, Any] = dict(extra_files or {})
-    will_run = [backend]
+    will_run, known = [backend], dict[str, FloatArray]()
     if hasattr(backend, "tensors"):
         files = _torch_files(cast("TorchBackend", backend), dtype) | files
         will_run = _exported(files, cast("TorchBackend", backend)) or will_run
@@ -233,32 +234,71 @@ def save_model(
         manifest = verify(source)
         kept = set(manifest.files) - {_LABELS, _FIT, _LABEL_VECTORS}
         files = {name: manifest.file(name).read_bytes() for name in kept} | files
+        known = dict(_label_vectors(manifest, backend))
     if label_set is not None:
-        files[_LABELS] = dump_json(label_set.to_dict(), _LABELS)
-        if fitted is not None:
-            curve = np.array(fitted.curve, dtype=np.float64)
-            arrays = {"matrix": fitted.matrix, "bias": fitted.bias, "curve": curve}
-            files[_FIT] = lambda target: save_tensors(target, arrays)
-        vectors = dict(chain.from_iterable(label_tensors(b, label_set).items() for b in will_run))
-        if vectors:
-            files[_LABEL_VECTORS] = lambda target: save_tensors(target, vectors)
+        files |= _label_files(label_set, fitted, will_run, known)
     write_folder(path, files)
 
 
-def _exported(files: Mapping[str, Any], backend: TorchBackend) -> Sequence[EncoderBackend]:
+def save_frozen(
+    path: str | Path,
+    backend: TorchBackend,
+    label_set: LabelSet,
+    graphs: Mapping[str, bytes],
+    *,
+    fitted: TagTable | None = None,
+) -> None:
+    """Write a model that knows some labels only: no weights, and vectors for the label tower.
+
+    Args:
+        path: The folder; a model that was there is replaced.
+        backend: The model.
+        label_set: Its labels from now on.
+        graphs: ONNX files by name, as ``onnx_export.export_towers`` returns them.
+        fitted: Tag vectors of that label set.
+
+    Raises:
+        CheckpointError: The folder holds something else, or the disk refuses.
+    """
+    files = _torch_files(backend, "float32", frozen=True) | dict(graphs)
+    files |= _label_files(label_set, fitted, _exported(files, backend, frozen=True))
+    write_folder(path, {n: content for n, content in files.items() if n not in _FOR_NEW_LABELS})
+
+
+def _label_files(
+    label_set: LabelSet,
+    fitted: TagTable | None,
+    will_run: Sequence[EncoderBackend],
+    known: Mapping[str, FloatArray] | None = None,
+) -> dict[str, Any]:
+    files: dict[str, Any] = {_LABELS: dump_json(label_set.to_dict(), _LABELS)}
+    if fitted is not None:
+        curve = np.array(fitted.curve, dtype=np.float64)
+        arrays = {"matrix": fitted.matrix, "bias": fitted.bias, "curve": curve}
+        files[_FIT] = lambda target: save_tensors(target, arrays)
+    made = [label_tensors(backend, label_set, known) for backend in will_run]
+    vectors = dict(chain.from_iterable(tensors.items() for tensors in made))
+    if vectors:
+        files[_LABEL_VECTORS] = lambda target: save_tensors(target, vectors)
+    return files
+
+
+def _exported(
+    files: Mapping[str, Any], backend: TorchBackend, *, frozen: bool = False
+) -> Sequence[EncoderBackend]:
     if TEXT_GRAPH not in files:
         return []
     from labelwise.exports import onnx_backends  # noqa: PLC0415
 
-    return onnx_backends(files, backend)
+    return onnx_backends(files, backend, frozen=frozen)
 
 
-def _torch_files(backend: TorchBackend, dtype: str) -> dict[str, Any]:
+def _torch_files(backend: TorchBackend, dtype: str, *, frozen: bool = False) -> dict[str, Any]:
     tensors = {name: array.astype(dtype) for name, array in backend.tensors().items()}
     config: dict[str, Any] = {
         "model": backend.config.to_dict(),
         "encoders": backend.encoder_configs(),
-        "facts": facts_of(backend),
+        "facts": facts_of(backend) | ({"frozen": True} if frozen else {}),
     }
     return {
         _CONFIG: dump_json(config, _CONFIG),
@@ -289,6 +329,7 @@ def _checked_facts(facts: Mapping[str, Any]) -> dict[str, Any]:
         "scale": float(facts["scale"]),
         "bias": [float(b) for b in facts["bias"]],
         "max_positions": int(facts["max_positions"]),
+        "frozen": facts.get("frozen") is True,
     }
     limits = {"dim": MAX_WIDTH, "max_positions": MAX_POSITIONS}
     for name, limit in limits.items():
@@ -307,6 +348,11 @@ def _onnx_backend(manifest: Manifest, values: dict[str, Any], threads: int) -> E
 
 
 def _torch_backend(manifest: Manifest, values: dict[str, Any], device: str) -> EncoderBackend:
+    if values["facts"]["frozen"]:
+        raise CheckpointError(
+            f"'{manifest.folder}' is frozen: it has no weights. Expected a model to run with torch "
+            "or to train. Use the model that it was exported from."
+        )
     require("torch", "train", f"Running '{manifest.folder}' with torch")
     from labelwise.torch_backend import backend_from_tensors  # noqa: PLC0415
 

@@ -27,7 +27,8 @@ class OnnxBackend:
         graphs: ONNX file of each tower: ``"text"``, and ``"label"`` if it has its own.
         tokenizer: Piece tokenizer of both.
         config: How labels become vectors.
-        facts: ``dim``, ``scale``, ``bias`` and ``max_positions``, as written by the export.
+        facts: ``dim``, ``scale``, ``bias`` and ``max_positions``, as written by the export, and
+            ``frozen`` where the label tower was left out.
         digest: Identifies the weights.
         threads: Threads of one call; 0 lets ONNX Runtime take every core.
     """
@@ -50,6 +51,7 @@ class OnnxBackend:
         self.scale = float(facts["scale"])
         self.bias: FloatArray = np.array(facts["bias"], dtype=np.float32)
         self.max_positions = int(facts["max_positions"])
+        self.frozen = bool(facts.get("frozen"))
         self._text = open_session(graphs["text"], threads)
         own_label_tower = "label" in graphs
         self._label = open_session(graphs["label"], threads) if own_label_tower else self._text

@@ -57,6 +57,7 @@ class TorchBackend:
         self.config: ModelConfig = model.config
         self.dim: int = model.dim
         self.max_positions = max_positions(model.text_tower)
+        self.frozen = False
         self._digest: str | None = None
 
     @property

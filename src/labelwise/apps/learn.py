@@ -56,21 +56,35 @@ def export(
             "machine runs what is faster there."
         ),
     ] = "fp32",
+    frozen: Annotated[
+        bool,
+        typer.Option(
+            "--frozen", help="Keep the labels' vectors only: smaller, and for no other labels."
+        ),
+    ] = False,
+    labels: Annotated[
+        str | None,
+        typer.Option(help="Labels to save with the model, as for predict; its own if left out."),
+    ] = None,
     dev: Annotated[
         Path | None,
         typer.Option(help="Dataset whose dev split must not lose more than 0.5 F1, or no export."),
     ] = None,
 ) -> None:
     """Write a model that runs without torch."""
+    from labelwise.apps.inputs import labels_to_predict
     from labelwise.errors import CheckpointError
     from labelwise.exports import onnx_backends
-    from labelwise.loading import load_model, save_model
+    from labelwise.loading import load_model, save_frozen, save_model
     from labelwise.onnx_export import export_towers
     from labelwise.torch_backend import TorchBackend
 
     loaded = load_model(model, engine="torch")
     if not isinstance(loaded.backend, TorchBackend):
         raise CheckpointError(f"'{loaded.folder}' has no weights to export. Train a model first.")
+    label_set = loaded.label_set
+    if labels is not None or frozen:
+        label_set = labels_to_predict(labels, loaded.label_set)
     graphs = export_towers(loaded.backend, precision)
     if dev is not None:
         before = _dev_f1(loaded.backend, dev)
@@ -81,7 +95,11 @@ def export(
                 f"The {precision} export loses {100 * (before - after):.2f} F1 on '{dev}'. "
                 "Expected at most 0.5. Nothing was written; export with --precision fp32."
             )
-    save_model(output, loaded.backend, loaded.label_set, fitted=loaded.fitted, extra_files=graphs)
+    fitted = loaded.fitted if label_set == loaded.label_set else None
+    if frozen and label_set is not None:
+        save_frozen(output, loaded.backend, label_set, graphs, fitted=fitted)
+    else:
+        save_model(output, loaded.backend, label_set, fitted=fitted, extra_files=graphs)
     note(f"Saved '{output}' with {precision} ONNX: {sum(map(len, graphs.values())):,} bytes")
 
 

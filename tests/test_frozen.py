@@ -1,0 +1,71 @@
+"""Frozen models: the same entities from a smaller folder, and a clear word about other labels."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from builders import people_and_cities, sentence, tiny_backend
+from labelwise.checkpoint import verify
+from labelwise.config import ModelConfig
+from labelwise.errors import CheckpointError, LabelError
+from labelwise.labels import LabelSet
+from labelwise.loading import load_model, save_frozen, save_model
+from labelwise.onnx_export import export_towers
+from labelwise.tagger import Tagger
+
+LABELS = LabelSet.parse({"person": "somebody", "city": None, "X": {"words": "new drug"}})
+TEXT = "Ada went from Oslo to New York with aspirin."
+
+
+@pytest.fixture(scope="module", params=["separate", "shared"])
+def folders(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """One model exported whole and frozen."""
+    root = tmp_path_factory.mktemp("models")
+    backend = tiny_backend(ModelConfig(max_pieces=64, label_encoder=request.param))
+    graphs = export_towers(backend, "fp32")
+    save_model(root / "whole", backend, LABELS, extra_files=graphs)
+    save_frozen(root / "frozen", backend, LABELS, graphs)
+    return root
+
+
+def size(folder: Path) -> int:
+    return sum(path.stat().st_size for path in folder.iterdir())
+
+
+def test_a_frozen_model_finds_the_same_in_less_space(folders: Path) -> None:
+    assert size(folders / "frozen") < 0.7 * size(folders / "whole")
+    assert {"label.onnx", "model.safetensors"}.isdisjoint(verify(folders / "frozen").files)
+    whole, frozen = (Tagger.from_pretrained(folders / name) for name in ("whole", "frozen"))
+    assert frozen.predict(TEXT) == whole.predict(TEXT)
+    some = ["X", "city"]
+    assert frozen.predict(TEXT, LABELS.subset(some)) == whole.predict(TEXT, LABELS.subset(some))
+
+
+def test_a_frozen_model_learns_its_labels_and_is_saved_again(folders: Path, tmp_path: Path) -> None:
+    whole, frozen = (Tagger.from_pretrained(folders / name) for name in ("whole", "frozen"))
+    for tagger in (whole, frozen):
+        tagger.fit(people_and_cities())
+    assert frozen.predict(TEXT) == whole.predict(TEXT)
+    frozen.save_pretrained(tmp_path / "fitted")
+    again = Tagger.from_pretrained(tmp_path / "fitted")
+    assert again.backend.frozen
+    assert again.predict(TEXT) == whole.predict(TEXT)
+    again.fit([sentence("aspirin/B-X")])
+
+
+def test_other_labels_are_refused_by_their_words(folders: Path) -> None:
+    tagger = Tagger.from_pretrained(folders / "frozen")
+    with pytest.raises(LabelError, match=r"is frozen and has no vectors of .*dish.*--frozen"):
+        tagger.predict(TEXT, ["person", "dish"])
+    with pytest.raises(LabelError, match=r"is frozen and has no vectors of .*dish"):
+        tagger.fit([sentence("soup/B-dish")], ["dish"])
+
+
+def test_a_frozen_model_neither_trains_nor_runs_with_torch(folders: Path) -> None:
+    tagger = Tagger.from_pretrained(folders / "frozen")
+    with pytest.raises(CheckpointError, match=r"frozen' is frozen: it has no weights.*exported"):
+        tagger.finetune(people_and_cities(), LABELS)
+    with pytest.raises(CheckpointError, match=r"is frozen: it has no weights"):
+        load_model(folders / "frozen", engine="torch")
