@@ -156,6 +156,27 @@ def test_long_sentence_keeps_the_rules_with_a_thousand_labels() -> None:
     mentions_from_tags([names[i] for i in ids], "bioes", strict=True)
 
 
+@given(st.integers(0, 9999), st.lists(st.integers(0, 9), max_size=4), st.integers(1, 30))
+def test_io_with_costs_is_the_best_by_trying_every_change(
+    seed: int, lengths: list[int], n_labels: int
+) -> None:
+    rng, costs = np.random.default_rng(seed), Costs(0.5, 1.25)
+    logits = rng.integers(-4, 5, size=(sum(lengths), 1 + n_labels)).astype("f4") / 2
+    before = rng.integers(0, 1 + n_labels, size=len(lengths)).tolist()
+    change = np.full((1 + n_labels, 1 + n_labels), costs.switch)
+    change[0], change[:, 0] = costs.boundary, costs.boundary
+    np.fill_diagonal(change, 0)
+    found = best_valid_tags(logits, lengths, "io", before=before, costs=costs)
+    for part, ids, start in zip(split(logits, lengths), split(found, lengths), before, strict=True):
+        best = np.where(np.arange(1 + n_labels) == start, 0, -np.inf)
+        for row in part:
+            best = (best[:, None] - change).max(0) + row
+        path = [start, *ids]
+        total_of_path = sum(row[i] for row, i in zip(part, ids, strict=True))
+        total_of_path -= sum(change[a, b] for a, b in itertools.pairwise(path))
+        assert total_of_path == best.max()
+
+
 # Probabilities
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from labelwise.words import LONG_TEXT, LongText, split_words
@@ -20,6 +20,15 @@ def test_stretches_of_a_text_hold_the_words_of_the_whole(text: str, stretch: int
     assert words[:] == [text[a:b] for a, b in expected]
     assert list(words) == words[:]
     assert len(words) == len(expected)
+
+
+ASCII = "".join(map(chr, range(128)))
+
+
+@given(st.text(ASCII, max_size=40))
+@example(ASCII)
+def test_ascii_is_split_as_any_text_is(text: str) -> None:
+    assert split_words(text) == split_words(text + " é")[:-1]
 
 
 @given(TEXT, st.integers(-9, 9), st.integers(-9, 9))

@@ -18,7 +18,7 @@ from labelwise.schemes import MARKS
 IntArray = NDArray[np.int64]
 FloatArray = NDArray[np.float32]
 
-_CHUNK_SCORES = 1 << 18  # scores per step, so that temporaries stay in the cache
+_CHUNK_SCORES = 1 << 16  # scores per step, so that temporaries stay in the cache
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,18 +111,19 @@ def best_valid_tags(
     n_labels = (logits.shape[1] - 1) // len(MARKS[scheme])
     score = np.full((len(sizes), logits.shape[1]), -np.inf, dtype=np.float32)
     score[np.arange(len(sizes)), 0 if before is None else np.asarray(before)[order]] = 0
-    rows = logits.astype(np.float32, copy=False)
-    final, back = score.copy(), []
+    rows, back = logits.astype(np.float32, copy=False), list[_Step]()
     for t in range(int(sizes[0])):
         n = int(np.count_nonzero(sizes > t))
-        score, step = _viterbi_step(score[:n], rows[starts[:n] + t], n_labels, rules, costs)
-        back.append(step)
-        final[:n] = score
+        emitted = rows[starts[:n] + t]
+        if len(rules.starts) == 1:
+            back.append(_io_step(score[:n], emitted, costs))
+        else:
+            back.append(_viterbi_step(score[:n], emitted, n_labels, rules, costs))
     if open_end is None or not all(open_end):
         closed = np.ones(len(sizes), bool) if open_end is None else ~np.asarray(open_end)[order]
-        view = _by_label(final, n_labels, rules)
+        view = _by_label(score, n_labels, rules)
         view[np.broadcast_to(closed[:, None, None] & ~rules.is_closed, view.shape)] = -np.inf
-    return _trace_back(final.argmax(1), back, starts, sizes)
+    return _trace_back(score.argmax(1), back, starts, sizes)
 
 
 def _by_label(score: FloatArray, n_labels: int, rules: MarkRules) -> FloatArray:
@@ -155,36 +156,50 @@ class _Step:
         return np.where(tags > 0, inside, self.to_other)
 
 
-def _viterbi_step(
-    previous: FloatArray, emitted: FloatArray, n_labels: int, rules: MarkRules, costs: Costs
-) -> tuple[FloatArray, _Step]:
-    """Advance one word: the best score of every tag, and where it came from.
+def _io_step(score: FloatArray, emitted: FloatArray, costs: Costs) -> _Step:
+    """Advance one word of IO, whose only mark may begin, extend and end a mention.
 
-    ``emitted`` is overwritten. A mark that is both open and closed, as that of IO, needs no masks.
+    ``score`` of every tag is updated in place. With many labels the time goes into reading these
+    arrays, so each is passed over as seldom as can be.
     """
-    rows, n_marks = np.arange(len(emitted)), len(rules.starts)
-    inside = _by_label(previous, n_labels, rules)
-    closed = inside if rules.is_closed.all() else np.where(rules.is_closed, inside, -np.inf)
-    closed = closed.reshape(len(rows), -1)
+    other, inside = score[:, 0].copy(), score[:, 1:]
+    ended = inside.argmax(1)
+    end = inside[np.arange(len(score)), ended]
+    new_after_other, new_after_end = other - costs.boundary, end - costs.switch
+    new = np.maximum(new_after_other, new_after_end)[:, None]
+    extends = inside >= new
+    np.maximum(inside, new, out=inside)
+    score[:, 0] = np.maximum(other, end - costs.boundary)
+    score += emitted
+    return _Step(
+        to_other=np.where(other >= end - costs.boundary, 0, 1 + ended),
+        to_new=np.where(new_after_other >= new_after_end, 0, 1 + ended),
+        to_same=np.broadcast_to(np.arange(1, score.shape[1]), extends.shape),
+        extends=extends[:, :, None],
+    )
+
+
+def _viterbi_step(
+    score: FloatArray, emitted: FloatArray, n_labels: int, rules: MarkRules, costs: Costs
+) -> _Step:
+    """Advance one word: ``score`` of every tag is updated in place, ``emitted`` overwritten."""
+    rows, n_marks = np.arange(len(score)), len(rules.starts)
+    inside = _by_label(score, n_labels, rules)
+    closed = np.where(rules.is_closed, inside, -np.inf).reshape(len(rows), -1)
     ended = closed.argmax(1)
-    other, end = previous[:, 0], closed[rows, ended]
+    other, end = score[:, 0], closed[rows, ended]
     to_other = np.where(other >= end - costs.boundary, 0, 1 + ended)
     new = np.maximum(other - costs.boundary, end - costs.switch)
     to_new = np.where(other - costs.boundary >= end - costs.switch, 0, 1 + ended)
-    first = 1 + np.arange(n_labels) * n_marks
-    if n_marks == 1:
-        same, to_same = inside[:, :, 0], np.broadcast_to(first, (len(rows), n_labels))
-    else:
-        opened = np.where(rules.is_open, inside, -np.inf)
-        same, to_same = opened.max(2), first + opened.argmax(2)
+    opened = np.where(rules.is_open, inside, -np.inf)
+    same = opened.max(2)
+    to_same = 1 + np.arange(n_labels) * n_marks + opened.argmax(2)
     extends = rules.extends & (~rules.starts | (same >= new[:, None])[:, :, None])
     emitted[:, 0] += np.maximum(other, end - costs.boundary)
     view = _by_label(emitted, n_labels, rules)
-    if n_marks == 1:
-        view += np.maximum(same, new[:, None])[:, :, None]
-    else:
-        view += np.where(extends, same[:, :, None], new[:, None, None])
-    return emitted, _Step(to_other, to_new, to_same, extends)
+    view += np.where(extends, same[:, :, None], new[:, None, None])
+    score[:] = emitted
+    return _Step(to_other, to_new, to_same, extends)
 
 
 def _trace_back(
@@ -214,8 +229,8 @@ def label_probabilities(logits: FloatArray, tags: IntArray, n_marks: int) -> Flo
     step = max(1, _CHUNK_SCORES // max(logits.shape[1], 1))
     for low in range(0, len(tags), step):
         part, ids = logits[low : low + step], tags[low : low + step]
-        top = part.max(1, keepdims=True)
-        mass = np.exp(part - top)
+        mass = part - part.max(1, keepdims=True)
+        np.exp(mass, out=mass)
         total = mass.sum(1)
         first = np.maximum(ids - 1, 0) // n_marks * n_marks + 1
         columns = np.where(ids[:, None] > 0, first[:, None] + np.arange(n_marks), 0)

@@ -37,7 +37,8 @@ class Chunk:
         parts: list[list[FloatArray]] = [[] for _ in self.texts]
         for window, states in zip(self.windows, found, strict=True):
             parts[window.text_index].append(states)
-        known = dict(zip(self.texts, (np.concatenate(p) for p in parts), strict=True))
+        whole = (p[0] if len(p) == 1 else np.concatenate(p) for p in parts)
+        known = dict(zip(self.texts, whole, strict=True))
         return [known[s.words][s.start : s.end] for s in self.segments]
 
 
@@ -221,9 +222,11 @@ class Engine:
             for i in group:
                 window = windows[i]
                 scored = window.pieces.first >= 0
-                high = low + int(scored.sum())
-                states = np.zeros((len(scored), self.backend.dim), dtype=np.float32)
-                states[scored] = found[low:high]
+                high = low + int(np.count_nonzero(scored))
+                states = found[low:high]
+                if len(states) < len(scored):  # some words have no piece
+                    states = np.zeros((len(scored), self.backend.dim), dtype=np.float32)
+                    states[scored] = found[low:high]
                 result[i] = states[
                     window.start - window.word_start : window.end - window.word_start
                 ]

@@ -26,6 +26,8 @@ from labelwise.schemes import MARKS
 from labelwise.segments import Segment
 from labelwise.tag_params import add_neighbours
 
+_GROUP_SCORES = 1 << 22  # at once: some 16 MB, and many sentences a step of the decoder
+
 
 @dataclass(frozen=True)
 class TagTable:
@@ -56,7 +58,9 @@ class TagTable:
         """
         if self.matrix.shape[1] != states.shape[1]:
             states = add_neighbours(states, np.repeat(np.arange(len(lengths)), lengths))
-        return states @ self.matrix.T + self.bias
+        logits = states @ self.matrix.T
+        logits += self.bias
+        return logits
 
 
 def decode_tags(
@@ -107,9 +111,8 @@ class Decoder:
             logits = self._table.logits(joined, lengths)
             logits[~joined.any(1)] = np.where(np.arange(logits.shape[1]) == 0, 0.0, -1e4)
             tags = self._best_tags(logits, part, lengths)
-            n_marks = len(MARKS[self._config.scheme])
             self._tags.append(tags)
-            self._probabilities.append(label_probabilities(logits, tags, n_marks))
+            self._probabilities.append(self._label_probabilities(logits, tags))
             self._count(part, lengths)
         return self._finish() if segments and segments[-1].is_last else []
 
@@ -125,6 +128,14 @@ class Decoder:
             before=[last_tag] + [0] * (len(segments) - 1),
             open_end=[not s.is_last for s in segments],
         )
+
+    def _label_probabilities(self, logits: FloatArray, tags: IntArray) -> FloatArray:
+        """Probability of each word's label; zero for O, which no mention asks for."""
+        result = np.zeros(len(tags), dtype=np.float32)
+        inside = np.flatnonzero(tags)
+        n_marks = len(MARKS[self._config.scheme])
+        result[inside] = label_probabilities(logits[inside], tags[inside], n_marks)
+        return result
 
     def _count(self, segments: Sequence[Segment], lengths: Sequence[int]) -> None:
         for segment, length in zip(segments, lengths, strict=True):
@@ -150,7 +161,7 @@ def _groups(
     segments: Sequence[Segment], states: Sequence[FloatArray], n_tags: int
 ) -> Iterator[tuple[int, int]]:
     """Runs of segments whose scores stay small; one that goes on with a text begins a run."""
-    limit, low, words = max(1, (1 << 20) // n_tags), 0, 0
+    limit, low, words = max(1, _GROUP_SCORES // n_tags), 0, 0
     for i, (segment, part) in enumerate(zip(segments, states, strict=True)):
         if i > low and (not segment.is_first or words + len(part) > limit):
             yield low, i
