@@ -46,6 +46,16 @@ THOUSAND = [f"kind {i}" for i in range(1000)]
 SLOW_TEXTS = {32: 96, 128: 24}  # for rivals that take seconds for them
 GLINER_RUNS = (("joint", 10), ("joint", 500), ("bi", 10), ("bi", 500))
 PAGE = Path(__file__).resolve().parents[1] / "docs" / "performance.md"
+NOT_MEASURED = """\
+## Not measured
+
+Two more libraries would be rivals, but can't be installed beside transformers 5.5 or later, below which
+a model's configuration can run code:
+
+- SpanMarker 1.8.1 asks for transformers below 5. pip falls back to 1.5.0, which names no upper bound.
+- spacy-transformers 1.4.0 asks for transformers below 4.53.3; spacy-curated-transformers 2.1.2 for
+  thinc 9.0 or 9.1, while spaCy 3.8 comes with thinc 8.3. Older ones were not tried.
+"""
 PACKAGES = ("labelwise", "numpy", "onnxruntime", "tokenizers", "torch", "transformers")
 Measured = dict[str, float]
 
@@ -334,6 +344,7 @@ def page(results: dict[str, Any]) -> str:
         f"- `import labelwise`: {start['import_s']} s (Python alone {start['bare_python_s']} s)",
         f"- `labelwise predict --text ...`: {start['predict_s']} s, "
         f"{start['predict_resident_mb']} MB resident\n",
+        NOT_MEASURED,
     ]
     return "\n".join(parts)
 

@@ -20,7 +20,8 @@ from labelwise.encoding import Batch
 from labelwise.engine import Engine
 from labelwise.labels import LabelSet
 from labelwise.schemes import SCHEMES, mentions_from_tags
-from labelwise.segments import CHUNK_WORDS
+from labelwise.segments import CHUNK_WORDS, Segment
+from labelwise.tag_table import Decoder, TagTable
 
 TOKENIZER = tiny_tokenizer()
 LABEL_SET = LabelSet.parse(["person", "city", "organization"])
@@ -47,6 +48,36 @@ class CountingBackend(FakeBackend):
     def encode_labels(self, ids: np.ndarray, mask: np.ndarray) -> np.ndarray:
         self.n_label_texts += len(ids)
         return super().encode_labels(ids, mask)
+
+
+@given(st.data(), st.integers(0, 999), st.booleans())
+@each_scheme
+def test_a_decoder_fed_bit_by_bit_finds_what_it_finds_at_once(
+    scheme: str, data: st.DataObject, seed: int, is_constrained: bool
+) -> None:
+    rng, sizes = np.random.default_rng(seed), st.lists(st.integers(0, 6), min_size=1, max_size=5)
+    texts = data.draw(st.lists(sizes, max_size=4))
+    segments = [
+        Segment((), 0, n, i == 0, i == len(text) - 1) for text in texts for i, n in enumerate(text)
+    ]
+    states = [rng.normal(size=(s.end, 4)).astype("f4") for s in segments]
+    config = ModelConfig(
+        scheme=scheme,  # type: ignore[arg-type]
+        decode="constrained" if is_constrained else "argmax",
+        boundary_cost=0.25,
+    )
+    matrix = rng.normal(size=(len(LABEL_SET.tags(scheme)), 4)).astype("f4")  # type: ignore[arg-type]
+    table = TagTable(LABEL_SET, matrix, np.zeros(len(matrix), "f4"))
+    at_once = Decoder(config, table).decode(segments, states)
+    assert len(at_once) == len(texts)
+    decoder, low, found = Decoder(config, table), 0, list[list[Mention]]()
+    for high in [*data.draw(st.lists(st.integers(0, len(segments)))), len(segments)]:
+        if high >= low:
+            found += decoder.decode(segments[low:high], states[low:high])
+            low = high
+    assert found == at_once
+    for ours, theirs in zip(itertools.chain(*found), itertools.chain(*at_once), strict=True):
+        assert ours.score == pytest.approx(theirs.score)
 
 
 def fake_engine(batch_pieces: int = 2048, **settings: object) -> Engine:

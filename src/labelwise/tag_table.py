@@ -92,7 +92,10 @@ def decode_tags(
 
 
 class Decoder:
-    """States to mentions, segment by segment; remembers the text that is not finished."""
+    """States to mentions, segment by segment.
+
+    Of a text that is not finished it keeps the mentions, and the tags from the last O on.
+    """
 
     def __init__(self, config: ModelConfig, table: TagTable) -> None:
         """Start with no text begun."""
@@ -100,6 +103,8 @@ class Decoder:
         self._tags: list[IntArray] = []
         self._probabilities: list[FloatArray] = []
         self._lengths: list[int] = []
+        self._begun: list[Mention] = []  # of the text that is not finished
+        self._n_begun = 0  # its words whose tags are no longer kept
 
     def decode(
         self, segments: Sequence[Segment], states: Sequence[FloatArray]
@@ -114,7 +119,7 @@ class Decoder:
             self._tags.append(tags)
             self._probabilities.append(self._label_probabilities(logits, tags))
             self._count(part, lengths)
-        return self._finish() if segments and segments[-1].is_last else []
+        return self._found(is_open=not segments[-1].is_last) if segments else []
 
     def _best_tags(
         self, logits: FloatArray, segments: Sequence[Segment], lengths: Sequence[int]
@@ -144,17 +149,36 @@ class Decoder:
             else:
                 self._lengths[-1] += length
 
-    def _finish(self) -> list[list[Mention]]:
+    def _found(self, *, is_open: bool) -> list[list[Mention]]:
+        """Mentions of the texts that have ended; those of an open one, up to its last O, wait."""
+        tags, probabilities = np.concatenate(self._tags), np.concatenate(self._probabilities)
+        n_kept = _n_after_other(tags[len(tags) - self._lengths[-1] :]) if is_open else 0
+        done = len(tags) - n_kept
+        self._lengths[-1] -= n_kept
         found = mentions_from_tag_ids(
-            np.concatenate(self._tags),
-            np.concatenate(self._probabilities),
+            tags[:done],
+            probabilities[:done],
             self._lengths,
             self._table.label_set.names,
             self._config.scheme,
             self._table.curve,
         )
-        self._tags, self._probabilities, self._lengths = [], [], []
+        n_begun = self._n_begun
+        later = (Mention(m.start + n_begun, m.end + n_begun, m.label, m.score) for m in found[0])
+        found[0] = [*self._begun, *later]
+        self._begun, self._n_begun = [], 0
+        if is_open:
+            self._n_begun = self._lengths[-1] + (n_begun if len(found) == 1 else 0)
+            self._begun = found.pop()
+        self._tags, self._probabilities = [tags[done:]], [probabilities[done:]]
+        self._lengths = [n_kept] if is_open else []
         return found
+
+
+def _n_after_other(tags: IntArray) -> int:
+    """Count the tags after the last O."""
+    others = np.flatnonzero(tags == 0)
+    return len(tags) - 1 - int(others[-1]) if len(others) else len(tags)
 
 
 def _groups(

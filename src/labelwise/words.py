@@ -7,13 +7,12 @@ sub-word pieces of any encoder.
 
 from __future__ import annotations
 
+import bisect
 import functools
 import re
 from collections.abc import Sequence
 from typing import overload
 
-import numpy as np
-from numpy.typing import NDArray
 from tokenizers import Regex
 from tokenizers.pre_tokenizers import Split
 
@@ -64,35 +63,52 @@ def split_words(text: str) -> list[tuple[int, int]]:
 
 
 class LongText(Sequence[str]):
-    """The words of a long text, in a few bytes each; a slice of it is a list.
+    """The words of a long text, found again where they are asked for: it keeps the text alone.
 
     Args:
         text: Any string.
         stretch: Code points to split at once; a stretch ends at a blank, which no word contains.
 
     Attributes:
-        offsets: Code-point start and end of each word, end exclusive. Shape ``(words, 2)``.
+        offsets: Code-point start and end of each word, end exclusive; found when asked for, too.
 
     >>> LongText("Ada left")[:]
     ['Ada', 'left']
     """
 
     def __init__(self, text: str, stretch: int = LONG_TEXT) -> None:
-        """Find the words."""
+        """Count the words of every stretch."""
         self._text = text
-        parts: list[NDArray[np.int64]] = [np.zeros((0, 2), dtype=np.int64)]
-        low = 0
-        while low < len(text):
-            blank = _BLANK.search(text, low + max(stretch, 1))  # at least one, to get on
-            high = len(text) if blank is None else blank.start()
-            spans = split_words(text[low:high])
-            parts.append(np.array(spans, dtype=np.int64).reshape(-1, 2) + low)
-            low = high
-        self.offsets = np.concatenate(parts)
+        self._starts = [0]  # of the stretches, in code points, and the end
+        self._counts = [0]  # words before each, and all
+        self.offsets: Sequence[tuple[int, int]] = _Offsets(self)
+        self._latest: tuple[int, list[tuple[int, int]]] = (-1, [])
+        while self._starts[-1] < len(text):
+            blank = _BLANK.search(text, self._starts[-1] + max(stretch, 1))  # one, to get on
+            self._starts.append(len(text) if blank is None else blank.start())
+            self._counts.append(self._counts[-1] + len(self._split(len(self._counts) - 1)))
+
+    def _split(self, stretch: int) -> list[tuple[int, int]]:
+        """Offsets of a stretch's words in the text; those of the latest one are kept."""
+        if self._latest[0] != stretch:
+            low, high = self._starts[stretch : stretch + 2]
+            spans = split_words(self._text[low:high])
+            self._latest = stretch, [(start + low, end + low) for start, end in spans]
+        return self._latest[1]
+
+    def spans(self, start: int, end: int) -> list[tuple[int, int]]:
+        """Code-point start and end (exclusive) of the words from ``start`` to ``end``."""
+        found: list[tuple[int, int]] = []
+        stretch = bisect.bisect_right(self._counts, start) - 1
+        while start + len(found) < end:
+            first = max(start - self._counts[stretch], 0)
+            found += self._split(stretch)[first : end - self._counts[stretch]]
+            stretch += 1
+        return found
 
     def __len__(self) -> int:
         """Count the words."""
-        return len(self.offsets)
+        return self._counts[-1]
 
     @overload
     def __getitem__(self, index: int) -> str: ...
@@ -101,6 +117,28 @@ class LongText(Sequence[str]):
     def __getitem__(self, index: int | slice) -> str | list[str]:
         """Cut out a word, or some."""
         if isinstance(index, slice):
-            return [self._text[start:end] for start, end in self.offsets[index].tolist()]
-        start, end = self.offsets[index].tolist()
+            low, high, step = index.indices(len(self))
+            words = [self._text[start:end] for start, end in self.spans(low, high)]
+            return words if step == 1 else self[:][index]
+        start, end = self.offsets[index]
         return self._text[start:end]
+
+
+class _Offsets(Sequence[tuple[int, int]]):
+    """Offsets of the words of a long text, one at a time."""
+
+    def __init__(self, words: LongText) -> None:
+        self._words = words
+
+    def __len__(self) -> int:
+        return len(self._words)
+
+    @overload
+    def __getitem__(self, index: int) -> tuple[int, int]: ...
+    @overload
+    def __getitem__(self, index: slice) -> list[tuple[int, int]]: ...
+    def __getitem__(self, index: int | slice) -> tuple[int, int] | list[tuple[int, int]]:
+        if isinstance(index, slice):
+            return self._words.spans(0, len(self))[index]
+        place = range(len(self))[index]
+        return self._words.spans(place, place + 1)[0]
