@@ -49,10 +49,10 @@ PAGE = Path(__file__).resolve().parents[1] / "docs" / "performance.md"
 NOT_MEASURED = """\
 ## Not measured
 
-Two more libraries would be rivals, but can't be installed beside transformers 5.5 or later, below which
-a model's configuration can run code:
+Two more libraries would be rivals, but can't be installed beside transformers 5.5 or later, below
+which a model's configuration can run code:
 
-- SpanMarker 1.8.1 asks for transformers below 5. pip falls back to 1.5.0, which names no upper bound.
+- SpanMarker 1.8.1 asks for transformers below 5. pip falls back to 1.5.0, which names no bound.
 - spacy-transformers 1.4.0 asks for transformers below 4.53.3; spacy-curated-transformers 2.1.2 for
   thinc 9.0 or 9.1, while spaCy 3.8 comes with thinc 8.3. Older ones were not tried.
 """
