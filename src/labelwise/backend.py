@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from labelwise.config import ModelConfig
+from labelwise.encoder_config import MAX_POSITIONS, MAX_WIDTH
 from labelwise.encoding import Batch, IntArray, PieceTokenizer
 
 FloatArray = NDArray[np.float32]
@@ -75,6 +76,29 @@ def facts_of(backend: EncoderBackend) -> dict[str, Any]:
         "bias": [float(b) for b in backend.bias],
         "max_positions": backend.max_positions,
     }
+
+
+def checked_facts(facts: Mapping[str, Any]) -> dict[str, Any]:
+    """Read what ``facts_of`` gave; refuse what no model has, before memory is asked for by it.
+
+    Raises:
+        ValueError: A number is out of range.
+        KeyError: One is missing.
+    """
+    result = {
+        "dim": int(facts["dim"]),
+        "scale": float(facts["scale"]),
+        "bias": [float(b) for b in facts["bias"]],
+        "max_positions": int(facts["max_positions"]),
+        "frozen": facts.get("frozen") is True,
+    }
+    limits = {"dim": MAX_WIDTH, "max_positions": MAX_POSITIONS}
+    for name, limit in limits.items():
+        if not 1 <= result[name] <= limit:
+            raise ValueError(f"'{name}' is {result[name]}, not from 1 to {limit}")
+    if not np.isfinite([result["scale"], *result["bias"]]).all():
+        raise ValueError("'scale' or 'bias' is not finite")
+    return result
 
 
 class FakeBackend:

@@ -12,11 +12,11 @@ from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 
-from labelwise.backend import EncoderBackend, facts_of
+from labelwise.backend import EncoderBackend, checked_facts, facts_of
 from labelwise.calibration import IDENTITY, ScoreCurve
 from labelwise.checkpoint import Manifest, verify, write_folder
 from labelwise.config import ModelConfig
-from labelwise.encoder_config import MAX_POSITIONS, MAX_WIDTH, check_encoder_config
+from labelwise.encoder_config import check_encoder_config
 from labelwise.encoders import tokenizer_json
 from labelwise.encoding import FloatArray, PieceTokenizer
 from labelwise.errors import (
@@ -273,8 +273,7 @@ def _label_files(
 ) -> dict[str, Any]:
     files: dict[str, Any] = {_LABELS: dump_json(label_set.to_dict(), _LABELS)}
     if fitted is not None:
-        curve = np.array(fitted.curve, dtype=np.float64)
-        arrays = {"matrix": fitted.matrix, "bias": fitted.bias, "curve": curve}
+        arrays = {"matrix": fitted.matrix, "bias": fitted.bias, "curve": np.array(fitted.curve)}
         files[_FIT] = lambda target: save_tensors(target, arrays)
     made = [label_tensors(backend, label_set, known) for backend in will_run]
     vectors = dict(chain.from_iterable(tensors.items() for tensors in made))
@@ -286,8 +285,6 @@ def _label_files(
 def _exported(
     files: Mapping[str, Any], backend: TorchBackend, *, frozen: bool = False
 ) -> Sequence[EncoderBackend]:
-    if TEXT_GRAPH not in files:
-        return []
     from labelwise.exports import onnx_backends  # noqa: PLC0415
 
     return onnx_backends(files, backend, frozen=frozen)
@@ -313,31 +310,13 @@ def _read_config(manifest: Manifest) -> dict[str, Any]:
         model = ModelConfig.from_dict(values["model"])
         towers = ("text", "label") if "label" in values["encoders"] else ("text",)
         encoders = {k: check_encoder_config(values["encoders"][k], place) for k in towers}
-        facts = _checked_facts(values["facts"])
+        facts = checked_facts(values["facts"])
     except (ConfigError, KeyError, TypeError, AttributeError, ValueError) as err:
         raise CheckpointError(
             f"{place} does not describe a model: {err}. Expected 'model', 'encoders' and "
             "'facts'. Save the model again with save_pretrained()."
         ) from err
     return {"model": model, "encoders": encoders, "facts": facts}
-
-
-def _checked_facts(facts: Mapping[str, Any]) -> dict[str, Any]:
-    """Refuse numbers that no model has, before memory is asked for by them."""
-    result = {
-        "dim": int(facts["dim"]),
-        "scale": float(facts["scale"]),
-        "bias": [float(b) for b in facts["bias"]],
-        "max_positions": int(facts["max_positions"]),
-        "frozen": facts.get("frozen") is True,
-    }
-    limits = {"dim": MAX_WIDTH, "max_positions": MAX_POSITIONS}
-    for name, limit in limits.items():
-        if not 1 <= result[name] <= limit:
-            raise ValueError(f"'{name}' is {result[name]}, not from 1 to {limit}")
-    if not np.isfinite([result["scale"], *result["bias"]]).all():
-        raise ValueError("'scale' or 'bias' is not finite")
-    return result
 
 
 def _onnx_backend(manifest: Manifest, values: dict[str, Any], threads: int) -> EncoderBackend:
