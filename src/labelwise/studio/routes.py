@@ -46,7 +46,7 @@ _SHOWN: dict[Show, tuple[State, ...]] = {
 
 
 class StudioRoute(JsonRoute):
-    """A strict JSON route that tells what is missing or damaged on this machine."""
+    """A strict JSON route that tells of conflicts, and what is missing or damaged here."""
 
     def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
         """Wrap the usual handler."""
@@ -55,6 +55,9 @@ class StudioRoute(JsonRoute):
         async def handle_openly(request: Request) -> Response:
             try:
                 return await handle(request)
+            except ConflictError as err:
+                answer = answers.conflict_answer(err, request.state.request_id)
+                return json_response(answer, 409)
             except (MissingExtraError, CheckpointError) as err:
                 raise ApiError(422, str(err), code="not_possible") from err
 
@@ -162,7 +165,7 @@ def _add_label_routes(router: APIRouter, project: Project, name: str) -> None:
         return summary()
 
     @router.put("/labels/{label_id}")
-    def put_label(label_id: answers.Id, body: answers.LabelIn) -> Response:
+    def put_label(label_id: answers.Id, body: answers.LabelChange) -> Response:
         project.change_label(ProjectLabel(label_id, **body.model_dump()))
         return summary()
 
@@ -189,12 +192,7 @@ def _add_text_routes(router: APIRouter, project: Project) -> None:
     @router.put("/texts/{text_id}")
     def put_text(text_id: answers.Id, body: answers.TextIn) -> Response:
         marks = [Mark(m.start, m.end, m.label) for m in body.marks]
-        try:
-            text = project.save(text_id, body.version, body.state, marks)
-        except ConflictError as err:
-            error = {"code": "conflict", "message": str(err), "request_id": ""}
-            current = answers.text_answer(err.current)
-            return json_response({"error": error, "current": current}, 409)
+        text = project.save(text_id, body.version, body.state, marks)
         return json_response(answers.text_answer(text))
 
     @router.post("/undo")

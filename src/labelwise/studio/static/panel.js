@@ -3,6 +3,8 @@
 import { lineChart } from "./chart.js";
 import { h, replace, toast } from "./dom.js";
 
+const WRITTEN = ["name", "words", "description"];
+
 export class Panel {
   constructor(studio, element) {
     this.studio = studio;
@@ -125,7 +127,7 @@ export class Panel {
       if (isSame) return;
     }
     this.editing = id;
-    const label = this.studio.label(id);
+    const label = this.studio.label(id); // as the person sees it while writing
     const name = h("input", { class: "field", value: label.name, maxlength: 200, dir: "auto" });
     const words = h("input", { class: "field", value: label.words ?? "", placeholder: label.reads, maxlength: 200, dir: "auto" });
     const description = h("textarea", { class: "field", value: label.description ?? "", rows: 2, maxlength: 900, dir: "auto",
@@ -134,7 +136,9 @@ export class Panel {
       const changes = {
         name: name.value.trim(), words: words.value.trim() || null, description: description.value.trim() || null,
       };
-      if (await this.change(id, changes)) this.stopEditing();
+      const now = this.studio.label(id);
+      const seen = WRITTEN.every((field) => now?.[field] === label[field]) ? now : label;
+      if (await this.change(id, changes, seen)) this.stopEditing();
     };
     const fields = h(
       "form",
@@ -175,9 +179,9 @@ export class Panel {
     await this.studio.removeLabel(label.id).catch((error) => toast(error.message, "error"));
   }
 
-  async change(id, changes) {
+  async change(id, changes, seen) {
     try {
-      await this.studio.changeLabel(id, changes);
+      await this.studio.changeLabel(id, changes, seen);
       return true;
     } catch (error) {
       toast(error.message, "error");
