@@ -28,6 +28,7 @@ from serving import LABELS, ORIGIN, TEXTS, client, exchange, live, raw_request, 
 ASK = {"texts": TEXTS, "labels": LABELS}
 TOKEN = "a" * 40
 SECRET = "secret"
+COOKIE = access.cookie_name(httpx2.URL(ORIGIN).netloc).decode()
 JSON = "Content-Type: application/json\r\n"
 
 
@@ -439,13 +440,14 @@ def test_p12_without_the_token_only_the_probes_answer() -> None:
         ({"Authorization": f"Bearer {TOKEN}"}, 200),
         ({"Authorization": f"bearer {TOKEN}"}, 200),
         ({"Authorization": "Basic " + "bGFiZWw6" + "YWFh" * 13 + "YQ=="}, 200),
-        ({"Cookie": f"a=b; {access.COOKIE}={access.session_cookie(TOKEN)}"}, 200),
+        ({"Cookie": f"a=b; {COOKIE}={access.session_cookie(TOKEN)}"}, 200),
         ({"Authorization": f"Bearer {TOKEN}a"}, 401),
         ({"Authorization": f"Bearer {TOKEN[1:]}"}, 401),
         ({"Authorization": "Bearer "}, 401),
         ({"Authorization": TOKEN}, 401),
         ({"Authorization": "Basic !!!"}, 401),
-        ({"Cookie": f"{access.COOKIE}={TOKEN}"}, 401),
+        ({"Cookie": f"{COOKIE}={TOKEN}"}, 401),
+        ({"Cookie": f"{COOKIE}1={access.session_cookie(TOKEN)}"}, 401),
         ({}, 401),
     ],
 )

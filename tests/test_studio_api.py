@@ -72,6 +72,14 @@ def test_a_wrong_code_lets_nobody_in_and_uses_nothing_up(stranger: TestClient, c
     assert stranger.post("/studio/session", json={"code": CODE}).status_code == 200
 
 
+def test_studios_on_two_ports_have_cookies_of_their_own(stranger: TestClient) -> None:
+    one, other = {"Host": "127.0.0.1:9001"}, {"Host": "127.0.0.1:9002"}
+    stranger.post("/studio/session", json={"code": CODE}, headers=one).raise_for_status()
+    assert stranger.get(f"{API}/project", headers=other).status_code == 401
+    stranger.cookies.set("labelwise_session_9002", "of the other studio")
+    assert stranger.get(f"{API}/project", headers=one).status_code == 200
+
+
 EVERY_ROUTE = [
     ("GET", "project"), ("GET", "presets"), ("POST", "labels"), ("PUT", "labels/1"),
     ("DELETE", "labels/1"), ("GET", "order"), ("POST", "texts"), ("PUT", "texts/1"),

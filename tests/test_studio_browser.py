@@ -292,6 +292,20 @@ def test_two_tabs_cannot_overwrite_each_others_labels(chromium: Any, studio: Run
         other.close()
 
 
+def test_two_studios_work_side_by_side(chromium: Any, studio: Running, tmp_path: Path) -> None:
+    with running(tmp_path / "other.db") as second, person_at(chromium, studio) as person:
+        page = person.page
+        other = page.context.new_page()
+        other.goto(second.address)
+        other.wait_for_selector("[data-sample=support]")
+        start_sample(person)
+        other.click("[data-sample=support]")
+        other.wait_for_selector(".card .mark")
+        names = page.locator(".label-name").all_inner_texts()
+        assert names != other.locator(".label-name").all_inner_texts()
+        other.close()
+
+
 def test_ten_thousand_texts_do_not_lag(chromium: Any, studio: Running) -> None:
     with person_at(chromium, studio) as person:
         page = person.page

@@ -17,7 +17,7 @@ from labelwise.data import read_jsonl
 from labelwise.errors import CheckpointError, MissingExtraError
 from labelwise.labels import LABEL_TABLES, LabelSet, label_table
 from labelwise.sample_data import sample_path
-from labelwise.serve.access import COOKIE, session_cookie
+from labelwise.serve.access import cookie_name, session_cookie
 from labelwise.serve.json_route import JsonRoute
 from labelwise.serve.problems import ApiError, json_response
 from labelwise.studio import answers
@@ -114,7 +114,7 @@ def page_router(code: OneTimeCode, token: str) -> APIRouter:
         return Response(content, media_type=media_type, headers={"Cache-Control": "no-cache"})
 
     @router.post(PREFIX + "/session")
-    def session(body: answers.Code) -> Response:
+    def session(body: answers.Code, request: Request) -> Response:
         if not code.use(body.code):
             raise ApiError(
                 401,
@@ -122,9 +122,8 @@ def page_router(code: OneTimeCode, token: str) -> APIRouter:
                 "Start the studio again and open the address that it prints.",
             )
         response = json_response({"ok": True})
-        response.set_cookie(
-            COOKIE, session_cookie(token), path="/", httponly=True, samesite="strict"
-        )
+        name = cookie_name(request.headers["host"].encode()).decode()
+        response.set_cookie(name, session_cookie(token), path="/", httponly=True, samesite="strict")
         return response
 
     return router
