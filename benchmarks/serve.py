@@ -210,12 +210,13 @@ class Client(asyncio.Protocol):
         if not end or not length or len(rest) < int(length[1]):
             return
         now, status = time.perf_counter(), int(start[9:12])
-        self._tally.add(status, now - self._sent_at, now)
+        self._tally.add(status, now - self._sent_at, now, is_first=self._i == 1)
         self._received = b""
         if now >= self._tally.until:
             self._transport.close()
         elif status == 429:
-            asyncio.get_running_loop().call_later(RETRY_S, self._ask)
+            wait_s = RETRY_S * random.uniform(1.0, 2.0)  # not all at the same moment
+            asyncio.get_running_loop().call_later(wait_s, self._ask)
         else:
             self._ask()
 
@@ -234,7 +235,7 @@ class Tally:
         n_open: Clients at work.
         statuses: Answers by status.
         seconds: Of every answer 200.
-        refused_s: Of every answer 429.
+        refused_s: Of every answer 429 but those to the first requests, which come all at once.
         n_lost: Requests without an answer.
     """
 
@@ -245,12 +246,12 @@ class Tally:
     refused_s: list[float] = field(default_factory=list)
     n_lost: int = 0
 
-    def add(self, status: int, seconds: float, now: float) -> None:
+    def add(self, status: int, seconds: float, now: float, *, is_first: bool) -> None:
         """Count an answer."""
         self.statuses[status] += 1
         if status == 200 and now < self.until:
             self.seconds.append(seconds)
-        if status == 429:
+        if status == 429 and not is_first:
             self.refused_s.append(seconds)
 
 
