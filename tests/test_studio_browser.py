@@ -158,7 +158,7 @@ def test_five_corrections_make_a_useful_model(
             f"keys, {computing:.2f} s of computing, {seconds:.0f} s in all; F1 on the other 67 "
             f"texts {100 * before:.1f} -> {100 * after:.1f}"
         )
-    assert after > before + 0.05
+    assert after > max(before, 0.75)
     assert n_changed > 0
     assert seconds < 120
 
@@ -183,7 +183,7 @@ def test_a_person_annotates_by_mouse_and_keyboard(chromium: Any, studio: Running
         person.click(".pick >> nth=1")
         assert (16, 18, "city") in person.marks()
         person.press("Control+z")
-        page.wait_for_function("() => document.querySelectorAll('.card.current mark').length === 2")
+        page.wait_for_selector(".card.current mark >> text=Oslo")
         assert (15, 19, "city") in person.marks()
         person.accept()
 
@@ -198,7 +198,7 @@ def test_a_person_annotates_by_mouse_and_keyboard(chromium: Any, studio: Running
         person.accept()
 
         person.press("Control+z")
-        page.wait_for_function("() => document.querySelector('.card.current .text').dir === 'auto'")
+        wait_for_text(page, "تعيش")
         assert (5, 8, "person") in person.marks()
         person.accept()
 

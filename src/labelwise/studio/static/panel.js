@@ -11,6 +11,7 @@ export class Panel {
     this.rows = new Map();
     this.editing = null;
     this.dragging = false;
+    this.hint = h("p", { class: "hint" }, "Each with the number of its marks. The slider hides suggestions below a score.");
     this.list = h("ol", { class: "labels" });
     this.learning = h("section", { class: "box", "aria-label": "Learning" });
     this.progress = h("div", { class: "progress-box" });
@@ -25,7 +26,7 @@ export class Panel {
     replace(
       element,
       this.learning,
-      h("section", { class: "box", "aria-label": "Labels" }, h("h2", {}, "Labels"), this.list, add),
+      h("section", { class: "box", "aria-label": "Labels" }, h("h2", {}, "Labels"), this.hint, this.list, add),
       this.progress,
     );
     studio.addEventListener("summary", () => this.draw());
@@ -51,6 +52,7 @@ export class Panel {
   }
 
   drawLabels() {
+    this.hint.hidden = this.studio.labels.length === 0;
     const ids = this.studio.labels.map((x) => x.id);
     const known = [...this.rows.keys()];
     if (ids.length !== known.length || ids.some((id, i) => id !== known[i])) {
@@ -217,6 +219,7 @@ export class Panel {
         xTitle: "accepted texts",
         xMin: 0,
         xMax: Math.max(6, last.n_accepted),
+        isNumbered: true,
       }),
       h("p", { class: "hint" }, `F1 with ${how}. Precision ${Math.round(100 * last.precision)}, recall ${Math.round(100 * last.recall)}.`),
       speed,
