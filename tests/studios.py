@@ -20,7 +20,7 @@ from starlette.testclient import TestClient
 
 from labelwise.config import ServeConfig
 from labelwise.labels import LabelSet
-from labelwise.serve.access import COOKIE, session_cookie
+from labelwise.serve.access import cookie_name, session_cookie
 from labelwise.serve.app import create_app
 from labelwise.studio import routes
 from labelwise.studio.nouns import NewText
@@ -65,7 +65,8 @@ def studio_client(path: Path, *, is_in: bool = True, **options: Any) -> Iterator
         )
         with TestClient(app, base_url=ORIGIN, raise_server_exceptions=False) as client:
             if is_in:
-                client.cookies.set(COOKIE, session_cookie(TOKEN))
+                name = cookie_name(client.base_url.netloc).decode()
+                client.cookies.set(name, session_cookie(TOKEN))
             yield client
 
 

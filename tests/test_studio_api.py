@@ -19,6 +19,7 @@ from studios import CODE, TEXTS, TOKEN, project, studio_client
 
 API = "/studio/api"
 MARK = {"start": 0, "end": 3, "label": 1}
+FIRM = {"version": 0, "name": "firm", "threshold": 0.5}
 PAYLOADS = ["<img src=x onerror=alert(1)>", "</script><script>alert(1)</script>", "{{7*7}}"]
 
 
@@ -69,6 +70,14 @@ def test_a_code_lets_one_browser_in_once(stranger: TestClient) -> None:
 def test_a_wrong_code_lets_nobody_in_and_uses_nothing_up(stranger: TestClient, code: str) -> None:
     assert stranger.post("/studio/session", json={"code": code}).status_code == 401
     assert stranger.post("/studio/session", json={"code": CODE}).status_code == 200
+
+
+def test_studios_on_two_ports_have_cookies_of_their_own(stranger: TestClient) -> None:
+    one, other = {"Host": "127.0.0.1:9001"}, {"Host": "127.0.0.1:9002"}
+    stranger.post("/studio/session", json={"code": CODE}, headers=one).raise_for_status()
+    assert stranger.get(f"{API}/project", headers=other).status_code == 401
+    stranger.cookies.set("labelwise_session_9002", "of the other studio")
+    assert stranger.get(f"{API}/project", headers=one).status_code == 200
 
 
 EVERY_ROUTE = [
@@ -190,6 +199,7 @@ def test_a_text_is_saved_with_its_version(client: TestClient) -> None:
     conflict = save(client)
     assert conflict.status_code == 409
     assert conflict.json()["error"]["code"] == "conflict"
+    assert conflict.json()["error"]["request_id"] == conflict.headers["X-Request-ID"]
     assert conflict.json()["current"]["version"] == 1
 
 
@@ -216,10 +226,21 @@ def test_suggestions_are_of_the_texts_asked_for(client: TestClient) -> None:
 def test_labels_are_added_changed_and_removed(client: TestClient) -> None:
     added = client.post(f"{API}/labels", json={"labels": [{"name": "ORG"}]}).json()
     assert [(x["name"], x["reads"]) for x in added["labels"]][-1] == ("ORG", "organization")
-    changed = client.put(f"{API}/labels/3", json={"name": "firm", "threshold": 0.5}).json()
+    changed = client.put(f"{API}/labels/3", json=FIRM).json()
     assert changed["labels"][-1]["threshold"] == 0.5
     assert len(client.delete(f"{API}/labels/3").json()["labels"]) == 2
     assert client.delete(f"{API}/labels/3").status_code == 422
+
+
+def test_a_label_is_changed_with_its_version(client: TestClient) -> None:
+    change = {"version": 0, "name": "human", "threshold": 0.5}
+    assert client.put(f"{API}/labels/1", json=change).json()["labels"][0]["version"] == 1
+    conflict = client.put(f"{API}/labels/1", json={"version": 0, "name": "woman"})
+    assert conflict.status_code == 409
+    error, current = conflict.json()["error"], conflict.json()["current"]
+    assert (error["code"], error["request_id"]) == ("conflict", conflict.headers["X-Request-ID"])
+    assert {field: current[field] for field in change} == change | {"version": 1}
+    assert client.put(f"{API}/labels/1", json={"version": 1, "name": "woman"}).status_code == 200
 
 
 def test_an_import_is_shown_before_it_is_done(client: TestClient) -> None:
@@ -359,8 +380,9 @@ def test_marks_that_make_no_sense_are_refused(unmoved: TestClient, marks: object
             json.dumps({"labels": [{"name": f"k{i}"} for i in range(300)]}).encode(),
         ),
         ("POST", "labels", b'{"labels": [{"name": "a", "threshold": 2}]}'),
-        ("PUT", "labels/1", b'{"name": "city"}'),
-        ("PUT", "labels/7", b'{"name": "x"}'),
+        ("PUT", "labels/1", b'{"version": 0, "name": "city"}'),
+        ("PUT", "labels/1", b'{"name": "x"}'),
+        ("PUT", "labels/7", b'{"version": 0, "name": "x"}'),
         ("POST", "import", b'{"name": "a.zip", "content": "PK\\u0003\\u0004"}'),
         ("POST", "import", b'{"name": "a", "content": "x", "form": "exe"}'),
         ("POST", "import", b'{"name": "a.json", "content": "[[[["}'),

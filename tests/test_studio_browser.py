@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import time
 import zipfile
 from collections.abc import Iterator
@@ -157,7 +158,7 @@ def test_five_corrections_make_a_useful_model(
             f"keys, {computing:.2f} s of computing, {seconds:.0f} s in all; F1 on the other 67 "
             f"texts {100 * before:.1f} -> {100 * after:.1f}"
         )
-    assert after > before + 0.05
+    assert after > max(before, 0.75)
     assert n_changed > 0
     assert seconds < 120
 
@@ -182,7 +183,7 @@ def test_a_person_annotates_by_mouse_and_keyboard(chromium: Any, studio: Running
         person.click(".pick >> nth=1")
         assert (16, 18, "city") in person.marks()
         person.press("Control+z")
-        page.wait_for_function("() => document.querySelectorAll('.card.current mark').length === 2")
+        page.wait_for_selector(".card.current mark >> text=Oslo")
         assert (15, 19, "city") in person.marks()
         person.accept()
 
@@ -197,7 +198,7 @@ def test_a_person_annotates_by_mouse_and_keyboard(chromium: Any, studio: Running
         person.accept()
 
         person.press("Control+z")
-        page.wait_for_function("() => document.querySelector('.card.current .text').dir === 'auto'")
+        wait_for_text(page, "تعيش")
         assert (5, 8, "person") in person.marks()
         person.accept()
 
@@ -215,16 +216,17 @@ def test_a_threshold_hides_marks_while_it_moves(chromium: Any, studio: Running) 
     with person_at(chromium, studio) as person:
         page = person.page
         start_sample(person)
-        n_before = page.locator(".mark.c3").count()
-        assert n_before > 0
-        slider = page.locator(".slider").nth(3)
+        found = re.search(r"\bc(\d+)\b", page.locator(".mark").first.get_attribute("class"))
+        label = int(found[1]) if found else -1
+        marks, slider = page.locator(f".mark.c{label}"), page.locator(".slider").nth(label)
+        n_before = marks.count()
         slider.evaluate("e => { e.value = 100; e.dispatchEvent(new Event('input')); }")
-        assert page.locator(".mark.c3").count() < n_before
-        slider.evaluate("e => e.dispatchEvent(new Event('change'))")
-        page.wait_for_function("() => document.querySelectorAll('.slider')[3].value === '100'")
+        assert marks.count() < n_before
+        with page.expect_response("**/studio/api/labels/*"):
+            slider.evaluate("e => e.dispatchEvent(new Event('change'))")
         page.reload()
-        page.wait_for_selector(".card .mark")
-        assert page.locator(".slider").nth(3).input_value() == "100"
+        page.wait_for_selector(".label")
+        assert slider.input_value() == "100"
 
 
 def test_describing_a_label_changes_what_is_found(chromium: Any, studio: Running) -> None:
@@ -263,6 +265,44 @@ def test_two_tabs_cannot_overwrite_each_other(chromium: Any, studio: Running) ->
         person.click("dialog >> text=Merge both")
         page.wait_for_selector("dialog", state="detached")
         assert {m[2] for m in person.marks()} >= {"party", "contract_type"}
+        other.close()
+
+
+def test_two_tabs_cannot_overwrite_each_others_labels(chromium: Any, studio: Running) -> None:
+    with person_at(chromium, studio) as person:
+        page = person.page
+        start_sample(person)
+        other = page.context.new_page()
+        other.goto(studio.origin + "/studio")
+        other.wait_for_selector(".card .mark")
+        person.click(".edit >> nth=0")  # both have the form open
+        other.click(".edit >> nth=0")
+        other.fill(".label-fields textarea", "Who signs.")
+        other.click(".label-fields .main")
+        other.wait_for_selector(".label-fields", state="detached")
+        page.fill(".label-fields input >> nth=0", "signatory")
+        person.click(".label-fields .main")
+        page.wait_for_selector("dialog >> text=This label was changed elsewhere")
+        person.problems[:] = [p for p in person.problems if "409" not in p]
+        assert "Who signs." in page.locator("dialog").inner_text()
+        person.click("dialog >> text=Merge both")
+        page.wait_for_selector(".label-name >> text=signatory")
+        person.click(".edit >> nth=0")
+        assert page.input_value(".label-fields textarea") == "Who signs."
+        other.close()
+
+
+def test_two_studios_work_side_by_side(chromium: Any, studio: Running, tmp_path: Path) -> None:
+    with running(tmp_path / "other.db") as second, person_at(chromium, studio) as person:
+        page = person.page
+        other = page.context.new_page()
+        other.goto(second.address)
+        other.wait_for_selector("[data-sample=support]")
+        start_sample(person)
+        other.click("[data-sample=support]")
+        other.wait_for_selector(".card .mark")
+        names = page.locator(".label-name").all_inner_texts()
+        assert names != other.locator(".label-name").all_inner_texts()
         other.close()
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import sqlite3
 import stat
 import threading
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from pathlib import Path
 
@@ -156,6 +157,47 @@ def test_a_label_keeps_its_marks_under_another_name(store: Store) -> None:
     assert labels.label_set["author"].words == "author"
 
 
+def test_a_writer_that_saw_an_older_label_is_told_the_present_one(store: Store) -> None:
+    change_label(store, ProjectLabel(1, "author", threshold=0.4))
+    with pytest.raises(ConflictError, match="Label 'author' has version 1") as caught:
+        change_label(store, ProjectLabel(1, "writer"))
+    assert caught.value.current == ProjectLabel(1, "author", threshold=0.4, version=1)
+    assert read_labels(store).labels[0] == caught.value.current
+    change_label(store, ProjectLabel(1, "writer", version=1))
+    assert read_labels(store).names[1] == "writer"
+
+
+def test_of_many_writers_of_one_label_one_wins(store: Store) -> None:
+    def rename(i: int) -> bool:
+        try:
+            change_label(store, ProjectLabel(1, f"name {i}"))
+        except ConflictError:
+            return False
+        return True
+
+    with ThreadPoolExecutor(8) as pool:
+        assert sorted(pool.map(rename, range(8))) == [False] * 7 + [True]
+
+
+def test_a_refused_change_leaves_the_version_of_a_label(store: Store) -> None:
+    with pytest.raises(LabelError, match="already"):
+        change_label(store, ProjectLabel(1, "city"))
+    assert read_labels(store).labels[0].version == 0
+
+
+def test_labels_of_an_older_project_have_a_version(tmp_path: Path) -> None:
+    path = tmp_path / "old.db"
+    with closing(sqlite3.connect(path)) as db:
+        for script in MIGRATIONS[:2]:
+            db.executescript(script)
+        db.execute("INSERT INTO labels (name, threshold, position) VALUES ('city', 0.5, 1)")
+        db.execute(f"PRAGMA application_id={APPLICATION_ID}")
+        db.execute("PRAGMA user_version=2")
+        db.commit()
+    with closing(Store(path)) as store:
+        assert read_labels(store).labels == (ProjectLabel(1, "city", threshold=0.5, version=0),)
+
+
 def test_two_labels_cannot_share_a_name(store: Store) -> None:
     with pytest.raises(LabelError, match="a label 'city' already"):
         change_label(store, ProjectLabel(1, "city"))
@@ -191,7 +233,7 @@ def test_older_projects_are_migrated(tmp_path: Path, version: int) -> None:
 def test_projects_of_a_later_version_are_refused(store: Store) -> None:
     with store.transaction() as db:
         db.execute("PRAGMA user_version=99")
-    with pytest.raises(DataError, match=r"has format 99, this version of labelwise reads 1-2"):
+    with pytest.raises(DataError, match=r"has format 99, this version of labelwise reads 1-3"):
         Store(store.path)
 
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from itertools import chain, pairwise
+from itertools import accumulate, chain, pairwise
 
 import numpy as np
 from numpy.typing import NDArray
@@ -140,31 +140,27 @@ class PieceTokenizer:
             One entry a sentence. At most 32 pieces of a word are read.
         """
         known = self._pieces_of(dict.fromkeys(chain.from_iterable(sentences)))
-        prefix, suffix = tuple(self._prefix), tuple(self._suffix)
-        parts = list(
-            chain.from_iterable((prefix, *map(known.__getitem__, s), suffix) for s in sentences)
-        )
-        counts = np.fromiter(map(len, parts), dtype=np.int64, count=len(parts))
-        starts = np.concatenate([[0], np.cumsum(counts)])
-        ids = np.fromiter(chain.from_iterable(parts), dtype=np.int64, count=starts[-1])
-        n_parts = np.fromiter((len(s) + 2 for s in sentences), np.int64, len(sentences))
-        bounds = np.concatenate([[0], np.cumsum(n_parts)])
-        first = starts[:-1] - np.repeat(starts[bounds[:-1]], n_parts)
-        first[counts == 0] = -1
-        return [
-            Pieces(ids[starts[low] : starts[high]], first[low + 1 : high - 1])
-            for low, high in pairwise(bounds.tolist())
-        ]
+        return [self._joined([known[word] for word in words]) for words in sentences]
+
+    def _joined(self, parts: Sequence[tuple[int, ...]]) -> Pieces:
+        """Put the pieces of some words, and the special ones around them, into one sequence."""
+        ids = np.array([*self._prefix, *chain.from_iterable(parts), *self._suffix], dtype=np.int64)
+        starts = accumulate(map(len, parts), initial=len(self._prefix))
+        first = np.fromiter(starts, dtype=np.int64, count=len(parts))
+        if not all(parts):
+            first[[not part for part in parts]] = -1
+        return Pieces(ids, first)
 
     def _pieces_of(self, words: Iterable[str]) -> dict[str, tuple[int, ...]]:
         """Pieces of each word by itself."""
         found = {word: self._cache.get(word) for word in words}
-        missing = [word for word, pieces in found.items() if pieces is None]
-        fresh = dict(zip(missing, self._encode_each(missing), strict=True))
-        if len(self._cache) > CACHED_WORDS:
-            self._cache = {}  # not clear(): another thread may be reading
-        self._cache.update((w, p) for w, p in fresh.items() if len(w) <= MAX_CACHED_WORD)
-        return found | fresh  # type: ignore[return-value]
+        if missing := [word for word, pieces in found.items() if pieces is None]:
+            fresh = dict(zip(missing, self._encode_each(missing), strict=True))
+            if len(self._cache) > CACHED_WORDS:
+                self._cache = {}  # not clear(): another thread may be reading
+            self._cache.update((w, p) for w, p in fresh.items() if len(w) <= MAX_CACHED_WORD)
+            found |= fresh
+        return found  # type: ignore[return-value]
 
     def _encode_each(self, words: Sequence[str]) -> list[tuple[int, ...]]:
         clean = [w and self._space + without_surrogates(w) for w in words]

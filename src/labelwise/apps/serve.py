@@ -93,6 +93,7 @@ def read_token(path: Path | None) -> str | None:
 
 def write_logs(level: str) -> None:
     """Send log lines to stderr, one JSON object each."""
+    logging.logThreads = logging.logProcesses = logging.logMultiprocessing = False  # not written
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(_JsonLines())
     logging.basicConfig(level=level.upper(), handlers=[handler], force=True)

@@ -15,7 +15,7 @@ from labelwise.config import ServeConfig
 from labelwise.errors import ConfigError
 from labelwise.serve.problems import ApiError
 
-COOKIE = "labelwise_session"
+COOKIE = b"labelwise_session"
 MIN_TOKEN_CHARS = 32
 _LOOPBACK = frozenset({"localhost", "127.0.0.1", "::1"})
 _SAFE_METHODS = frozenset({"GET", "HEAD"})
@@ -48,9 +48,22 @@ def is_loopback(host: str) -> bool:
         return False
 
 
+def cookie_name(host: bytes) -> bytes:
+    """Name the cookie of a server: browsers send cookies to every port of a host.
+
+    Args:
+        host: The ``Host`` header.
+
+    >>> cookie_name(b"127.0.0.1:8000")
+    b'labelwise_session_8000'
+    """
+    port = host.rpartition(b":")[2]
+    return b"%s_%s" % (COOKIE, port) if port.isdigit() else COOKIE
+
+
 def session_cookie(token: str) -> str:
     """Return the cookie value that stands for a token in a browser."""
-    return hmac.new(token.encode(), COOKIE.encode(), hashlib.sha256).hexdigest()
+    return hmac.new(token.encode(), COOKIE, hashlib.sha256).hexdigest()
 
 
 class Access:
@@ -109,7 +122,7 @@ class Access:
     def _shows_token(self, headers: Headers) -> bool:
         given = _given_token(headers.get(b"authorization", b""))
         by_token = compare_digest(given, self._token or b"")
-        by_cookie = compare_digest(_cookie(headers.get(b"cookie", b"")), self._cookie)
+        by_cookie = compare_digest(_given_cookie(headers), self._cookie)
         return by_token or by_cookie
 
     def _is_known(self, host: str) -> bool:
@@ -156,9 +169,11 @@ def _given_token(authorization: bytes) -> bytes:
     return b""
 
 
-def _cookie(header: bytes) -> bytes:
-    for part in header.split(b";"):
+def _given_cookie(headers: Headers) -> bytes:
+    """The value of this server's own cookie."""
+    wanted = cookie_name(headers.get(b"host", b""))
+    for part in headers.get(b"cookie", b"").split(b";"):
         name, _, value = part.strip().partition(b"=")
-        if name == COOKIE.encode():
+        if name == wanted:
             return value
     return b""

@@ -43,10 +43,11 @@ class Metrics:
             "labelwise_padding_ratio", "Share of a call of the encoder that is padding.",
             buckets=_SHARES, registry=registry,
         )  # fmt: skip
-        self._label_sets = Counter(
+        lookups = Counter(
             "labelwise_label_set_lookups", "Label sets asked for, by whether they were known.",
             ("found",), registry=registry,
         )  # fmt: skip
+        self._lookups = {True: lookups.labels("yes"), False: lookups.labels("no")}
 
     def gauge(self, name: str, help_text: str, read: Callable[[], float]) -> None:
         """Add a value that is read when somebody asks."""
@@ -76,7 +77,7 @@ class Metrics:
 
     def looked_up(self, *, found: bool) -> None:
         """Count a request for a label set: a cache hit or a miss."""
-        self._label_sets.labels("yes" if found else "no").inc()
+        self._lookups[found].inc()
 
     def text(self) -> bytes:
         """Return everything in the text format of Prometheus."""

@@ -8,10 +8,10 @@ from __future__ import annotations
 
 import asyncio
 from collections import defaultdict, deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import islice
-from typing import Any
+from typing import Any, TypeVar
 
 from labelwise.annotation import Mention, Record
 from labelwise.encoding import FloatArray, Window
@@ -22,12 +22,14 @@ from labelwise.serve.batcher import Batcher
 from labelwise.tag_table import Decoder, TagTable
 from labelwise.words import split_words
 
-INLINE_CHARS = 2000  # longer texts are split and tokenized in a thread
+INLINE_CHARS = 2000  # of a request; what is beyond is split and tokenized in a thread
 CALL_PIECES = 16  # a call of the encoder costs as much as so many pieces
 IN_FLIGHT = 4  # batches' worth of pieces that one request may have queued
 Answer = list[Record] | Exception
 OnBatch = Callable[[int, int], None]
 _Found = list[Mention] | Exception | asyncio.Future[list[Any]]
+_Begun = tuple[list[tuple[int, int]], _Found]  # offsets of words; what is found, or will be
+T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True)
@@ -147,10 +149,10 @@ class TextTagger:
         async with asyncio.timeout_at(deadline):
             request = _Request(self._engine, self._batcher, table, deadline)
             try:
-                begun = [(text, await request.begin(text)) for text in texts]
+                begun = await request.begin(texts)
                 return [
                     _records(text, offsets, await _settled(found), table, threshold)
-                    for text, (offsets, found) in begun
+                    for text, (offsets, found) in zip(texts, begun, strict=True)
                 ]
             finally:
                 request.withdraw()
@@ -194,15 +196,23 @@ class _Request:
         self._table, self._deadline = table, deadline
         self._flying: deque[tuple[int, asyncio.Future[list[Any]]]] = deque()
 
-    async def begin(self, text: str) -> tuple[list[tuple[int, int]], _Found]:
-        """Queue a text, when there is room for more of this request.
+    async def begin(self, texts: Sequence[str]) -> list[_Begun]:
+        """Queue texts, as there is room for more of this request.
 
-        Returns:
-            Offsets of its words; and its mentions, a future of them, or what went wrong.
+        The first few are read at once. Whatever comes is answered by the same thread, so more than
+        that would keep others waiting, those who are refused too.
         """
+        begun: list[_Begun] = []
+        for run in _cut(texts, len, INLINE_CHARS):
+            is_quick = not begun and len(run[0]) <= INLINE_CHARS
+            read = self._read(run) if is_quick else await asyncio.to_thread(self._read, run)
+            begun += [await self._begun(text) for text in read]
+        return begun
+
+    async def _begun(self, read: _Text | Exception) -> _Begun:
+        if isinstance(read, Exception):
+            return [], read
         try:
-            is_short = len(text) <= INLINE_CHARS
-            read = self._read(text) if is_short else await asyncio.to_thread(self._read, text)
             if not read.words:
                 return [], []
             if read.chunk is None:
@@ -220,7 +230,17 @@ class _Request:
             if not future.cancel() and not future.cancelled():
                 future.exception()
 
-    def _read(self, text: str) -> _Text:
+    def _read(self, texts: Sequence[str]) -> list[_Text | Exception]:
+        """Read texts; one that cannot be read has the error in its place."""
+        found: list[_Text | Exception] = []
+        for text in texts:
+            try:
+                found.append(self._read_one(text))
+            except Exception as err:
+                found.append(err)
+        return found
+
+    def _read_one(self, text: str) -> _Text:
         """Split and tokenize a text as the engine would."""
         offsets = split_words(text)
         words = [text[a:b] for a, b in offsets]
@@ -238,7 +258,7 @@ class _Request:
         for segment in segments_of([words]):
             chunk = await asyncio.to_thread(self._engine.tokenize, [segment])
             states: list[Any] = []
-            for windows in _cut(chunk.windows, self._batcher.batch_pieces):
+            for windows in _cut(chunk.windows, _n_pieces, self._batcher.batch_pieces):
                 states += await (await self._submit(Part(windows)))
             mine = chunk.segment_states(states)
             mentions = await asyncio.to_thread(decoder.decode, chunk.segments, mine)
@@ -254,17 +274,23 @@ class _Request:
         return future
 
 
+def _n_pieces(window: Window) -> int:
+    return len(window.pieces.ids)
+
+
 def _rows(windows: Sequence[Window]) -> list[int]:
     return [len(w.pieces.ids) for w in windows]
 
 
-def _cut(windows: Sequence[Window], budget: int) -> Iterator[list[Window]]:
-    """Runs of windows within a budget of pieces."""
-    part: list[Window] = []
-    for window in windows:
-        if part and sum(_rows([*part, window])) > budget:
-            yield part
-            part = []
-        part.append(window)
-    if part:
-        yield part
+def _cut(items: Iterable[T], size: Callable[[T], int], budget: int) -> Iterator[list[T]]:
+    """Runs of items within a budget; a larger item stands alone."""
+    run: list[T] = []
+    total = 0
+    for item in items:
+        total += size(item)
+        if run and total > budget:
+            yield run
+            run, total = [], size(item)
+        run.append(item)
+    if run:
+        yield run

@@ -11,7 +11,7 @@ from labelwise.label import Label
 from labelwise.studio.finetune_job import JobStatus, missing_for_training
 from labelwise.studio.follower import Suggested
 from labelwise.studio.imports import Parsed
-from labelwise.studio.nouns import MAX_LABELS, ProjectText, Suggestion
+from labelwise.studio.nouns import MAX_LABELS, ConflictError, ProjectText, Suggestion
 from labelwise.studio.project import Summary
 from labelwise.words import split_words
 
@@ -58,12 +58,18 @@ class TextIn(_Body):
 
 
 class LabelIn(_Body):
-    """A label to add or change."""
+    """A label to add."""
 
     name: str = Field(min_length=1, max_length=256)
     words: str | None = Field(None, max_length=256)
     description: str | None = Field(None, max_length=1000)
     threshold: float | None = Field(None, ge=0, le=1)
+
+
+class LabelChange(LabelIn):
+    """A label as it should be."""
+
+    version: Id
 
 
 class LabelsIn(_Body):
@@ -97,6 +103,16 @@ def text_answer(text: ProjectText) -> dict[str, Any]:
         "version": text.version,
         "words": split_words(text.text),
         "marks": [dataclasses.asdict(m) for m in text.marks],
+    }
+
+
+def conflict_answer(conflict: ConflictError, request_id: str) -> dict[str, Any]:
+    """The usual envelope of an error, and what is there now."""
+    current = conflict.current
+    is_text = isinstance(current, ProjectText)
+    return {
+        "error": {"code": "conflict", "message": str(conflict), "request_id": request_id},
+        "current": text_answer(current) if is_text else dataclasses.asdict(current),
     }
 
 

@@ -77,7 +77,11 @@ CREATE TABLE scores (
 ) STRICT;
 """
 
-MIGRATIONS: tuple[str, ...] = (_FIRST, _SCORES)
+_LABEL_VERSIONS = """
+ALTER TABLE labels ADD COLUMN version INTEGER NOT NULL DEFAULT 0 CHECK (version >= 0);
+"""
+
+MIGRATIONS: tuple[str, ...] = (_FIRST, _SCORES, _LABEL_VERSIONS)
 """Applied in order; ``user_version`` counts those that a file has seen. Only ever append."""
 
 

@@ -8,10 +8,10 @@ from dataclasses import dataclass
 
 from labelwise.errors import LabelError, RequestError, some_of
 from labelwise.labels import Label, LabelSet, words_from_name
-from labelwise.studio.nouns import MAX_LABELS, ProjectLabel
+from labelwise.studio.nouns import MAX_LABELS, ConflictError, ProjectLabel
 from labelwise.studio.store import Store
 
-_COLUMNS = "id, name, words, description, threshold"
+_COLUMNS = "id, name, words, description, threshold, version"
 
 
 @dataclass(frozen=True)
@@ -100,12 +100,13 @@ def change_label(store: Store, changed: ProjectLabel) -> ProjectLabels:
 
     Args:
         store: The project.
-        changed: The label as it should be.
+        changed: The label as it should be, with the version that the writer has seen.
 
     Returns:
         All labels.
 
     Raises:
+        ConflictError: Somebody else has changed the label.
         LabelError: It cannot be so, or another label has that name.
         RequestError: There is no label of that id.
     """
@@ -116,10 +117,13 @@ def change_label(store: Store, changed: ProjectLabel) -> ProjectLabels:
     }
     (label,) = LabelSet.parse({changed.name: fields})
     with store.transaction() as db:
+        current = _current(db, changed.id)
+        if current.version != changed.version:
+            raise ConflictError(current)
         try:
-            done = db.execute(
-                "UPDATE labels SET name = ?, words = ?, description = ?, threshold = ? "
-                "WHERE id = ?",
+            db.execute(
+                "UPDATE labels SET name = ?, words = ?, description = ?, threshold = ?, "
+                "version = version + 1 WHERE id = ?",
                 (*_values(label), changed.id),
             )
         except sqlite3.IntegrityError as err:
@@ -127,7 +131,6 @@ def change_label(store: Store, changed: ProjectLabel) -> ProjectLabels:
                 f"There is a label '{label.name}' already. Expected a name of its own. "
                 "Choose another."
             ) from err
-        _check_found(done.rowcount, changed.id)
     return read_labels(store)
 
 
@@ -138,12 +141,13 @@ def remove_label(store: Store, label_id: int) -> ProjectLabels:
         RequestError: There is no label of that id.
     """
     with store.transaction() as db:
+        _current(db, label_id)
         db.execute(
             "UPDATE texts SET version = version + 1 "
             "WHERE id IN (SELECT text_id FROM marks WHERE label_id = ?)",
             (label_id,),
         )
-        _check_found(db.execute("DELETE FROM labels WHERE id = ?", (label_id,)).rowcount, label_id)
+        db.execute("DELETE FROM labels WHERE id = ?", (label_id,))
     return read_labels(store)
 
 
@@ -173,9 +177,11 @@ def _values(label: Label) -> tuple[str, str | None, str | None, float | None]:
     return label.name, words, label.description, label.threshold
 
 
-def _check_found(count: int, label_id: int) -> None:
-    if not count:
+def _current(db: sqlite3.Connection, label_id: int) -> ProjectLabel:
+    row = db.execute(f"SELECT {_COLUMNS} FROM labels WHERE id = ?", (label_id,)).fetchone()
+    if row is None:
         raise RequestError(
             f"There is no label {label_id}. Expected the id of a label of this project. "
             "Load the page again."
         )
+    return ProjectLabel(*row)

@@ -56,6 +56,7 @@ class ProjectLabel:
         words: What the label encoder reads; None derives them from the name.
         description: What is meant, if the words do not say it.
         threshold: Suggestions below are not shown, and not exported with the model.
+        version: Counts the changes; a writer names the one it has seen.
     """
 
     id: int
@@ -63,6 +64,7 @@ class ProjectLabel:
     words: str | None = None
     description: str | None = None
     threshold: float | None = None
+    version: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -138,16 +140,18 @@ class ScorePoint:
 
 
 class ConflictError(LabelwiseError):
-    """A text has been changed since the writer saw it.
+    """A text or a label has been changed since the writer saw it.
 
     Attributes:
-        current: The text as it is now.
+        current: What it is now.
     """
 
-    def __init__(self, current: ProjectText) -> None:
-        """Say which text it is."""
+    def __init__(self, current: ProjectText | ProjectLabel) -> None:
+        """Say which one it is."""
+        is_text = isinstance(current, ProjectText)
+        what = f"Text {current.id}" if is_text else f"Label '{current.name}'"
         super().__init__(
-            f"Text {current.id} has version {current.version} by now: somebody else changed it. "
+            f"{what} has version {current.version} by now: somebody else changed it. "
             "Look at both and save again."
         )
         self.current = current

@@ -130,6 +130,7 @@ class Project:
         """Rename, describe, or set the threshold of a label; the model follows.
 
         Raises:
+            ConflictError: Somebody else has changed the label.
             LabelError: It cannot be so, or another label has that name.
             RequestError: There is no label of that id.
         """

@@ -17,7 +17,7 @@ from labelwise.data import read_jsonl
 from labelwise.errors import CheckpointError, MissingExtraError
 from labelwise.labels import LABEL_TABLES, LabelSet, label_table
 from labelwise.sample_data import sample_path
-from labelwise.serve.access import COOKIE, session_cookie
+from labelwise.serve.access import cookie_name, session_cookie
 from labelwise.serve.json_route import JsonRoute
 from labelwise.serve.problems import ApiError, json_response
 from labelwise.studio import answers
@@ -46,7 +46,7 @@ _SHOWN: dict[Show, tuple[State, ...]] = {
 
 
 class StudioRoute(JsonRoute):
-    """A strict JSON route that tells what is missing or damaged on this machine."""
+    """A strict JSON route that tells of conflicts, and what is missing or damaged here."""
 
     def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
         """Wrap the usual handler."""
@@ -55,6 +55,9 @@ class StudioRoute(JsonRoute):
         async def handle_openly(request: Request) -> Response:
             try:
                 return await handle(request)
+            except ConflictError as err:
+                answer = answers.conflict_answer(err, request.state.request_id)
+                return json_response(answer, 409)
             except (MissingExtraError, CheckpointError) as err:
                 raise ApiError(422, str(err), code="not_possible") from err
 
@@ -111,7 +114,7 @@ def page_router(code: OneTimeCode, token: str) -> APIRouter:
         return Response(content, media_type=media_type, headers={"Cache-Control": "no-cache"})
 
     @router.post(PREFIX + "/session")
-    def session(body: answers.Code) -> Response:
+    def session(body: answers.Code, request: Request) -> Response:
         if not code.use(body.code):
             raise ApiError(
                 401,
@@ -119,9 +122,8 @@ def page_router(code: OneTimeCode, token: str) -> APIRouter:
                 "Start the studio again and open the address that it prints.",
             )
         response = json_response({"ok": True})
-        response.set_cookie(
-            COOKIE, session_cookie(token), path="/", httponly=True, samesite="strict"
-        )
+        name = cookie_name(request.headers["host"].encode()).decode()
+        response.set_cookie(name, session_cookie(token), path="/", httponly=True, samesite="strict")
         return response
 
     return router
@@ -162,7 +164,7 @@ def _add_label_routes(router: APIRouter, project: Project, name: str) -> None:
         return summary()
 
     @router.put("/labels/{label_id}")
-    def put_label(label_id: answers.Id, body: answers.LabelIn) -> Response:
+    def put_label(label_id: answers.Id, body: answers.LabelChange) -> Response:
         project.change_label(ProjectLabel(label_id, **body.model_dump()))
         return summary()
 
@@ -189,12 +191,7 @@ def _add_text_routes(router: APIRouter, project: Project) -> None:
     @router.put("/texts/{text_id}")
     def put_text(text_id: answers.Id, body: answers.TextIn) -> Response:
         marks = [Mark(m.start, m.end, m.label) for m in body.marks]
-        try:
-            text = project.save(text_id, body.version, body.state, marks)
-        except ConflictError as err:
-            error = {"code": "conflict", "message": str(err), "request_id": ""}
-            current = answers.text_answer(err.current)
-            return json_response({"error": error, "current": current}, 409)
+        text = project.save(text_id, body.version, body.state, marks)
         return json_response(answers.text_answer(text))
 
     @router.post("/undo")

@@ -7,9 +7,10 @@ const [LEFT, RIGHT, TOP, BOTTOM] = [26, 44, 10, 20];
 
 /**
  * @param {{x: number, y: number}[]} points y from 0 to 1.
- * @param {{title: string, xTitle?: string, xMin?: number, xMax?: number, percentX?: boolean}} options
+ * @param {{title: string, xTitle?: string, xMin?: number, xMax?: number, isNumbered?: boolean}} options
+ *   `isNumbered` writes the ends of the x axis.
  */
-export function lineChart(points, { title, xTitle = "", xMin, xMax }) {
+export function lineChart(points, { title, xTitle = "", xMin, xMax, isNumbered = false }) {
   const low = xMin ?? Math.min(...points.map((p) => p.x));
   const high = Math.max(xMax ?? Math.max(...points.map((p) => p.x)), low + 1e-9);
   const x = (value) => LEFT + ((value - low) / (high - low)) * (W - LEFT - RIGHT);
@@ -30,6 +31,8 @@ export function lineChart(points, { title, xTitle = "", xMin, xMax }) {
       points.map((p) => svg("circle", { class: "dot", cx: x(p.x), cy: y(p.y), r: 2.2 })),
     svg("circle", { class: "dot last", cx: x(last.x), cy: y(last.y), r: 3.6 }),
     svg("text", { class: "value", x: x(last.x) + 8, y: y(last.y) + 4 }, String(Math.round(100 * last.y))),
+    isNumbered && [low, high].map((value) => (
+      svg("text", { class: "tick", x: x(value), y: H - 4, "text-anchor": "middle" }, value.toLocaleString("en")))),
     svg("text", { class: "tick", x: (LEFT + W - RIGHT) / 2, y: H - 4, "text-anchor": "middle" }, xTitle),
   );
 }

@@ -2,7 +2,7 @@
 
 import { enter } from "./api.js";
 import { drawCard, spanFromMouse } from "./card.js";
-import { openConflict } from "./conflict.js";
+import { openLabelConflict, openTextConflict } from "./conflict.js";
 import { $, h, replace, toast } from "./dom.js";
 import { openExport } from "./exports.js";
 import { openFinetune } from "./finetune.js";
@@ -18,13 +18,18 @@ import { drawWelcome } from "./welcome.js";
 const studio = new Studio();
 const list = new VirtualList($("list"), $("list-space"), (id, element) => drawCard(studio, id, element));
 const picker = new Picker(studio, $("picker"));
+const panel = new Panel(studio, $("panel"));
 let isDragging = false;
 
 studio.visible = () => list.visible();
 studio.onConflict = (current, mine) => {
   studio.takeText(current);
   studio.tell("texts");
-  openConflict(studio, current, mine, (state, marks) => studio.save(current.id, state, marks));
+  openTextConflict(studio, current, mine, (state, marks) => studio.save(current.id, state, marks));
+};
+studio.onLabelConflict = (current, mine, changes) => {
+  studio.takeLabel(current);
+  openLabelConflict(current, mine, changes, (fields) => panel.change(current.id, fields, current));
 };
 
 const SHOWN = [["open", "To do"], ["accepted", "Accepted"], ["skipped", "Skipped"], ["all", "All"]];
@@ -199,7 +204,6 @@ $("open-panel").addEventListener("click", (event) => {
   event.currentTarget.setAttribute("aria-expanded", String(isOpen));
 });
 listen(studio, { help: openHelp, import: () => openImport(reload) });
-new Panel(studio, $("panel"));
 
 enter()
   .then(() => studio.load())

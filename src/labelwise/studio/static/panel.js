@@ -3,12 +3,15 @@
 import { lineChart } from "./chart.js";
 import { h, replace, toast } from "./dom.js";
 
+const WRITTEN = ["name", "words", "description"];
+
 export class Panel {
   constructor(studio, element) {
     this.studio = studio;
     this.rows = new Map();
     this.editing = null;
     this.dragging = false;
+    this.hint = h("p", { class: "hint" }, "Each with the number of its marks. The slider hides suggestions below a score.");
     this.list = h("ol", { class: "labels" });
     this.learning = h("section", { class: "box", "aria-label": "Learning" });
     this.progress = h("div", { class: "progress-box" });
@@ -23,7 +26,7 @@ export class Panel {
     replace(
       element,
       this.learning,
-      h("section", { class: "box", "aria-label": "Labels" }, h("h2", {}, "Labels"), this.list, add),
+      h("section", { class: "box", "aria-label": "Labels" }, h("h2", {}, "Labels"), this.hint, this.list, add),
       this.progress,
     );
     studio.addEventListener("summary", () => this.draw());
@@ -49,6 +52,7 @@ export class Panel {
   }
 
   drawLabels() {
+    this.hint.hidden = this.studio.labels.length === 0;
     const ids = this.studio.labels.map((x) => x.id);
     const known = [...this.rows.keys()];
     if (ids.length !== known.length || ids.some((id, i) => id !== known[i])) {
@@ -125,7 +129,7 @@ export class Panel {
       if (isSame) return;
     }
     this.editing = id;
-    const label = this.studio.label(id);
+    const label = this.studio.label(id); // as the person sees it while writing
     const name = h("input", { class: "field", value: label.name, maxlength: 200, dir: "auto" });
     const words = h("input", { class: "field", value: label.words ?? "", placeholder: label.reads, maxlength: 200, dir: "auto" });
     const description = h("textarea", { class: "field", value: label.description ?? "", rows: 2, maxlength: 900, dir: "auto",
@@ -134,7 +138,9 @@ export class Panel {
       const changes = {
         name: name.value.trim(), words: words.value.trim() || null, description: description.value.trim() || null,
       };
-      if (await this.change(id, changes)) this.stopEditing();
+      const now = this.studio.label(id);
+      const seen = WRITTEN.every((field) => now?.[field] === label[field]) ? now : label;
+      if (await this.change(id, changes, seen)) this.stopEditing();
     };
     const fields = h(
       "form",
@@ -175,9 +181,9 @@ export class Panel {
     await this.studio.removeLabel(label.id).catch((error) => toast(error.message, "error"));
   }
 
-  async change(id, changes) {
+  async change(id, changes, seen) {
     try {
-      await this.studio.changeLabel(id, changes);
+      await this.studio.changeLabel(id, changes, seen);
       return true;
     } catch (error) {
       toast(error.message, "error");
@@ -213,6 +219,7 @@ export class Panel {
         xTitle: "accepted texts",
         xMin: 0,
         xMax: Math.max(6, last.n_accepted),
+        isNumbered: true,
       }),
       h("p", { class: "hint" }, `F1 with ${how}. Precision ${Math.round(100 * last.precision)}, recall ${Math.round(100 * last.recall)}.`),
       speed,

@@ -24,6 +24,7 @@ export class Studio extends EventTarget {
     this.visible = () => [];
     this.refit = null; // how long the last one took, and what it changed
     this.onConflict = null;
+    this.onLabelConflict = null;
     this.saves = new Map();
     this.wanted = new Set();
     this.polling = 0;
@@ -66,10 +67,27 @@ export class Studio extends EventTarget {
     await this.refresh();
   }
 
-  async changeLabel(id, changes) {
-    const { name, words, description, threshold } = { ...this.label(id), ...changes };
-    this.take(await put(`labels/${id}`, { name, words, description, threshold }));
-    if (!("threshold" in changes)) await this.refresh();
+  /** Change fields of a label, as the person has `seen` it. */
+  async changeLabel(id, fields, seen = this.label(id)) {
+    const changes = Object.entries(fields).filter(([field, value]) => value !== seen[field]);
+    if (changes.length === 0) return;
+    const { version, name, words, description, threshold } = { ...seen, ...fields };
+    const mine = { name, words, description, threshold };
+    try {
+      this.take(await put(`labels/${id}`, { version, ...mine }));
+    } catch (error) {
+      if (!isConflict(error)) throw error;
+      this.onLabelConflict?.(error.current, mine, Object.fromEntries(changes));
+      return;
+    }
+    if (changes.some(([field]) => field !== "threshold")) await this.refresh();
+    this.poll();
+  }
+
+  /** Take a label as it is by now. */
+  takeLabel(label) {
+    const labels = this.labels.map((x) => (x.id === label.id ? { ...x, ...label } : x));
+    this.take({ ...this.summary, labels });
     this.poll();
   }
 
@@ -305,7 +323,7 @@ export class Studio extends EventTarget {
     try {
       this.takeSaved(await put(`texts/${id}`, { version, state, marks }));
     } catch (error) {
-      if (error instanceof ApiError && error.status === 409) {
+      if (isConflict(error)) {
         this.onConflict?.(error.current, { state, marks });
         return;
       }
@@ -329,5 +347,6 @@ export class Studio extends EventTarget {
   }
 }
 
+const isConflict = (error) => error instanceof ApiError && error.status === 409;
 const key = (mark) => `${mark.start}-${mark.end}-${mark.label}`;
 const bare = ({ start, end, label }) => ({ start, end, label });
