@@ -6,6 +6,7 @@ import contextlib
 import hmac
 import json
 import logging
+import re
 import socket
 import threading
 import time
@@ -232,6 +233,9 @@ def test_p5_clients_that_leave_do_not_hurt_the_others() -> None:
                 connection.close()
             time.sleep(0.3)
         assert [f.result().status_code for f in staying] == [200] * 4
+        metrics = httpx2.get(f"http://{address[0]}:{address[1]}/metrics", timeout=30).text
+    left = re.findall(r'requests_total\{code="([45]\d\d)",.*\} (\S+)', metrics)
+    assert left == [("499", "3.0")]  # no fault of the server
     expected = sum(len(text.split()) for text in TEXTS)
     assert backend.n_words == 4 * expected  # nothing of those who left
 
