@@ -48,7 +48,10 @@ def _names(parameter: inspect.Parameter, info: Any) -> str:
         return f"`{parameter.name.upper()}`"
     given = [info.default, *(info.param_decls or ())]  # typer keeps the first name there
     names = [n for n in given if isinstance(n, str) and n.startswith("-")]
-    return ", ".join(f"`{n}`" for n in names or [f"--{parameter.name}".replace("_", "-")])
+    if not names:
+        name = parameter.name.replace("_", "-")
+        names = [f"--{name}/--no-{name}" if isinstance(parameter.default, bool) else f"--{name}"]
+    return ", ".join(f"`{n}`" for n in names)
 
 
 def _values(kind: Any) -> str:
@@ -65,9 +68,9 @@ def _default(parameter: inspect.Parameter, info: Any) -> str:
         return "required"
     if isinstance(info.show_default, str):
         return f"`{info.show_default}`"
-    return (
-        "" if parameter.default is None or parameter.default is False else f"`{parameter.default}`"
-    )
+    if isinstance(parameter.default, bool):
+        return "`yes`" if parameter.default else ""
+    return "" if parameter.default is None else f"`{parameter.default}`"
 
 
 if __name__ == "__main__":

@@ -399,6 +399,7 @@ def test_the_page_of_the_command_line_is_current() -> None:
     script = runpy.run_path(str(REPOSITORY / "scripts" / "cli_reference.py"))
     page = (REPOSITORY / "docs" / "cli.md").read_text(encoding="utf-8")
     assert page == script["reference"](), "docs/cli.md is stale: run `make docs`"
+    assert "`--browser/--no-browser` |  | `yes`" in page
 
 
 def _process(code: str) -> subprocess.CompletedProcess[str]:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import sqlite3
+import stat
 from contextlib import closing
 from pathlib import Path
 
@@ -12,6 +14,8 @@ from typer.testing import CliRunner
 from labelwise.apps.cli import app
 from labelwise.data import read_jsonl
 from labelwise.labels import LabelSet
+from labelwise.serve import server
+from labelwise.studio.database import APPLICATION_ID, MIGRATIONS
 from labelwise.studio.label_store import add_labels
 from labelwise.studio.nouns import Mark, NewText
 from labelwise.studio.store import Store
@@ -50,6 +54,43 @@ def test_a_backup_is_a_project(file: Path, tmp_path: Path) -> None:
     assert run("project", "check", tmp_path / "copy.db")[0] == 0
 
 
+def test_a_backup_is_as_private_as_its_project(file: Path, tmp_path: Path) -> None:
+    run("project", "backup", file, "-o", tmp_path / "copy.db")
+    assert stat.S_IMODE((tmp_path / "copy.db").stat().st_mode) == 0o600
+
+
+def test_a_backup_that_cannot_be_written_leaves_nothing(file: Path, tmp_path: Path) -> None:
+    content = file.read_bytes()
+    (tmp_path / "bad.db").write_bytes(content[:8192] + b"\xa5" * (len(content) - 8192))
+    for source, target in ((file, "none/copy.db"), (tmp_path / "bad.db", "copy.db")):
+        code, _, err = run("project", "backup", source, "-o", tmp_path / target)
+        assert (code, "Cannot write backup" in err) == (2, True)
+        assert not (tmp_path / target).exists()
+
+
+@pytest.mark.parametrize("form", ["jsonl", "label-studio"])
+def test_an_export_that_cannot_be_written_is_no_fault_of_ours(
+    file: Path, tmp_path: Path, form: str
+) -> None:
+    code, _, err = run("project", "export", file, "-o", tmp_path / "none" / "x", "--format", form)
+    assert code == 2
+    assert "Cannot write" in err
+    assert "folder that exists" in err
+
+
+def test_neither_a_check_nor_a_backup_changes_a_project(tmp_path: Path) -> None:
+    file = tmp_path / "old.db"
+    with closing(sqlite3.connect(file)) as db:  # of the first format
+        db.executescript(MIGRATIONS[0] + f"PRAGMA application_id={APPLICATION_ID};")
+        db.execute("PRAGMA user_version=1")
+    content = file.read_bytes()
+    assert run("project", "check", file)[0] == 0
+    assert run("project", "backup", file, "-o", tmp_path / "copy.db")[0] == 0
+    assert file.read_bytes() == content
+    with closing(Store(tmp_path / "copy.db", create=False)) as store:
+        assert store.ids() == []
+
+
 def test_an_export_is_read_back(file: Path, tmp_path: Path) -> None:
     code, _, err = run("project", "export", file, "--output", tmp_path / "a.jsonl")
     assert code == 0
@@ -70,6 +111,11 @@ def test_a_project_that_is_not_there_is_not_made(tmp_path: Path) -> None:
         assert code == 2
         assert "There is no project" in err
     assert not (tmp_path / "none.db").exists()
+    (tmp_path / "empty.db").touch()
+    for action in ("check", "backup", "export"):
+        code, _, err = run("project", action, tmp_path / "empty.db", "-o", tmp_path / "x")
+        assert (code, "There is no project" in err) == (2, True)
+    assert (tmp_path / "empty.db").read_bytes() == b""
 
 
 def test_a_file_of_another_program_is_not_opened(tmp_path: Path) -> None:
@@ -77,3 +123,13 @@ def test_a_file_of_another_program_is_not_opened(tmp_path: Path) -> None:
     code, _, err = run("studio", tmp_path / "notes.txt", "--no-browser")
     assert code == 2
     assert "Cannot open project" in err
+
+
+def test_a_weak_token_is_refused_as_by_the_server(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("LABELWISE_TOKEN", "x")
+    monkeypatch.setattr(server, "run", lambda *_: None)
+    code, _, err = run("studio", tmp_path / "project.db", "--no-browser")
+    assert (code, "The token has 1 characters" in err) == (2, True)
+    assert not (tmp_path / "project.db").exists()

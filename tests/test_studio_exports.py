@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import json
 from pathlib import Path
 
@@ -105,11 +106,17 @@ def test_nothing_accepted_is_nothing_to_export() -> None:
         export([], NAMES, "jsonl")
 
 
-@pytest.mark.parametrize("text", ["it's", '"); import os #', "'; rm -rf / #", "{text}", "\\", "\n"])
+@pytest.mark.parametrize(
+    "text",
+    ["it's", '"); import os #', "'; rm -rf / #", "{text}", "\\", "\n", "😀", "\u2028", "'\""],
+)
 def test_snippets_hold_any_text_as_a_string(text: str) -> None:
     code = snippets(text)
-    compile(code["python"], "python", "exec")
-    compile(code["spacy"], "spacy", "exec")
+    for language in ("python", "spacy"):
+        strings = [
+            n.value for n in ast.walk(ast.parse(code[language])) if isinstance(n, ast.Constant)
+        ]
+        assert text in strings
     body = code["curl"].partition("-d '")[2].rpartition("'")[0]
     assert "'" not in body
     assert json.loads(body) == {"texts": [text]}

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import json
 import subprocess
 import sys
+import tempfile
 import time
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from subprocess import Popen
 
 import pytest
 
@@ -17,9 +21,11 @@ pytest.importorskip("onnxscript", reason="fine-tuning needs labelwise[train]")
 from builders import sentence, tiny_model_folder
 from labelwise.errors import RequestError
 from labelwise.labels import LabelSet
+from labelwise.studio import finetune_job
 from labelwise.studio.finetune_job import FinetuneJob, JobStatus
 from labelwise.studio.finetune_run import split
 from labelwise.tagger import Tagger
+from studios import project
 
 LABELS = LabelSet.parse(["person", "city"]).to_dict()
 ROWS = [
@@ -93,6 +99,91 @@ def test_a_job_that_fails_says_why(tmp_path: Path) -> None:
     status = wait(job, "failed", "done")
     assert status.stage == "failed"
     assert "There is no model folder" in str(status.message)
+
+
+@contextlib.contextmanager
+def processes(monkeypatch: pytest.MonkeyPatch, *programs: str) -> Iterator[list[Popen[bytes]]]:
+    """Let jobs run these programs of the shell instead of a training."""
+    started: list[Popen[bytes]] = []
+
+    def spawn(_job: Path, _errors: Path) -> Popen[bytes]:
+        program = ["sh", "-c", programs[len(started)]]
+        started.append(Popen(program, stdin=subprocess.PIPE, stdout=subprocess.PIPE))
+        _errors.touch()
+        return started[-1]
+
+    monkeypatch.setattr(finetune_job, "_spawn", spawn)
+    yield started
+    for process in started:
+        process.kill()
+
+
+def until(is_so: Callable[[], bool]) -> None:
+    deadline = time.monotonic() + 60
+    while not is_so() and time.monotonic() < deadline:
+        time.sleep(0.01)
+    assert is_so()
+
+
+def test_the_end_of_a_cancelled_job_says_nothing_of_the_next(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "scratch").mkdir()
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "scratch"))
+    done = json.dumps({"event": "done", "f1": 1.0})
+    lingering = f"exec 3<&0; (read _ <&3; echo '{done}') & exec sleep 100"
+    job = FinetuneJob(tmp_path / "p.models")
+    with processes(monkeypatch, lingering, "exec cat") as started:
+        job.start(EXAMPLES, len(ROWS), LABELS, None)
+        (scratch,) = (tmp_path / "scratch").iterdir()
+        job.cancel()
+        assert scratch.exists()  # its end has not been seen yet
+        job.start(EXAMPLES, len(ROWS), LABELS, None)
+        started[0].stdin.close()  # type: ignore[union-attr]
+        until(lambda: not scratch.exists())
+        assert job.status == JobStatus(stage="starting")
+        job.cancel()
+
+
+def test_a_model_that_was_saved_after_the_cancel_is_dropped(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    saved = tmp_path / "p.models" / "finetuned-1"
+    done = json.dumps({"event": "done", "f1": 1.0})
+    ready = tmp_path / "ready"
+    save = f"mkdir '{saved}' && rm '{ready}'; echo '{done}'; kill $!; exit"
+    stubborn = f"trap \"{save}\" TERM; sleep 100 >/dev/null & touch '{ready}'; wait"
+    job = FinetuneJob(tmp_path / "p.models")
+    with processes(monkeypatch, stubborn):
+        job.start(EXAMPLES, len(ROWS), LABELS, None)
+        until(ready.exists)
+        job.cancel()
+        assert job.status.stage == "cancelled"
+        assert not ready.exists()
+        until(lambda: not saved.exists())
+
+
+def test_a_job_that_cannot_start_leaves_room_for_another(tmp_path: Path) -> None:
+    (tmp_path / "p.models").write_text("in the way")
+    job = FinetuneJob(tmp_path / "p.models")
+    for _ in range(2):
+        with pytest.raises(RequestError, match="Cannot start"):
+            job.start(EXAMPLES, len(ROWS), LABELS, None)
+        assert job.status == JobStatus()
+
+
+def test_a_model_that_is_turned_down_is_deleted_and_one_in_use_is_not(tmp_path: Path) -> None:
+    with project(tmp_path) as opened:
+        for number, choose in enumerate([opened.adopt, opened.turn_down], start=1):
+            folder = opened.job.folder / f"finetuned-{number}"
+            folder.mkdir(parents=True)
+            opened.job._status = JobStatus(stage="done", output=str(folder))
+            choose()
+            assert opened.job.status == JobStatus()
+        assert [f.name for f in opened.job.folder.iterdir()] == ["finetuned-1"]
+        opened.job._status = JobStatus(stage="done", output=opened.model.model_folder)
+        opened.turn_down()  # as of a page that has not heard that it is in use
+        assert [f.name for f in opened.job.folder.iterdir()] == ["finetuned-1"]
 
 
 def test_too_few_texts_are_refused(tmp_path: Path) -> None:

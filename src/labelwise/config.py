@@ -229,9 +229,6 @@ class ServeConfig(_Config):
     queue_requests: int = _setting(256, "Requests that may wait; more are refused.", low=1)
     queue_pieces: int = _setting(65_536, "Pieces that may wait; more are refused.", low=1)
     batch_pieces: int = _setting(2048, "Pieces in a batch, padding included.", low=16)
-    invariant: bool = _setting(
-        False, "Encode every text by itself: an int8 model then answers alike in any company."
-    )
     deadline_s: float = _setting(30.0, "Seconds until a request is given up.", low=0.001)
     body_timeout_s: float = _setting(10.0, "Seconds that a body may take to arrive.", low=0.001)
     drain_s: float = _setting(30.0, "Seconds that a stopping server finishes its work.", low=0.0)

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import typer
 
@@ -49,18 +50,16 @@ def note(text: str) -> None:
     typer.echo(printable(text), err=True)
 
 
-def write_json_lines(path: Path, values: Iterable[Any]) -> int:
-    """Write one JSON line a value, the whole file or nothing; returns how many.
+@contextlib.contextmanager
+def written(path: Path) -> Iterator[BinaryIO]:
+    """Open a file that the user named, to be written as a whole or not at all.
 
     Raises:
         DataError: The file cannot be written.
     """
-    count = 0
     try:
         with atomic_file(path) as stream:
-            for value in values:
-                stream.write(json_line(value).encode() + b"\n")
-                count += 1
+            yield stream
     except BrokenPipeError:
         raise
     except OSError as err:
@@ -68,4 +67,17 @@ def write_json_lines(path: Path, values: Iterable[Any]) -> int:
             f"Cannot write '{path}': {err.strerror or err}. Expected a writable place in a folder "
             "that exists. Choose another."
         ) from err
+
+
+def write_json_lines(path: Path, values: Iterable[Any]) -> int:
+    """Write one JSON line a value, the whole file or nothing; returns how many.
+
+    Raises:
+        DataError: The file cannot be written.
+    """
+    count = 0
+    with written(path) as stream:
+        for value in values:
+            stream.write(json_line(value).encode() + b"\n")
+            count += 1
     return count

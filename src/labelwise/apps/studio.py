@@ -11,7 +11,7 @@ from typing import Annotated, Literal
 
 import typer
 
-from labelwise.apps.output import data, note
+from labelwise.apps.output import data, note, written
 from labelwise.apps.train import AsJson, Model
 from labelwise.errors import DataError, require
 
@@ -35,6 +35,7 @@ def studio(
         require(module, "serve", "The studio")
     from labelwise.apps.serve import read_token, write_logs
     from labelwise.config import ServeConfig
+    from labelwise.serve.access import check_binding
     from labelwise.serve.app import create_app
     from labelwise.serve.server import run
     from labelwise.studio import routes
@@ -44,6 +45,7 @@ def studio(
 
     config = ServeConfig(port=port, drain_delay_s=0.0, drain_s=5.0, log_level="warning")
     token = read_token(None) or secrets.token_urlsafe(32)
+    check_binding(config, token)
     code = secrets.token_urlsafe(24)
     write_logs(config.log_level)
     load = functools.cache(lambda folder: Tagger.from_pretrained(folder or model))
@@ -112,7 +114,6 @@ def project(
 def _export(
     file: Path, output: Path, form: Literal["jsonl", "conll", "label-studio", "spacy"]
 ) -> int:
-    from labelwise.files import atomic_file
     from labelwise.studio.exports import export
     from labelwise.studio.label_store import read_labels
     from labelwise.studio.store import Store
@@ -120,6 +121,6 @@ def _export(
     with closing(Store(file, create=False)) as store:
         texts = store.texts(store.accepted_ids())
         content = export(texts, read_labels(store).names, form)
-    with atomic_file(output) as stream:
+    with written(output) as stream:
         stream.write(content)
     return len(texts)

@@ -14,7 +14,7 @@ from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import Response
 
-from labelwise.errors import ConfigError, DataError, LabelwiseError, RequestError
+from labelwise.errors import ConfigError, DataError, RequestError
 from labelwise.serve.batcher import QueueFullError
 from labelwise.serve.label_sets import UnknownLabelSetError
 from labelwise.serve.service import NotReadyError
@@ -39,8 +39,8 @@ _dumps = json.JSONEncoder(ensure_ascii=False, separators=(",", ":"), allow_nan=F
 _WORD_START = re.compile(r"(?<!^)(?=[A-Z])")
 
 
-class ClientGoneError(LabelwiseError):
-    """Nobody waits for the answer any more."""
+class ClientGoneError(Exception):
+    """Nobody waits for the answer any more: unlike other errors of ours, it is not answered."""
 
 
 class ApiError(HTTPException):

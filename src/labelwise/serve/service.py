@@ -246,5 +246,4 @@ class Service:
         return self.label_sets.put(entry)
 
     def _run_parts(self, parts: Sequence[Part]) -> list[list[Any]]:
-        is_invariant = self.config.invariant
-        return run_parts(self.engine, parts, self.metrics.encoded, is_invariant=is_invariant)
+        return run_parts(self.engine, parts, self.metrics.encoded)

@@ -46,11 +46,7 @@ class Part:
 
 
 def run_parts(
-    engine: Engine,
-    parts: Sequence[Part],
-    on_batch: OnBatch = lambda *_: None,
-    *,
-    is_invariant: bool = False,
+    engine: Engine, parts: Sequence[Part], on_batch: OnBatch = lambda *_: None
 ) -> list[list[Any]]:
     """Encode some parts together; decode whole texts, those of one label set together.
 
@@ -58,7 +54,6 @@ def run_parts(
         engine: Encodes.
         parts: Of any texts.
         on_batch: Told of each call of the encoder: its pieces without padding and with it.
-        is_invariant: Encode every window by itself, as int8 graphs scale a batch as a whole.
 
     Returns:
         Mentions of a whole text; else the states of each window, of shapes ``(words, dim)``.
@@ -66,8 +61,7 @@ def run_parts(
     windows = [w for part in parts for w in part.windows]
     lengths = _rows(windows)
     by_window: dict[int, FloatArray] = {}
-    alone = [[i] for i in range(len(windows))]
-    for group in alone if is_invariant else little_padding(lengths, engine.batch_pieces):
+    for group in little_padding(lengths, engine.batch_pieces):
         by_window |= zip(group, engine.run_windows([windows[i] for i in group]), strict=True)
         on_batch(sum(lengths[i] for i in group), len(group) * max(lengths[i] for i in group))
     states = iter([by_window[i] for i in range(len(windows))])

@@ -85,29 +85,31 @@ MIGRATIONS: tuple[str, ...] = (_FIRST, _SCORES, _LABEL_VERSIONS)
 """Applied in order; ``user_version`` counts those that a file has seen. Only ever append."""
 
 
-def connect(path: Path, *, create: bool = True) -> sqlite3.Connection:
+def connect(path: Path, *, create: bool = True, read_only: bool = False) -> sqlite3.Connection:
     """Open a project file and bring it to the present schema.
 
     Args:
         path: The file.
         create: Make it where it is missing.
+        read_only: Leave it as it is, whatever its schema.
 
     Raises:
         DataError: It is missing, no project of labelwise, damaged, or of a later version.
     """
-    if not create and not path.is_file():
-        raise DataError(f"There is no project '{path}'. Expected a file. Check the path.")
     is_new = not path.exists() or path.stat().st_size == 0
+    if is_new and (read_only or not create):
+        raise DataError(f"There is no project '{path}'. Expected a file. Check the path.")
     try:
-        connection = _opened(path)
+        connection = _opened(path, "ro" if read_only else "rw")
         try:
             if not is_new:
                 _check_origin(connection, path)
-            _migrate(connection, path)
+            if not read_only:
+                _migrate(connection, path)
         except BaseException:
             connection.close()
             raise
-    except sqlite3.Error as err:
+    except (sqlite3.Error, OSError) as err:
         raise DataError(
             f"Cannot open project '{path}': {err}. Expected a project of labelwise in a folder "
             "that can be written to. Check the path, or restore a backup."
@@ -117,15 +119,25 @@ def connect(path: Path, *, create: bool = True) -> sqlite3.Connection:
     return connection
 
 
-def _opened(path: Path) -> sqlite3.Connection:
+def _opened(path: Path, mode: str) -> sqlite3.Connection:
     if not path.exists():
-        os.close(os.open(path, os.O_CREAT | os.O_WRONLY, 0o600))  # annotations are private
+        _create_private(path)
     connection = sqlite3.connect(
-        path, timeout=BUSY_S, isolation_level=None, check_same_thread=False, cached_statements=64
+        f"{path.resolve().as_uri()}?mode={mode}",
+        uri=True,
+        timeout=BUSY_S,
+        isolation_level=None,
+        check_same_thread=False,
+        cached_statements=64,
     )
     for pragma in ("trusted_schema=OFF", "foreign_keys=ON", "synchronous=FULL"):
         connection.execute(f"PRAGMA {pragma}")
     return connection
+
+
+def _create_private(path: Path) -> None:
+    """Make an empty file that its owner alone can read, as annotations are private."""
+    os.close(os.open(path, os.O_CREAT | os.O_WRONLY, 0o600))
 
 
 def _check_origin(connection: sqlite3.Connection, path: Path) -> None:
@@ -172,7 +184,7 @@ def problems_of(path: Path) -> list[str]:
     Raises:
         DataError: It is missing or no project.
     """
-    with closing(connect(path, create=False)) as connection:
+    with closing(connect(path, read_only=True)) as connection:
         try:
             found = [row[0] for row in connection.execute("PRAGMA integrity_check")]
             found = [] if found == ["ok"] else found
@@ -194,7 +206,7 @@ def back_up(path: Path, target: Path) -> None:
     """Copy a project, which may be in use, to a new file.
 
     Args:
-        path: The project.
+        path: The project; it is not changed.
         target: A file that must not exist.
 
     Raises:
@@ -202,11 +214,14 @@ def back_up(path: Path, target: Path) -> None:
     """
     if target.exists():
         raise DataError(f"'{target}' exists. Expected a new file. Choose another name.")
-    with closing(connect(path, create=False)) as connection:
+    with closing(connect(path, read_only=True)) as connection:
         try:
-            connection.execute("VACUUM INTO ?", (str(target),))
-        except sqlite3.Error as err:
+            _create_private(target)
+            connection.execute("VACUUM INTO ?", (str(target.resolve()),))
+        except (sqlite3.Error, OSError) as err:
+            target.unlink(missing_ok=True)
             raise DataError(
-                f"Cannot write backup '{target}': {err}. Expected a folder that can be written to."
+                f"Cannot write backup '{target}': {err}. Expected a sound project, and a folder "
+                "that can be written to. Check the project, or choose another place."
             ) from err
     sync_folder(target.resolve().parent)

@@ -80,6 +80,7 @@ class FinetuneJob:
     folder: Path
     _status: JobStatus = field(default_factory=JobStatus)
     _process: subprocess.Popen[bytes] | None = None
+    _number: int = 0  # of the last folder
     _lock: threading.Lock = field(default_factory=threading.Lock)
 
     @property
@@ -101,7 +102,7 @@ class FinetuneJob:
 
         Raises:
             MissingExtraError: Training is not installed.
-            RequestError: There are too few examples, or a job runs already.
+            RequestError: There are too few examples, a job runs already, or none can be started.
         """
         if problem := missing_for_training():
             raise MissingExtraError(problem)
@@ -113,37 +114,43 @@ class FinetuneJob:
         with self._lock:
             if self._status.stage in _RUNNING:
                 raise RequestError("A fine-tuning runs already. Cancel it, or wait for its end.")
+            try:
+                self._begin(examples, {"labels": labels, "model": model})
+            except OSError as err:
+                raise RequestError(
+                    f"Cannot start a fine-tuning: {err}. Expected a disk with room, and a folder "
+                    f"'{self.folder}' that can be written to. Make room, or move the project."
+                ) from err
             self._status = JobStatus(stage="starting")
+
+    def _begin(self, examples: bytes, job: Mapping[str, Any]) -> None:
+        """Start the process, and a thread that watches it."""
         self.folder.mkdir(mode=0o700, exist_ok=True)
         output = self._new_folder()
         scratch = Path(tempfile.mkdtemp(prefix="labelwise-"))
-        (scratch / "examples.jsonl").write_bytes(examples)
-        job = {
-            "examples": str(scratch / "examples.jsonl"),
-            "labels": labels,
-            "model": model,
-            "output": str(output),
-        }
-        (scratch / "job.json").write_text(json.dumps(job), encoding="utf-8")
-        self._process = _spawn(scratch / "job.json", scratch / "errors.txt")
-        if self.status.stage == "cancelled":  # while it was being started
-            self._process.kill()
+        try:
+            (scratch / "examples.jsonl").write_bytes(examples)
+            paths = {"examples": str(scratch / "examples.jsonl"), "output": str(output)}
+            (scratch / "job.json").write_text(json.dumps({**job, **paths}), encoding="utf-8")
+            self._process = _spawn(scratch / "job.json", scratch / "errors.txt")
+        except OSError:
+            shutil.rmtree(scratch, ignore_errors=True)
+            raise
         threading.Thread(
             target=self._watch, args=(self._process, scratch, output), daemon=True
         ).start()
 
     def cancel(self) -> None:
         """Stop the job, if one runs; what it has learned is dropped."""
-        process = self._process
         with self._lock:
-            if self._status.stage not in _RUNNING:
+            process = self._process
+            if process is None or self._status.stage not in _RUNNING:
                 return
             self._status = dataclasses.replace(self._status, stage="cancelled", left_s=None)
-        if process is not None:
-            process.terminate()
-            with contextlib.suppress(subprocess.TimeoutExpired):
-                process.wait(_GRACE_S)
-            process.kill()
+        process.terminate()
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            process.wait(_GRACE_S)
+        process.kill()
 
     def dismiss(self) -> None:
         """Forget a job that has ended."""
@@ -152,37 +159,38 @@ class FinetuneJob:
                 self._status = JobStatus()
 
     def _new_folder(self) -> Path:
-        number = 1
-        while (self.folder / f"finetuned-{number}").exists():
-            number += 1
-        return self.folder / f"finetuned-{number}"
+        """Name a folder that no job has had: that of a cancelled one is still to be deleted."""
+        self._number += 1
+        while (self.folder / f"finetuned-{self._number}").exists():
+            self._number += 1
+        return self.folder / f"finetuned-{self._number}"
 
     def _watch(self, process: subprocess.Popen[bytes], scratch: Path, output: Path) -> None:
-        """Follow a job to its end; a model that is whole stays, whatever happens meanwhile."""
-        is_whole = False
+        """Follow a process to its end; what it has saved stays if it is the job's result."""
+        is_result = False
         with process:
             for line in process.stdout or ():
                 with contextlib.suppress(ValueError):
-                    event = json.loads(line)
-                    is_whole = is_whole or event["event"] == "done"
-                    self._take(event, output)
-        with self._lock:
-            if self._status.stage in _RUNNING:
-                reason = (scratch / "errors.txt").read_text(errors="replace").strip()[-300:]
-                self._status = dataclasses.replace(
-                    self._status,
-                    stage="failed",
-                    message=f"The training process ended with code {process.returncode}: "
-                    f"{reason.rpartition(chr(10))[2] or 'it said nothing'}.",
-                )
+                    is_result |= self._take(process, json.loads(line), output)
+        reason = (scratch / "errors.txt").read_text(errors="replace").strip()[-300:]
+        message = (
+            f"The training process ended with code {process.returncode}: "
+            f"{reason.rpartition(chr(10))[2] or 'it said nothing'}."
+        )
+        self._take(process, {"event": "failed", "message": message}, output)
         shutil.rmtree(scratch, ignore_errors=True)
-        if not is_whole:
+        if not is_result:
             shutil.rmtree(output, ignore_errors=True)
 
-    def _take(self, event: Mapping[str, Any], output: Path) -> None:
+    def _take(
+        self, process: subprocess.Popen[bytes], event: Mapping[str, Any], output: Path
+    ) -> bool:
+        """Note what a process says while it is the job; tells whether the job is done by it."""
         with self._lock:
-            if self._status.stage in _RUNNING:
-                self._status = _after(self._status, event, output)
+            if process is not self._process or self._status.stage not in _RUNNING:
+                return False
+            self._status = _after(self._status, event, output)
+            return self._status.stage == "done"
 
 
 def _after(status: JobStatus, event: Mapping[str, Any], output: Path) -> JobStatus:

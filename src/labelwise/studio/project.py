@@ -5,6 +5,7 @@ Called from many threads. Knows no HTTP.
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
@@ -73,7 +74,7 @@ class Project:
         """Start the model's thread."""
         self.store = store
         self.model = Follower(store, load)
-        self.job = FinetuneJob(store.path.with_name(f"{store.path.stem}.models"))
+        self.job = FinetuneJob(store.path.resolve().with_name(f"{store.path.stem}.models"))
 
     def close(self) -> None:
         """Stop the model and a training that runs, and close the file."""
@@ -220,3 +221,10 @@ class Project:
             raise RequestError("There is no fine-tuned model to use. Fine-tune first.")
         self.model.use_model(output)
         self.job.dismiss()
+
+    def turn_down(self) -> None:
+        """Keep the present model, and delete one that was fine-tuned."""
+        output = self.job.status.output
+        self.job.dismiss()
+        if output is not None and output != self.model.model_folder:
+            shutil.rmtree(output, ignore_errors=True)

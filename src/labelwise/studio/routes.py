@@ -291,5 +291,5 @@ def _add_finetune_routes(router: APIRouter, project: Project) -> None:
 
     @router.post("/finetune/dismiss")
     def post_dismiss() -> Response:
-        project.job.dismiss()
+        project.turn_down()
         return json_response(status())

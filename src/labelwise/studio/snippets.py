@@ -45,7 +45,7 @@ def snippets(text: str) -> Mapping[str, str]:
     Returns:
         Code by ``"python"``, ``"curl"`` and ``"spacy"``; whatever the text holds stays a string.
     """
-    quoted = json.dumps(text[:_MAX])  # also a Python string
+    quoted = repr(text[:_MAX])
     body = json.dumps({"texts": [text[:_MAX]]}).replace("'", "\\u0027")
     return {
         "python": _PYTHON.format(text=quoted),
