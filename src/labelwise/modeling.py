@@ -173,6 +173,19 @@ class DualEncoder(nn.Module):
         bias = nn.functional.pad(self.tag_bias, (0, missing))
         return score_tags(word_states, tag_vectors, self.scale) + bias
 
+    def training_logits(self, word_states: Tensor, tag_vectors: Tensor, targets: Tensor) -> Tensor:
+        """Score the words of a training batch; a rival may need to know their tags.
+
+        Args:
+            word_states: Shape ``(words, dim)``.
+            tag_vectors: Shape ``(tags, dim)``.
+            targets: Tag ids, -1 for words that are not counted. Shape ``(words,)``.
+
+        Returns:
+            Shape ``(words, tags)``.
+        """
+        return self.logits(word_states, tag_vectors)
+
     def set_dropout(self, probability: float) -> None:
         """Set every dropout of both towers."""
         for module in self.modules():
