@@ -76,9 +76,7 @@ class DualEncoder(nn.Module):
         self.label_tower = label_tower
         self.dim = int(text_tower.config.hidden_size)  # type: ignore[union-attr, arg-type]
         self.static_table = (
-            nn.Parameter(word_table(text_tower).detach().clone())
-            if config.label_encoder == "static"
-            else None
+            nn.Parameter(static_table(text_tower)) if config.label_encoder == "static" else None
         )
         self.log_scale = nn.Parameter(torch.zeros(()), requires_grad=config.temperature)
         self.tag_bias = nn.Parameter(torch.zeros(1), requires_grad=config.temperature)  # of O
@@ -219,6 +217,25 @@ def pool(states: Tensor, mask: Tensor, pooling: str) -> Tensor:
 def word_table(tower: nn.Module) -> nn.Parameter:
     """Return the word-embedding weight of an encoder. Shape ``(pieces, dim)``."""
     return tower.get_input_embeddings().weight  # type: ignore[operator, union-attr, return-value]
+
+
+def static_table(tower: nn.Module) -> Tensor:
+    """Copy the word embeddings, scaled to the length of the states that they will be compared with.
+
+    Embeddings are several times shorter than states; at a small learning rate they stay so, and
+    with them every score. Shape ``(pieces, dim)``.
+    """
+    table = word_table(tower).detach().clone()
+    return table * (_state_length(tower) / table.norm(dim=1).mean().clamp(min=1e-6))
+
+
+def _state_length(tower: nn.Module) -> float:
+    """Length of an encoder's states: its last normalisation gives it."""
+    norms = [m for m in tower.modules() if isinstance(m, nn.LayerNorm) and m.weight is not None]
+    if not norms:
+        return math.sqrt(word_table(tower).shape[1])
+    own = [p.detach() for p in (norms[-1].weight, norms[-1].bias) if p is not None]
+    return math.sqrt(sum(float((p**2).sum()) for p in own))
 
 
 def encoder_from_config(values: dict[str, Any]) -> nn.Module:

@@ -22,6 +22,7 @@ from labelwise.benchmark.document import (
 )
 from labelwise.benchmark.plots import Curve, curves, error_bars
 from labelwise.benchmark.spec import VARIANTS, Spec
+from labelwise.benchmark.stages import SourceStages
 from labelwise.benchmark.summary import is_ours, summarise
 from labelwise.benchmark.tables import (
     Row,
@@ -37,6 +38,7 @@ from labelwise.benchmark.tables import (
     short,
     shots_of,
     sizes_table,
+    time_text,
     variant_name,
     variant_table,
 )
@@ -82,6 +84,8 @@ def _opening(summary: Mapping[str, Any]) -> Iterator[Block]:
         "sentences. In brackets the paper's numbers, made with another encoder and another source."
     )
     yield machine_lines(summary)
+    if summary["seconds"]:
+        yield Text(time_text(summary["seconds"]))
     if summary["n_missing"]:
         yield Text(f"The run is not finished: {summary['n_missing']} cells are missing.")
     for method in (m for m in ("towers", "instant") if any(r["method"] == m for r in rows)):
@@ -182,7 +186,14 @@ def write_report(store: CellStore, spec: Spec, *, into: Path | None = None) -> d
     """
     cells = list(cells_of(spec))
     results = {c: r for c in cells if (r := store.read(c)) is not None}
-    summary = summarise(spec, results, n_cells=len(cells))
+    stages = SourceStages(spec, [], store.folder / "models")
+    seconds = {
+        "source stages": sum(
+            stages.seconds(s) for s in dict.fromkeys(stages.of_method(c.method) for c in results)
+        ),
+        "cells": sum(store.seconds(c) for c in results),
+    }
+    summary = summarise(spec, results, n_cells=len(cells), seconds=seconds)
     blocks, plots = report_blocks(summary)
     text = json.dumps(summary, indent=1, sort_keys=True) + "\n"
     atomic_write_text(store.folder / "report.json", text)
