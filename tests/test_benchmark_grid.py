@@ -51,7 +51,7 @@ class Seen:
     def stage(self, name: str, progress: Progress) -> None:
         self.stages.append((name, progress.done))
 
-    def cell(self, done: int, total: int, cell: Cell, *_: object) -> None:
+    def cell(self, done: int, total: int, cell: Cell, result: Any, seconds: float) -> None:
         self.cells.append((done, cell))
 
 
@@ -85,8 +85,8 @@ def test_a_run_cut_off_and_damaged_ends_like_a_whole_one(
     spec: Spec, whole: dict[Cell, Any], tmp_path: Path
 ) -> None:
     class CutOff(Seen):
-        def cell(self, done: int, *rest: Any) -> None:
-            super().cell(done, *rest)
+        def cell(self, done: int, total: int, cell: Cell, result: Any, seconds: float) -> None:
+            super().cell(done, total, cell, result, seconds)
             if done == 4:
                 raise KeyboardInterrupt
 
