@@ -229,13 +229,14 @@ def static_table(tower: nn.Module) -> Tensor:
     return table * (_state_length(tower) / table.norm(dim=1).mean().clamp(min=1e-6))
 
 
+@torch.no_grad()
 def _state_length(tower: nn.Module) -> float:
-    """Length of an encoder's states: its last normalisation gives it."""
-    norms = [m for m in tower.modules() if isinstance(m, nn.LayerNorm) and m.weight is not None]
-    if not norms:
-        return math.sqrt(word_table(tower).shape[1])
-    own = [p.detach() for p in (norms[-1].weight, norms[-1].bias) if p is not None]
-    return math.sqrt(sum(float((p**2).sum()) for p in own))
+    """Mean length of an encoder's states, over pieces from all over its vocabulary."""
+    table, was_training = word_table(tower), tower.training
+    ids = torch.linspace(0, len(table) - 1, 64, device=table.device).long().reshape(4, 16)
+    states = tower.eval()(input_ids=ids, attention_mask=torch.ones_like(ids)).last_hidden_state
+    tower.train(was_training)
+    return float(states.norm(dim=-1).mean())
 
 
 def encoder_from_config(values: dict[str, Any]) -> nn.Module:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Self
+from typing import Any, Self
 
 import numpy as np
 
@@ -50,9 +50,7 @@ class Likeness:
         Returns:
             Shape ``(words, support)``.
         """
-        if self.dot_product:
-            return a.astype(np.float64) @ b.astype(np.float64).T
-        return -squared_distances(a, b)
+        return _products(a, b) if self.dot_product else -squared_distances(a, b)
 
 
 def io_tags(sentences: Sequence[Sentence], label_set: LabelSet) -> IntArray:
@@ -102,8 +100,12 @@ def squared_distances(a: FloatArray, b: FloatArray) -> FloatArray:
         Shape ``(words, support)``.
     """
     a64, b64 = a.astype(np.float64), b.astype(np.float64)
-    cross = a64 @ b64.T
-    return np.maximum((a64**2).sum(1)[:, None] + (b64**2).sum(1) - 2 * cross, 0.0)
+    lengths = (a64**2).sum(1)[:, None] + (b64**2).sum(1)
+    return np.maximum(lengths - 2 * _products(a, b), 0.0)
+
+
+def _products(a: FloatArray, b: FloatArray) -> Any:
+    return a.astype(np.float64) @ b.astype(np.float64).T
 
 
 def mentions_by_sentence(

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import json
 import re
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from labelwise.benchmark.cells import CellStore, cells_of
+from labelwise.benchmark.cells import Cell, CellStore, cells_of
 from labelwise.benchmark.document import (
     Block,
     Heading,
@@ -27,6 +27,7 @@ from labelwise.benchmark.summary import is_ours, summarise
 from labelwise.benchmark.tables import (
     Row,
     behind,
+    cell_name,
     label_table,
     lead_table,
     machine_lines,
@@ -69,9 +70,20 @@ def report_blocks(summary: Mapping[str, Any]) -> tuple[list[Block], dict[str, st
         blocks.append(Text("In brackets the paper's."))
     if summary["skipped"]:
         blocks.append(Heading("Skipped"))
-        blocks.append(Items([f"{s['cell']}: {s['reason']}" for s in summary["skipped"]]))
+        blocks.append(_skipped(summary["skipped"]))
     blocks += paper_tables()
     return blocks, plots
+
+
+def _skipped(skipped: Sequence[Mapping[str, Any]]) -> Items:
+    """List why cells have no number, a line a reason."""
+    cells: defaultdict[str, list[str]] = defaultdict(list)
+    for entry in skipped:
+        cells[entry["reason"]].append(cell_name(Cell(**entry["cell"])))
+    return Items(
+        [f"{reason}: {len(names)} cell{'s' * (len(names) > 1)} ({'; '.join(names[:3])}{'; ...' * (len(names) > 3)})"
+         for reason, names in cells.items()]
+    )  # fmt: skip
 
 
 def _opening(summary: Mapping[str, Any]) -> Iterator[Block]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-import time
+import shutil
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
@@ -91,7 +91,7 @@ class SourceStages:
         return self._folder / f"{stage}.json"
 
     def prepare(self, stage: str, on_stage: OnStage | None = None) -> None:
-        """Train a stage, unless that was done.
+        """Train a stage, unless that was done; one that was killed goes on from its last step.
 
         Args:
             stage: Its name.
@@ -99,29 +99,35 @@ class SourceStages:
         """
         if self.is_ready(stage):
             return
-        started = time.monotonic()
-        backend = self._train(stage, on_stage)
         self._folder.mkdir(parents=True, exist_ok=True)
-        seconds = {"seconds": round(time.monotonic() - started, 2)}
-        atomic_write_text(self._times(stage), json.dumps(seconds) + "\n")
-        save_model(self._folder / stage, backend)
+        steps, seconds = self._folder / f"{stage}.steps", 0.0
 
-    def _train(self, stage: str, on_stage: OnStage | None) -> TorchBackend:
+        def watch(progress: Progress) -> None:
+            nonlocal seconds
+            seconds = progress.elapsed_s  # with what was spent before a kill
+            if on_stage:
+                on_stage(stage, progress)
+
+        backend = self._train(stage, output_dir=steps, resume=True, on_progress=watch)
+        atomic_write_text(self._times(stage), json.dumps({"seconds": round(seconds, 2)}) + "\n")
+        save_model(self._folder / stage, backend)
+        shutil.rmtree(steps)
+
+    def _train(self, stage: str, **options: Any) -> TorchBackend:
         from labelwise.baselines.episodes import train_in_episodes  # noqa: PLC0415
         from labelwise.baselines.linear_head import train_on_sources  # noqa: PLC0415
         from labelwise.training import pretrain  # noqa: PLC0415
 
         backend = new_model(self._spec.encoder, self.config(stage), device=self._device)
         config, kind, sources = self.training(stage), _kind(stage), self._sources
-        watch: Any = (lambda p: on_stage(stage, p)) if on_stage else None
         if kind == LINEAR:
-            return train_on_sources(backend, sources, config, on_progress=watch)
+            return train_on_sources(backend, sources, config, **options)
         if kind == EPISODES:
             raw = Likeness(unit_vectors=False)
             return train_in_episodes(
-                backend, sources, config, likeness=raw, nearest=False, on_progress=watch
+                backend, sources, config, likeness=raw, nearest=False, **options
             )
-        pretrain(backend, sources, config, on_progress=watch)
+        pretrain(backend, sources, config, **options)
         return backend
 
     def load(self, stage: str) -> TorchBackend:

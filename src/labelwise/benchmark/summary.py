@@ -5,6 +5,7 @@ from __future__ import annotations
 import statistics
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
+from dataclasses import asdict
 from typing import Any
 
 import numpy as np
@@ -73,7 +74,7 @@ def summarise(
     skipped = []
     for cell, result in results.items():
         if "skipped" in result:
-            skipped.append({"cell": cell.key, "reason": result["skipped"]})
+            skipped.append({"cell": asdict(cell), "reason": result["skipped"]})
         else:
             key = (cell.target, cell.method, cell.shots, cell.variant)
             groups[key][cell.support_set] = result
