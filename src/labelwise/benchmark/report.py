@@ -77,13 +77,15 @@ def report_blocks(summary: Mapping[str, Any]) -> tuple[list[Block], dict[str, st
 
 def _skipped(skipped: Sequence[Mapping[str, Any]]) -> Items:
     """List why cells have no number, a line a reason."""
-    cells: defaultdict[str, list[str]] = defaultdict(list)
+    by_reason: defaultdict[str, list[str]] = defaultdict(list)
     for entry in skipped:
-        cells[entry["reason"]].append(cell_name(Cell(**entry["cell"])))
-    return Items(
-        [f"{reason}: {len(names)} cell{'s' * (len(names) > 1)} ({'; '.join(names[:3])}{'; ...' * (len(names) > 3)})"
-         for reason, names in cells.items()]
-    )  # fmt: skip
+        by_reason[entry["reason"]].append(cell_name(Cell(**entry["cell"])))
+    lines = []
+    for reason, names in by_reason.items():
+        count = f"{len(names)} cells" if len(names) > 1 else "1 cell"
+        others = "; ..." if len(names) > 3 else ""
+        lines.append(f"{reason}: {count} ({'; '.join(names[:3])}{others})")
+    return Items(lines)
 
 
 def _opening(summary: Mapping[str, Any]) -> Iterator[Block]:
