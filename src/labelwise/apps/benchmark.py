@@ -57,7 +57,7 @@ def benchmark(
     if encoder is not None:
         chosen = dataclasses.replace(chosen, encoder=encoder)
     if dry_run:
-        show_plan(*plan_benchmark(chosen, output, root=root, device=device), jobs=jobs)
+        _show_plan(*plan_benchmark(chosen, output, root=root, device=device), jobs=jobs)
         return
     started, watch = time.monotonic(), _Screen(jobs)
     store = run_benchmark(chosen, output, root=root, device=device, jobs=jobs, watch=watch)
@@ -69,23 +69,27 @@ def benchmark(
     note(f"Report: '{output / 'report.html'}'")
 
 
-def show_plan(runner: Runner, plan: Plan, *, jobs: int) -> None:
-    """Print what a run would do."""
+def _show_plan(runner: Runner, plan: Plan, *, jobs: int) -> None:
     from labelwise.benchmark.plan import probe
     from labelwise.benchmark.tables import cell_name, duration
 
-    rate, how = plan.seconds_a_piece, "at the speed of what is there"
-    if rate is None and plan.cells:
-        rate, how = probe(runner, next(iter(plan.cells))), "a first guess"
+    if not plan.cells:
+        typer.echo(f"all {plan.n_cells} cells are there")
+        return
+    rate = plan.seconds_a_piece or probe(runner, next(iter(plan.cells)))
+    how = "at the speed of what is there" if plan.seconds_a_piece else "a first guess"
     for stage, work in plan.stages.items():
-        typer.echo(f"source stage {stage}: about {duration(work * (rate or 0))}")
+        typer.echo(f"source stage {stage}: about {duration(work * rate)}")
     for cell, work in plan.cells.items():
-        known = plan.skips.get(cell)
-        typer.echo(f"{cell_name(cell)}: {known or f'about {duration(work * (rate or 0))}'}")
+        typer.echo(f"{cell_name(cell)}: {plan.skips.get(cell) or f'about {duration(work * rate)}'}")
     processes = f"{jobs} processes" if jobs > 1 else "one process"
-    typer.echo(
-        f"{plan.n_cells} cells, {plan.n_cells - len(plan.cells)} of them there; the rest takes "
-        f"about {duration(plan.seconds(rate or 0, jobs))} in {processes} ({how})"
+    typer.echo(f"{_parts(plan)}: about {duration(plan.seconds(rate, jobs))} in {processes} ({how})")
+
+
+def _parts(plan: Plan) -> str:
+    return (
+        f"{plan.n_cells} cells, {plan.n_cells - len(plan.cells)} of them there; "
+        f"to run: {len(plan.stages)} source stages, {len(plan.cells)} cells"
     )
 
 
@@ -101,8 +105,7 @@ class _Screen:
 
     def plan(self, plan: Plan) -> None:
         self._stages, self._cells = dict(plan.stages), dict(plan.cells)
-        if there := plan.n_cells - len(plan.cells):
-            note(f"{there} of {plan.n_cells} cells are there and stay as they are")
+        note(_parts(plan))
 
     def stage(self, name: str, progress: Progress) -> None:
         if progress.step == 1:

@@ -109,7 +109,8 @@ class SourceStages:
                 on_stage(stage, progress)
 
         backend = self._train(stage, output_dir=steps, resume=True, on_progress=watch)
-        atomic_write_text(self._times(stage), json.dumps({"seconds": round(seconds, 2)}) + "\n")
+        if seconds:  # else it ended before, and was killed as it was saved
+            atomic_write_text(self._times(stage), json.dumps({"seconds": round(seconds, 2)}))
         save_model(self._folder / stage, backend)
         shutil.rmtree(steps)
 
