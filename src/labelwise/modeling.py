@@ -226,6 +226,8 @@ def static_table(tower: nn.Module) -> Tensor:
     with them every score. Shape ``(pieces, dim)``.
     """
     table = word_table(tower).detach().clone()
+    if table.is_meta:  # a model whose weights are still to be loaded
+        return table
     return table * (_state_length(tower) / table.norm(dim=1).mean().clamp(min=1e-6))
 
 
