@@ -8,7 +8,7 @@ import pytest
 
 from builders import people_and_cities, sentence, tiny_backend
 from labelwise.annotation import Sentence
-from labelwise.baselines.nnshot import NNShot, io_tags
+from labelwise.baselines.nnshot import Likeness, NNShot, io_tags
 from labelwise.baselines.prototype import ProtoNet
 from labelwise.baselines.structshot import (
     AbstractTransitions,
@@ -65,7 +65,7 @@ def test_nnshot_equals_a_brute_force_nearest_neighbour(seed: int, unit_vectors: 
         naive_unit(np.concatenate(support), unit_vectors),
         io_tags(SUPPORT, LABELS),
     ).argmax(1)
-    model = NNShot(unit_vectors=unit_vectors).fit(support, SUPPORT, LABELS)
+    model = NNShot(Likeness(unit_vectors=unit_vectors)).fit(support, SUPPORT, LABELS)
     names = ["O", "I-person", "I-city"]
     found = itertools.chain(*tags_of(model.tag(query), QUERY))
     assert list(found) == [names[t] for t in expected]
@@ -89,7 +89,8 @@ def test_structshot_equals_a_brute_force_best_path(seed: int, unit_vectors: bool
             return start[path[0]] + steps + sum(scores[i, t] for i, t in enumerate(path))
 
         expected.append([names.split()[t] for t in max(paths, key=total)])
-    model = StructShot(abstract, tau=0.3, unit_vectors=unit_vectors).fit(support, SUPPORT, LABELS)
+    likeness = Likeness(unit_vectors=unit_vectors)
+    model = StructShot(abstract, tau=0.3, likeness=likeness).fit(support, SUPPORT, LABELS)
     assert tags_of(model.tag(query), QUERY) == expected
 
 
@@ -128,7 +129,7 @@ def test_protonet_equals_a_naive_loop(seed: int, unit_vectors: bool) -> None:
         ]
         for states in query
     ]
-    model = ProtoNet(unit_vectors=unit_vectors).fit(support, SUPPORT, LABELS)
+    model = ProtoNet(Likeness(unit_vectors=unit_vectors)).fit(support, SUPPORT, LABELS)
     assert tags_of(model.tag(query), QUERY) == expected
 
 
@@ -266,3 +267,87 @@ def published_transitions(
             for after, p in row.items()
         }
     return steps
+
+
+@pytest.mark.parametrize("unit_vectors", [False, True])
+def test_a_dot_product_takes_the_place_of_the_distance(unit_vectors: bool) -> None:
+    support, query = random_states(SUPPORT, 3), random_states(QUERY, 103)
+    words = naive_unit(np.concatenate(query), unit_vectors)
+    known, tags = naive_unit(np.concatenate(support), unit_vectors), io_tags(SUPPORT, LABELS)
+    means = np.stack([known[tags == k].mean(0) for k in range(3)])
+    likeness = Likeness(unit_vectors=unit_vectors, dot_product=True)
+    for model, expected in (
+        (NNShot(likeness), [tags[np.argmax([w @ k for k in known])] for w in words]),
+        (ProtoNet(likeness), [np.argmax([w @ m for m in means]) for w in words]),
+    ):
+        found = tags_of(model.fit(support, SUPPORT, LABELS).tag(query), QUERY)
+        assert [*itertools.chain(*found)] == [("O", "I-person", "I-city")[t] for t in expected]
+
+
+def naive_episode(
+    states: np.ndarray, targets: list[int], i: int, nearest: bool, dot_product: bool
+) -> list[float]:
+    """Scores of word ``i`` against the others of tags 0, 1, 2 and 3."""
+
+    def near(a: np.ndarray, b: np.ndarray) -> float:
+        return float(a @ b) if dot_product else -float(((a - b) ** 2).sum())
+
+    if targets[i] < 0 or targets.count(targets[i]) == 1:
+        return [0.0] * 4
+    row = []
+    for tag in range(4):
+        others = [s for j, s in enumerate(states) if j != i and targets[j] == tag]
+        if not others:
+            row.append(-100_000.0)
+        elif nearest:
+            row.append(max(near(states[i], o) for o in others))
+        else:
+            row.append(near(states[i], np.mean(others, axis=0)))
+    return row
+
+
+@pytest.mark.parametrize("nearest", [False, True])
+@pytest.mark.parametrize("unit_vectors", [False, True])
+@pytest.mark.parametrize("dot_product", [False, True])
+def test_an_episode_scores_each_word_against_the_others(
+    nearest: bool, unit_vectors: bool, dot_product: bool
+) -> None:
+    import torch
+
+    from labelwise.baselines.episodes import EpisodeEncoder
+
+    targets = [0, 1, 0, 2, -1, 1, 0, 1, 2, 0, 3, 0]  # tag 3 has one word, one is not counted
+    states = np.random.default_rng(0).normal(size=(len(targets), 8)).astype("f4")
+    likeness = Likeness(unit_vectors=unit_vectors, dot_product=dot_product)
+    backend = tiny_backend()
+    model = EpisodeEncoder(backend.model.text_tower, backend.config, likeness, nearest=nearest)
+    found = model.training_logits(
+        torch.tensor(states), torch.zeros(4, 8), torch.tensor(targets)
+    ).numpy()
+    compared = naive_unit(states, unit_vectors)
+    expected = [
+        naive_episode(compared, targets, i, nearest, dot_product) for i in range(len(targets))
+    ]
+    np.testing.assert_allclose(found, expected, rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("model", [ProtoNet, NNShot])
+def test_episodes_teach_what_states_do_not_tell(model: type[ProtoNet | NNShot]) -> None:
+    from labelwise.baselines.episodes import train_in_episodes
+    from labelwise.config import FINETUNE
+    from labelwise.sources import Source
+
+    settings = FINETUNE.replace(
+        learning_rate=3e-3, max_steps=40, precision="fp32", keep_start=0.0,
+        freeze_word_embeddings=False,
+    )  # fmt: skip
+    backend, likeness, losses = tiny_backend(layers=1), Likeness(unit_vectors=False), []
+    encoder = train_in_episodes(
+        backend, [Source("target", SUPPORT, LABELS)], settings, likeness=likeness,
+        nearest=model is NNShot, on_progress=lambda p: losses.append(p.loss),
+    )  # fmt: skip
+    assert losses[-1] < losses[0] / 2
+    assert not any(name == "weight" for name in encoder.tensors())
+    states = list(Engine(encoder).states(s.words for s in SUPPORT))
+    found = model(likeness).fit(states, SUPPORT, LABELS).tag(states)
+    assert tags_of(found, SUPPORT) == tags_of([s.mentions for s in SUPPORT], SUPPORT)

@@ -78,7 +78,7 @@ def test_a_method_that_is_right_everywhere_leads_one_that_never_is() -> None:
         "| PER* | 60.0 | 30.0 |",
         "| label semantics: swapped |  | 10.0 |",
         "| wnut17 | 2.0 [13.4] |",  # sentences of a support set
-        "no train split",
+        "no train split: 1 cell (wnut17, instant fit, 1 shot, set 0)",
         "commit abc",
         "nowhere",  # where the towers are behind
         "ncbi_disease: label semantics, separate",
@@ -114,6 +114,14 @@ def test_targets_of_one_name_have_plots_of_their_own() -> None:
 def test_a_run_that_is_not_finished_says_so() -> None:
     blocks, _ = report_blocks(summarise(SPEC, RESULTS, n_cells=len(RESULTS) + 3))
     assert "3 cells are missing" in to_markdown(blocks)
+
+
+def test_a_report_says_how_long_it_took() -> None:
+    seconds = {"source stages": 600.0, "cells": 2400.0}
+    blocks, _ = report_blocks(summarise(SPEC, RESULTS, seconds=seconds))
+    assert "Computed in 50 min, summed over processes: source stages 10 min, cells 40 min." in (
+        to_markdown(blocks)
+    )
 
 
 def test_every_number_of_the_papers_tables_has_its_shots() -> None:

@@ -30,6 +30,8 @@ SMALL = {"sources": ["sample:contracts"], "targets": ["sample:support"], "shots"
         ({"finetune_of": {"linear_hed": {}}}, "no method 'linear_hed'"),
         ({"distance": {"tao": 1}}, "no distance setting 'tao'.*Did you mean 'tau'"),
         ({"distance_of": {"nnshot": {"unit_vectors": 1}}}, "Expected true or false"),
+        ({"distance": {"episodes": "yes"}}, "Expected true or false"),
+        ({"pretrain_of": {"linear_hed": {}}}, "no method 'linear_hed'"),
         ({"allow_short": 1}, "'allow_short' is 1"),
     ],
 )
@@ -58,12 +60,14 @@ def test_settings_go_from_the_method_at_a_name_to_the_method_to_all() -> None:
     spec = Spec.from_dict(
         SMALL | {"finetune": {"learning_rate": 0.5},
                  "finetune_of": {"towers": {"learning_rate": 0.1}, "towers@b": {"epochs": 2.0}},
+                 "pretrain_of": {"towers": {"learning_rate": 0.2}},
                  "distance_of": {"nnshot": {"unit_vectors": False}}}
     )  # fmt: skip
     rates = {m: spec.finetune_config(m, 3).learning_rate for m in ("towers", "instant", "towers@b")}
     assert rates == {"towers": 0.1, "instant": 0.5, "towers@b": 0.5}
     assert spec.finetune_config("towers@b", 3).epochs == 2.0
     assert spec.finetune_config("towers", 3).seed == 3
+    assert (spec.pretrain_key("towers@b"), spec.pretrain_key("instant")) == ("towers", "")
     assert not spec.distance_config("nnshot@x").unit_vectors
     assert spec.distance_config("structshot").unit_vectors
 
@@ -105,9 +109,30 @@ def test_a_changed_spec_is_refused(tmp_path: Path) -> None:
 def test_a_damaged_cell_reads_as_missing(tmp_path: Path, damage: str | None) -> None:
     spec = Spec.from_dict(SMALL)
     store, cell = CellStore(tmp_path, spec), next(iter(cells_of(spec)))
-    store.write(cell, {"micro_f1": 0.5})
-    assert store.read(cell) == {"micro_f1": 0.5}
+    store.write(cell, {"micro_f1": 0.5}, seconds=3.0)
+    assert (store.read(cell), store.seconds(cell)) == ({"micro_f1": 0.5}, 3.0)
     (path,) = (tmp_path / "cells").iterdir()
     text = path.read_text(encoding="utf-8")
     path.write_text(text.replace("0.5", "0.6") if damage is None else damage, encoding="utf-8")
-    assert store.read(cell) is None
+    assert (store.read(cell), store.seconds(cell)) == (None, 0.0)
+
+
+def test_a_store_that_is_only_read_is_not_made(tmp_path: Path) -> None:
+    CellStore(tmp_path / "run", Spec.from_dict(SMALL), create=False)
+    assert not list(tmp_path.iterdir())
+    CellStore(tmp_path / "run", Spec.from_dict(SMALL))
+    with pytest.raises(CheckpointError, match="has changed since the run"):
+        CellStore(tmp_path / "run", Spec.from_dict(SMALL | {"seed": 1}), create=False)
+
+
+def test_rivals_have_three_settings_or_more_to_choose_from() -> None:
+    for grid in preset_spec("tuning").grids[:2]:
+        for method in ("prototype", "nnshot", "structshot", "towers", "linear_head"):
+            assert sum(m.startswith(f"{method}@") for m in grid.methods) >= 3
+
+
+def test_updates_of_the_quick_preset_grow_from_those_that_were_chosen() -> None:
+    spec = preset_spec("quick")
+    for method, steps, passes in (("towers", 40, 20.0), ("linear_head", 80, 40.0)):
+        config = spec.finetune_config(method, 0)
+        assert (config.min_steps, config.epochs, config.max_steps) == (steps, passes, None)

@@ -76,9 +76,7 @@ class DualEncoder(nn.Module):
         self.label_tower = label_tower
         self.dim = int(text_tower.config.hidden_size)  # type: ignore[union-attr, arg-type]
         self.static_table = (
-            nn.Parameter(word_table(text_tower).detach().clone())
-            if config.label_encoder == "static"
-            else None
+            nn.Parameter(static_table(text_tower)) if config.label_encoder == "static" else None
         )
         self.log_scale = nn.Parameter(torch.zeros(()), requires_grad=config.temperature)
         self.tag_bias = nn.Parameter(torch.zeros(1), requires_grad=config.temperature)  # of O
@@ -173,6 +171,19 @@ class DualEncoder(nn.Module):
         bias = nn.functional.pad(self.tag_bias, (0, missing))
         return score_tags(word_states, tag_vectors, self.scale) + bias
 
+    def training_logits(self, word_states: Tensor, tag_vectors: Tensor, targets: Tensor) -> Tensor:
+        """Score the words of a training batch; a rival may need to know their tags.
+
+        Args:
+            word_states: Shape ``(words, dim)``.
+            tag_vectors: Shape ``(tags, dim)``.
+            targets: Tag ids, -1 for words that are not counted. Shape ``(words,)``.
+
+        Returns:
+            Shape ``(words, tags)``.
+        """
+        return self.logits(word_states, tag_vectors)
+
     def set_dropout(self, probability: float) -> None:
         """Set every dropout of both towers."""
         for module in self.modules():
@@ -206,6 +217,28 @@ def pool(states: Tensor, mask: Tensor, pooling: str) -> Tensor:
 def word_table(tower: nn.Module) -> nn.Parameter:
     """Return the word-embedding weight of an encoder. Shape ``(pieces, dim)``."""
     return tower.get_input_embeddings().weight  # type: ignore[operator, union-attr, return-value]
+
+
+def static_table(tower: nn.Module) -> Tensor:
+    """Copy the word embeddings, scaled to the length of the states that they will be compared with.
+
+    Embeddings are several times shorter than states; at a small learning rate they stay so, and
+    with them every score. Shape ``(pieces, dim)``.
+    """
+    table = word_table(tower).detach().clone()
+    if table.is_meta:  # a model whose weights are still to be loaded
+        return table
+    return table * (_state_length(tower) / table.norm(dim=1).mean().clamp(min=1e-6))
+
+
+@torch.no_grad()
+def _state_length(tower: nn.Module) -> float:
+    """Mean length of an encoder's states, over pieces from all over its vocabulary."""
+    table, was_training = word_table(tower), tower.training
+    ids = torch.linspace(0, len(table) - 1, 64, device=table.device).long().reshape(4, 16)
+    states = tower.eval()(input_ids=ids, attention_mask=torch.ones_like(ids)).last_hidden_state
+    tower.train(was_training)
+    return float(states.norm(dim=-1).mean())
 
 
 def encoder_from_config(values: dict[str, Any]) -> nn.Module:

@@ -56,8 +56,8 @@ def batch_loss(
         states = model.word_states(*map(tensor, (text.ids, text.mask, text.rows, text.columns)))
         rows = [model.encode_labels(*map(tensor, group)) for group in batch.label_groups]
     tags = model.compose(torch.cat(rows), tensor(batch.label_order))
-    logits = model.logits(states, tags)
     targets = tensor(batch.targets)
+    logits = model.training_logits(states, tags, targets)
     loss = nn.functional.cross_entropy(logits, targets, ignore_index=-1, reduction="sum")
     return loss / max(int((batch.targets >= 0).sum()), 1), logits
 

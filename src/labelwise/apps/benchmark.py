@@ -10,10 +10,14 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from labelwise.apps.output import note
+from labelwise.apps.progress import LINE_EVERY_S, summary
 from labelwise.apps.train import Device
 
 if TYPE_CHECKING:
     from labelwise.benchmark.cells import Cell
+    from labelwise.benchmark.grid import Runner
+    from labelwise.benchmark.plan import Plan
+    from labelwise.training import Progress
 
 
 def benchmark(
@@ -33,6 +37,9 @@ def benchmark(
         Path | None,
         typer.Option(help="Markdown file that also gets the report, between its markers."),
     ] = None,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Say what would be run and about how long it takes.")
+    ] = False,
     device: Device = "cpu",
 ) -> None:
     """Compare few-shot methods on datasets; run again to continue."""
@@ -41,27 +48,87 @@ def benchmark(
     from labelwise.errors import require
 
     require("torch", "train", "A benchmark")
-    from labelwise.benchmark.grid import run_benchmark
+    from labelwise.benchmark.grid import plan_benchmark, run_benchmark
     from labelwise.benchmark.report import write_report
     from labelwise.benchmark.spec import preset_spec, read_spec
+    from labelwise.benchmark.tables import duration
 
     chosen = read_spec(spec) if spec is not None else preset_spec(str(preset))
     if encoder is not None:
         chosen = dataclasses.replace(chosen, encoder=encoder)
-    store = run_benchmark(chosen, output, root=root, device=device, jobs=jobs, on_cell=_progress())
-    summary = write_report(store, chosen, into=into)
-    note(f"{len(summary['rows'])} results, {len(summary['skipped'])} skipped cells")
+    if dry_run:
+        _show_plan(*plan_benchmark(chosen, output, root=root, device=device), jobs=jobs)
+        return
+    started, watch = time.monotonic(), _Screen(jobs)
+    store = run_benchmark(chosen, output, root=root, device=device, jobs=jobs, watch=watch)
+    found = write_report(store, chosen, into=into)
+    note(
+        f"{len(found['rows'])} results, {len(found['skipped'])} skipped cells, "
+        f"{duration(time.monotonic() - started)}"
+    )
     note(f"Report: '{output / 'report.html'}'")
 
 
-def _progress() -> Any:
-    started, first = time.monotonic(), [0]
+def _show_plan(runner: Runner, plan: Plan, *, jobs: int) -> None:
+    from labelwise.benchmark.plan import probe
+    from labelwise.benchmark.tables import cell_name, duration
 
-    def show(done: int, total: int, cell: Cell, result: dict[str, Any]) -> None:
-        first[0] = first[0] or done
-        spent = time.monotonic() - started  # source stages included, so the first guesses are high
-        seconds = spent / (done - first[0] + 1) * (total - done)
+    if not plan.cells:
+        typer.echo(f"all {plan.n_cells} cells are there")
+        return
+    rate = plan.seconds_a_piece or probe(runner, next(iter(plan.cells)))
+    how = "at the speed of what is there" if plan.seconds_a_piece else "a first guess"
+    for stage, work in plan.stages.items():
+        typer.echo(f"source stage {stage}: about {duration(work * rate)}")
+    for cell, work in plan.cells.items():
+        typer.echo(f"{cell_name(cell)}: {plan.skips.get(cell) or f'about {duration(work * rate)}'}")
+    processes = f"{jobs} processes" if jobs > 1 else "one process"
+    typer.echo(f"{_parts(plan)}: about {duration(plan.seconds(rate, jobs))} in {processes} ({how})")
+
+
+def _parts(plan: Plan) -> str:
+    return (
+        f"{plan.n_cells} cells, {plan.n_cells - len(plan.cells)} of them there; "
+        f"to run: {len(plan.stages)} source stages, {len(plan.cells)} cells"
+    )
+
+
+class _Screen:
+    """Shows a run as it goes: a line a cell, and one every ten seconds of a source stage."""
+
+    def __init__(self, jobs: int) -> None:
+        self._jobs = jobs
+        self._stages: dict[str, float] = {}  # work left
+        self._cells: dict[Cell, float] = {}
+        self._spent_s = self._done = 0.0  # time and work of this call
+        self._due_s = 0.0
+
+    def plan(self, plan: Plan) -> None:
+        self._stages, self._cells = dict(plan.stages), dict(plan.cells)
+        note(_parts(plan))
+
+    def stage(self, name: str, progress: Progress) -> None:
+        if progress.step == 1:
+            self._due_s = 0.0
+        if progress.elapsed_s >= self._due_s or progress.done >= 1:
+            self._due_s = progress.elapsed_s + LINE_EVERY_S
+            note(f"source stage {name}: {progress.done:4.0%}  {summary(progress)}")
+        if progress.done >= 1:
+            self._finish(progress.elapsed_s, self._stages.pop(name, 0.0))
+
+    def cell(
+        self, done: int, total: int, cell: Cell, result: dict[str, Any], seconds: float
+    ) -> None:
+        from labelwise.benchmark.tables import cell_name, duration
+
+        self._finish(seconds, self._cells.pop(cell, 0.0))
         text = result.get("skipped") or f"F1 {100 * result['scores']['micro_f1']:.1f}"
-        note(f"{done}/{total} {cell.key}: {text}; about {seconds / 60:.0f} min left")
+        left = f"; about {duration(self._left_s())} left" if self._cells else ""
+        note(f"{done}/{total} {cell_name(cell)}: {text} ({duration(seconds)}){left}")
 
-    return show
+    def _finish(self, seconds: float, work: float) -> None:
+        self._spent_s, self._done = self._spent_s + seconds, self._done + work
+
+    def _left_s(self) -> float:
+        """Guess the time left by the speed of this call; source stages come first, one by one."""
+        return self._spent_s / max(self._done, 1.0) * sum(self._cells.values()) / self._jobs

@@ -27,7 +27,7 @@ from labelwise.training import pretrain
 
 Key = tuple[int, ...]
 _KEPT = ("scheme", "decode", "boundary_cost", "switch_cost", "max_pieces", "max_label_pieces")
-_PLAIN_LABELS: dict[str, Any] = {"paraphrase_prob": 0.0, "description_prob": 0.0}
+PLAIN_LABELS: dict[str, Any] = {"paraphrase_prob": 0.0, "description_prob": 0.0}
 
 
 class LinearHead(DualEncoder):
@@ -96,17 +96,28 @@ def encoder_only(backend: TorchBackend) -> TorchBackend:
     return TorchBackend(model, backend.tokenizer, device=str(backend.device))
 
 
+def plain_sources(sources: Sequence[Source]) -> list[Source]:
+    """Drop what only a model that reads labels can use: broader labels and other names."""
+    return [dataclasses.replace(s, parents={}, alternatives={}) for s in sources]
+
+
 def train_on_sources(
-    backend: TorchBackend, sources: Sequence[Source], config: TrainConfig
+    backend: TorchBackend, sources: Sequence[Source], config: TrainConfig, **options: Any
 ) -> TorchBackend:
     """Run the source stage; the tower of ``backend`` is trained in place.
+
+    Args:
+        backend: Any model.
+        sources: Corpora.
+        config: Training settings.
+        **options: As for ``pretrain``.
 
     Returns:
         The encoder without its layer.
     """
-    plain = [dataclasses.replace(s, parents={}, alternatives={}) for s in sources]
+    plain = plain_sources(sources)
     tagger = with_new_layer(backend, [s.label_set for s in plain], config.seed)
-    pretrain(tagger, plain, config.replace(**_PLAIN_LABELS))
+    pretrain(tagger, plain, config.replace(**PLAIN_LABELS), **options)
     return encoder_only(tagger)
 
 
@@ -129,7 +140,7 @@ class LinearTagger:
         labels = LabelSet(tuple(dataclasses.replace(x, description=None) for x in labels))
         self._backend = with_new_layer(self._backend, [labels], self._config.seed)
         source = Source("target", sentences, labels)
-        pretrain(self._backend, [source], self._config.replace(**_PLAIN_LABELS))
+        pretrain(self._backend, [source], self._config.replace(**PLAIN_LABELS))
         engine = Engine(self._backend)
         self._engine, self._table = engine, engine.tag_table(labels)
         return self

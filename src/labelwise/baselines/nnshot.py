@@ -1,13 +1,15 @@
 """NNShot: every word takes the tag of the nearest support word (Yang and Katiyar, 2020).
 
 IO tags and squared Euclidean distance, on the states of an encoder trained on the sources. The
-published code brings all states to length 1 first, so this is the default.
+published code brings all states to length 1 first, so this is the default; that of Few-NERD (Ding
+et al., 2021) leaves them as they are, and has the dot product as an option.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Self
+from dataclasses import dataclass
+from typing import Any, Self
 
 import numpy as np
 
@@ -20,6 +22,35 @@ from labelwise.tags import tag_ids
 
 ABSENT = -100_000.0  # score of a tag that no support word bears
 _CHUNK = 1 << 22  # distances held at a time
+
+
+@dataclass(frozen=True, kw_only=True)
+class Likeness:
+    """How two words are compared.
+
+    Attributes:
+        unit_vectors: Bring states to length 1 first.
+        dot_product: Take the dot product, not the squared Euclidean distance.
+    """
+
+    unit_vectors: bool = True
+    dot_product: bool = False
+
+    def prepare(self, states: FloatArray) -> FloatArray:
+        """Bring states to length 1, if that is set. Shape ``(words, dim)``."""
+        return to_unit_length(states) if self.unit_vectors else states
+
+    def scores(self, a: FloatArray, b: FloatArray) -> FloatArray:
+        """Compare every prepared row of one array with every one of another, higher is nearer.
+
+        Args:
+            a: Shape ``(words, dim)``.
+            b: Shape ``(support, dim)``.
+
+        Returns:
+            Shape ``(words, support)``.
+        """
+        return _products(a, b) if self.dot_product else -squared_distances(a, b)
 
 
 def io_tags(sentences: Sequence[Sentence], label_set: LabelSet) -> IntArray:
@@ -69,8 +100,12 @@ def squared_distances(a: FloatArray, b: FloatArray) -> FloatArray:
         Shape ``(words, support)``.
     """
     a64, b64 = a.astype(np.float64), b.astype(np.float64)
-    cross = a64 @ b64.T
-    return np.maximum((a64**2).sum(1)[:, None] + (b64**2).sum(1) - 2 * cross, 0.0)
+    lengths = (a64**2).sum(1)[:, None] + (b64**2).sum(1)
+    return np.maximum(lengths - 2 * _products(a, b), 0.0)
+
+
+def _products(a: FloatArray, b: FloatArray) -> Any:
+    return a.astype(np.float64) @ b.astype(np.float64).T
 
 
 def mentions_by_sentence(
@@ -97,12 +132,12 @@ class NNShot:
     """Nearest support word; call ``fit``, then ``tag``.
 
     Args:
-        unit_vectors: Bring states to length 1 before they are compared.
+        likeness: How words are compared.
     """
 
-    def __init__(self, *, unit_vectors: bool = True) -> None:
+    def __init__(self, likeness: Likeness | None = None) -> None:
         """Keep the setting."""
-        self._unit_vectors = unit_vectors
+        self._likeness = likeness or Likeness()
 
     def fit(
         self, states: Sequence[FloatArray], sentences: Sequence[Sentence], label_set: LabelSet
@@ -110,7 +145,7 @@ class NNShot:
         """Remember the support words. Shapes ``(words, dim)``."""
         self.label_set = label_set
         joined, self._tags = support_words(states, sentences, label_set)
-        self._states = to_unit_length(joined) if self._unit_vectors else joined
+        self._states = self._likeness.prepare(joined)
         return self
 
     def emissions(self, states: FloatArray) -> FloatArray:
@@ -120,17 +155,17 @@ class NNShot:
             states: Shape ``(words, dim)``.
 
         Returns:
-            Negative squared distances; ``ABSENT`` for tags without support, and O alone for
-            words without pieces. Shape ``(words, tags)``.
+            How near it is; ``ABSENT`` for tags without support, and O alone for words without
+            pieces. Shape ``(words, tags)``.
         """
-        states = to_unit_length(states) if self._unit_vectors else states
+        states = self._likeness.prepare(states)
         scores = np.full((len(states), 1 + len(self.label_set)), ABSENT)
         size = max(1, _CHUNK // max(len(self._states), 1))
         members = [(t, self._tags == t) for t in np.unique(self._tags)]
         for low in range(0, len(states), size):
-            distances = squared_distances(states[low : low + size], self._states)
+            near = self._likeness.scores(states[low : low + size], self._states)
             for tag, is_member in members:
-                scores[low : low + size, tag] = -distances[:, is_member].min(1)
+                scores[low : low + size, tag] = near[:, is_member].max(1)
         scores[~states.any(1)] = ABSENT
         scores[~states.any(1), 0] = 0.0
         return scores

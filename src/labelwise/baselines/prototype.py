@@ -1,6 +1,7 @@
 """Prototypical network: every word takes the tag whose mean support word is nearest.
 
-Squared Euclidean distance on IO tags (Snell et al., 2017; for NER as in the paper's ProtoNet).
+Squared Euclidean distance on IO tags (Snell et al., 2017), or the dot product, an option of the
+code of Few-NERD (Ding et al., 2021). Its encoder is trained in episodes; see ``episodes``.
 """
 
 from __future__ import annotations
@@ -11,12 +12,7 @@ from typing import Self
 import numpy as np
 
 from labelwise.annotation import Mention, Sentence
-from labelwise.baselines.nnshot import (
-    mentions_by_sentence,
-    squared_distances,
-    support_words,
-    to_unit_length,
-)
+from labelwise.baselines.nnshot import Likeness, mentions_by_sentence, support_words
 from labelwise.encoding import FloatArray
 from labelwise.labels import LabelSet
 
@@ -25,19 +21,19 @@ class ProtoNet:
     """Nearest class mean; call ``fit``, then ``tag``.
 
     Args:
-        unit_vectors: Bring states to length 1 before they are averaged and compared.
+        likeness: How words are compared; states of length 1 are so before they are averaged.
     """
 
-    def __init__(self, *, unit_vectors: bool = False) -> None:
+    def __init__(self, likeness: Likeness | None = None) -> None:
         """Keep the setting."""
-        self._unit_vectors = unit_vectors
+        self._likeness = likeness or Likeness(unit_vectors=False)
 
     def fit(
         self, states: Sequence[FloatArray], sentences: Sequence[Sentence], label_set: LabelSet
     ) -> Self:
         """Average the support words of every tag that occurs. Shapes ``(words, dim)``."""
         joined, tags = support_words(states, sentences, label_set)
-        joined = to_unit_length(joined) if self._unit_vectors else joined
+        joined = self._likeness.prepare(joined)
         self.label_set, self._tags = label_set, np.unique(tags)
         self._means = np.stack([joined[tags == t].mean(0) for t in self._tags])
         return self
@@ -47,7 +43,7 @@ class ProtoNet:
         if not len(states):
             return []
         joined = np.concatenate(states)
-        joined = to_unit_length(joined) if self._unit_vectors else joined
-        tags = self._tags[squared_distances(joined, self._means).argmin(1)]
+        joined = self._likeness.prepare(joined)
+        tags = self._tags[self._likeness.scores(joined, self._means).argmax(1)]
         tags[~joined.any(1)] = 0
         return mentions_by_sentence(tags, [len(s) for s in states], self.label_set)

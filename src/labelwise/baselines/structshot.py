@@ -15,7 +15,7 @@ from typing import Self
 import numpy as np
 
 from labelwise.annotation import Mention, Sentence
-from labelwise.baselines.nnshot import NNShot, mentions_by_sentence
+from labelwise.baselines.nnshot import Likeness, NNShot, mentions_by_sentence
 from labelwise.encoding import FloatArray, IntArray
 from labelwise.labels import LabelSet
 
@@ -124,20 +124,20 @@ class StructShot:
     Args:
         abstract: Counted on the sources.
         tau: See ``log_transitions``.
-        unit_vectors: See ``NNShot``.
+        likeness: See ``NNShot``.
     """
 
     def __init__(
-        self, abstract: AbstractTransitions, *, tau: float = 0.1, unit_vectors: bool = True
+        self, abstract: AbstractTransitions, *, tau: float = 0.1, likeness: Likeness | None = None
     ) -> None:
         """Keep the settings."""
-        self._abstract, self._tau, self._unit_vectors = abstract, tau, unit_vectors
+        self._abstract, self._tau, self._likeness = abstract, tau, likeness
 
     def fit(
         self, states: Sequence[FloatArray], sentences: Sequence[Sentence], label_set: LabelSet
     ) -> Self:
         """Remember the support words. Shapes ``(words, dim)``."""
-        self._nearest = NNShot(unit_vectors=self._unit_vectors).fit(states, sentences, label_set)
+        self._nearest = NNShot(self._likeness).fit(states, sentences, label_set)
         return self
 
     def tag(self, states: Sequence[FloatArray]) -> list[list[Mention]]:

@@ -78,19 +78,22 @@ class CellStore:
     Args:
         folder: Created if absent.
         spec: What the run is; the folder of another is refused.
+        create: Make the folder where there is none; without it nothing is written.
     """
 
-    def __init__(self, folder: str | Path, spec: Spec) -> None:
+    def __init__(self, folder: str | Path, spec: Spec, *, create: bool = True) -> None:
         """Open or create the folder.
 
         Raises:
             CheckpointError: It belongs to a run with another specification.
         """
         self.folder, self._digest = Path(folder), spec.digest
-        (self.folder / "cells").mkdir(parents=True, exist_ok=True)
         path, text = self.folder / "spec.json", json.dumps(spec.to_dict(), indent=1) + "\n"
+        if create:
+            (self.folder / "cells").mkdir(parents=True, exist_ok=True)
         if not path.exists():
-            atomic_write_text(path, text)
+            if create:
+                atomic_write_text(path, text)
         elif path.read_text(encoding="utf-8") != text:
             raise CheckpointError(
                 f"'{path}' differs from the specification given: it has changed since the run "
@@ -100,20 +103,30 @@ class CellStore:
     def _path(self, cell: Cell) -> Path:
         return self.folder / "cells" / f"{cell.key}.json"
 
-    def write(self, cell: Cell, result: dict[str, Any]) -> None:
-        """Store a finished cell, whole or not at all."""
+    def write(self, cell: Cell, result: dict[str, Any], seconds: float = 0.0) -> None:
+        """Store a finished cell and what it took, whole or not at all."""
         body = {"spec": self._digest, "cell": asdict(cell), "result": result}
+        body["seconds"] = round(seconds, 2)
         atomic_write_text(self._path(cell), json.dumps(body | {"sha256": _sha256(body)}))
 
     def read(self, cell: Cell) -> dict[str, Any] | None:
         """Return the result of a finished cell; None where it is missing or damaged."""
+        body = self._body(cell)
+        return body["result"] if body else None
+
+    def seconds(self, cell: Cell) -> float:
+        """Return what a finished cell took; 0 where it is missing or damaged."""
+        body = self._body(cell)
+        return float(body["seconds"]) if body else 0.0
+
+    def _body(self, cell: Cell) -> dict[str, Any] | None:
         try:
             body = json.loads(self._path(cell).read_text(encoding="utf-8"))
             digest = body.pop("sha256")
         except (OSError, ValueError, KeyError, AttributeError, TypeError):
             return None
         right = digest == _sha256(body) and body.get("spec") == self._digest
-        return body["result"] if right and body.get("cell") == asdict(cell) else None
+        return body if right and body.get("cell") == asdict(cell) else None
 
 
 def _sha256(body: dict[str, Any]) -> str:

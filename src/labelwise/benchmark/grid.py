@@ -5,15 +5,17 @@ from __future__ import annotations
 import concurrent.futures
 import multiprocessing
 import os
-from collections.abc import Callable, Iterator, Sequence
+import time
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 from labelwise.annotation import Mention, Sentence
 from labelwise.benchmark.cells import Cell, CellStore, cells_of
 from labelwise.benchmark.facts import machine_facts
 from labelwise.benchmark.methods import Methods, Task
+from labelwise.benchmark.plan import Plan, make_plan
 from labelwise.benchmark.spec import Spec
 from labelwise.benchmark.targets import (
     SkipCell,
@@ -27,7 +29,26 @@ from labelwise.labels import LabelSet
 from labelwise.metrics import error_breakdown, score_mentions
 from labelwise.sources import read_source
 
-OnCell = Callable[[int, int, Cell, dict[str, Any]], None]
+if TYPE_CHECKING:
+    from labelwise.training import Progress
+
+
+class Watch(Protocol):
+    """Sees a run as it goes."""
+
+    def plan(self, plan: Plan) -> None:
+        """Take what is missing, before it is run."""
+        ...
+
+    def stage(self, name: str, progress: Progress) -> None:
+        """Take an update of a source stage."""
+        ...
+
+    def cell(
+        self, done: int, total: int, cell: Cell, result: dict[str, Any], seconds: float
+    ) -> None:
+        """Take a finished cell, the cells done and in all, and what it took."""
+        ...
 
 
 class Runner:
@@ -38,23 +59,19 @@ class Runner:
         folder: Of the run.
         root: Where dataset folders lie.
         device: A torch device.
+        create: Make the folder where there is none.
     """
 
-    def __init__(self, spec: Spec, folder: Path, root: Path, device: str = "cpu") -> None:
+    def __init__(
+        self, spec: Spec, folder: Path, root: Path, device: str = "cpu", *, create: bool = True
+    ) -> None:
         """Read the sources; targets are read when they are needed."""
-        self.spec, self.root, self.store = spec, root, CellStore(folder, spec)
+        self.spec, self.root, self.device = spec, root, device
+        self.store = CellStore(folder, spec, create=create)
         sources = [read_source(dataset_path(name, root)) for name in spec.sources]
         self.methods = Methods(spec, sources, folder / "models", device)
         self._targets: dict[str, Target] = {}
         self._facts = machine_facts(device)
-
-    def prepare(self, cells: Sequence[Cell]) -> None:
-        """Read the targets, so that bad data shows at once, then train the source stages."""
-        for cell in cells:
-            self.target(cell.target)
-        stages = self.methods.stages
-        for stage in dict.fromkeys(stages.of_method(c.method) for c in cells):
-            stages.prepare(stage)
 
     def target(self, name: str) -> Target:
         """Read a target, once."""
@@ -63,14 +80,20 @@ class Runner:
             self._targets[name] = read_target(path, self.spec.split)
         return self._targets[name]
 
-    def run(self, cell: Cell) -> dict[str, Any]:
-        """Run one cell and store its result, or the reason why it has none."""
+    def run(self, cell: Cell) -> tuple[dict[str, Any], float]:
+        """Run one cell and store its result, or the reason why it has none.
+
+        Returns:
+            The result, and the seconds it took.
+        """
+        started = time.monotonic()
         try:
             result = self._result(cell)
         except SkipCell as reason:
             result = {"skipped": str(reason)}
-        self.store.write(cell, result)
-        return result
+        seconds = time.monotonic() - started
+        self.store.write(cell, result, seconds)
+        return result, seconds
 
     def _result(self, cell: Cell) -> dict[str, Any]:
         target, seed = self.target(cell.target), self.spec.seed + cell.support_set
@@ -102,6 +125,14 @@ def _scores(
     }
 
 
+def plan_benchmark(
+    spec: Spec, folder: str | Path, *, root: str | Path = ".", device: str = "cpu"
+) -> tuple[Runner, Plan]:
+    """Look at what a run would do, and write nothing; arguments as for ``run_benchmark``."""
+    runner = Runner(spec, Path(folder), Path(root), device.split(",")[0], create=False)
+    return runner, make_plan(runner, list(cells_of(spec)))
+
+
 def run_benchmark(
     spec: Spec,
     folder: str | Path,
@@ -109,7 +140,7 @@ def run_benchmark(
     root: str | Path = ".",
     device: str = "cpu",
     jobs: int = 1,
-    on_cell: OnCell | None = None,
+    watch: Watch | None = None,
 ) -> CellStore:
     """Run what is missing of a benchmark.
 
@@ -119,7 +150,7 @@ def run_benchmark(
         root: Where dataset folders lie.
         device: A torch device, or several with commas between them, dealt out to the processes.
         jobs: Processes to spread the cells over.
-        on_cell: Called with cells done, cells in all, the cell and its result.
+        watch: Told of the plan, of every update of a source stage, and of every cell.
 
     Returns:
         The store of all cells.
@@ -130,26 +161,28 @@ def run_benchmark(
     """
     path, where, devices = Path(folder), Path(root), device.split(",")
     store, cells = CellStore(path, spec), list(cells_of(spec))
-    missing = [c for c in cells if store.read(c) is None]
-    if not missing:
+    if all(store.read(c) is not None for c in cells):
         return store
     runner = Runner(spec, path, where, devices[0])
-    runner.prepare(missing)
-    done = len(cells) - len(missing)
+    plan = make_plan(runner, cells)
+    if watch:
+        watch.plan(plan)
+    for stage in plan.stages:
+        runner.methods.stages.prepare(stage, watch.stage if watch else None)
+    missing = list(plan.cells)
     if jobs > 1:
         results = _spread(missing, (spec, path, where), devices, jobs)
     else:
-        results = ((cell, runner.run(cell)) for cell in missing)
-    for cell, result in results:
-        done += 1
-        if on_cell:
-            on_cell(done, len(cells), cell, result)
+        results = ((cell, *runner.run(cell)) for cell in missing)
+    for done, (cell, result, seconds) in enumerate(results, len(cells) - len(missing) + 1):
+        if watch:
+            watch.cell(done, len(cells), cell, result, seconds)
     return store
 
 
 def _spread(
     cells: Sequence[Cell], arguments: tuple[Spec, Path, Path], devices: Sequence[str], jobs: int
-) -> Iterator[tuple[Cell, dict[str, Any]]]:
+) -> Iterator[tuple[Cell, dict[str, Any], float]]:
     """Run cells in several processes, each with its own runner and its share of the cores."""
     context = multiprocessing.get_context("spawn")
     dealt: Any = context.Queue()
@@ -163,7 +196,7 @@ def _spread(
         waiting = {pool.submit(_run, cell): cell for cell in cells}
         try:
             for finished in concurrent.futures.as_completed(waiting):
-                yield waiting[finished], finished.result()
+                yield (waiting[finished], *finished.result())
         finally:
             pool.shutdown(cancel_futures=True)
 
@@ -176,5 +209,5 @@ def _start(arguments: tuple[Spec, Path, Path], dealt: Any, threads: int) -> None
     _runners[:] = [Runner(*arguments, dealt.get())]
 
 
-def _run(cell: Cell) -> dict[str, Any]:
+def _run(cell: Cell) -> tuple[dict[str, Any], float]:
     return _runners[0].run(cell)

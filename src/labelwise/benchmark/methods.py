@@ -12,11 +12,11 @@ from typing import TYPE_CHECKING
 
 from labelwise.annotation import Mention, Sentence
 from labelwise.backend import FloatArray
-from labelwise.baselines.nnshot import NNShot
+from labelwise.baselines.nnshot import Likeness, NNShot
 from labelwise.baselines.prototype import ProtoNet
 from labelwise.baselines.structshot import AbstractTransitions, StructShot
-from labelwise.benchmark.spec import Spec, base_method
-from labelwise.benchmark.stages import LINEAR, SourceStages
+from labelwise.benchmark.spec import Distance, Spec, base_method
+from labelwise.benchmark.stages import BY_DISTANCE, LINEAR, SourceStages
 from labelwise.config import TrainConfig
 from labelwise.engine import Engine
 from labelwise.labels import LabelSet
@@ -25,8 +25,6 @@ from labelwise.sources import Source
 
 if TYPE_CHECKING:
     from labelwise.torch_backend import TorchBackend
-
-_BY_DISTANCE = ("prototype", "nnshot", "structshot")
 
 
 @dataclass(frozen=True)
@@ -71,7 +69,7 @@ class Methods:
         """Fit one method on a support set, or on nothing, and tag what is scored."""
         base, stage = base_method(method), self.stages.of_method(method)
         backend = self.stages.load(stage)
-        if base in _BY_DISTANCE:
+        if base in BY_DISTANCE:
             return self._by_distance(method, backend, task)
         config = self.spec.finetune_config(method, task.seed)
         words = [s.words for s in task.scored]
@@ -99,22 +97,38 @@ class Methods:
         return engine.tag_states(states, table)
 
     def _by_distance(self, method: str, backend: TorchBackend, task: Task) -> list[list[Mention]]:
-        engine, config = Engine(backend), self.spec.distance_config(method)
-        states = self._states_of(LINEAR, engine, task.scored)
+        config, base = self.spec.distance_config(method), base_method(method)
+        likeness = Likeness(unit_vectors=config.unit_vectors, dot_product=config.dot_product)
+        if config.finetune:
+            from labelwise.baselines.episodes import train_in_episodes  # noqa: PLC0415
+
+            backend = train_in_episodes(
+                backend,
+                [Source("target", task.support, task.label_set)],
+                self.spec.finetune_config(method, task.seed),
+                likeness=likeness,
+                nearest=base != "prototype",
+            )
+            states = list(Engine(backend).states(s.words for s in task.scored))
+        else:
+            stage = self.stages.of_method(method)
+            states = self._states_of(stage, Engine(backend), task.scored)
+        known = list(Engine(backend).states(s.words for s in task.support))
+        model = self._distance_model(base, config, likeness)
+        return model.fit(known, task.support, task.label_set).tag(states)
+
+    def _distance_model(
+        self, base: str, config: Distance, likeness: Likeness
+    ) -> ProtoNet | NNShot | StructShot:
+        if base == "prototype":
+            return ProtoNet(likeness)
+        if base == "nnshot":
+            return NNShot(likeness)
         if self._abstract is None:
             self._abstract = AbstractTransitions.count(
                 s for source in self.sources for s in source.sentences
             )
-        models = {
-            "prototype": ProtoNet(unit_vectors=config.unit_vectors),
-            "nnshot": NNShot(unit_vectors=config.unit_vectors),
-            "structshot": StructShot(
-                self._abstract, tau=config.tau, unit_vectors=config.unit_vectors
-            ),
-        }
-        known = list(engine.states(s.words for s in task.support))
-        fitted = models[base_method(method)].fit(known, task.support, task.label_set)
-        return fitted.tag(states)
+        return StructShot(self._abstract, tau=config.tau, likeness=likeness)
 
     def _states_of(
         self, stage: str, engine: Engine, scored: Sequence[Sentence]

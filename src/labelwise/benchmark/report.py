@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import json
 import re
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from labelwise.benchmark.cells import CellStore, cells_of
+from labelwise.benchmark.cells import Cell, CellStore, cells_of
 from labelwise.benchmark.document import (
     Block,
     Heading,
@@ -22,10 +22,12 @@ from labelwise.benchmark.document import (
 )
 from labelwise.benchmark.plots import Curve, curves, error_bars
 from labelwise.benchmark.spec import VARIANTS, Spec
+from labelwise.benchmark.stages import SourceStages
 from labelwise.benchmark.summary import is_ours, summarise
 from labelwise.benchmark.tables import (
     Row,
     behind,
+    cell_name,
     label_table,
     lead_table,
     machine_lines,
@@ -37,6 +39,7 @@ from labelwise.benchmark.tables import (
     short,
     shots_of,
     sizes_table,
+    time_text,
     variant_name,
     variant_table,
 )
@@ -67,9 +70,22 @@ def report_blocks(summary: Mapping[str, Any]) -> tuple[list[Block], dict[str, st
         blocks.append(Text("In brackets the paper's."))
     if summary["skipped"]:
         blocks.append(Heading("Skipped"))
-        blocks.append(Items([f"{s['cell']}: {s['reason']}" for s in summary["skipped"]]))
+        blocks.append(_skipped(summary["skipped"]))
     blocks += paper_tables()
     return blocks, plots
+
+
+def _skipped(skipped: Sequence[Mapping[str, Any]]) -> Items:
+    """List why cells have no number, a line a reason."""
+    by_reason: defaultdict[str, list[str]] = defaultdict(list)
+    for entry in skipped:
+        by_reason[entry["reason"]].append(cell_name(Cell(**entry["cell"])))
+    lines = []
+    for reason, names in by_reason.items():
+        count = f"{len(names)} cells" if len(names) > 1 else "1 cell"
+        others = "; ..." if len(names) > 3 else ""
+        lines.append(f"{reason}: {count} ({'; '.join(names[:3])}{others})")
+    return Items(lines)
 
 
 def _opening(summary: Mapping[str, Any]) -> Iterator[Block]:
@@ -82,6 +98,8 @@ def _opening(summary: Mapping[str, Any]) -> Iterator[Block]:
         "sentences. In brackets the paper's numbers, made with another encoder and another source."
     )
     yield machine_lines(summary)
+    if summary["seconds"]:
+        yield Text(time_text(summary["seconds"]))
     if summary["n_missing"]:
         yield Text(f"The run is not finished: {summary['n_missing']} cells are missing.")
     for method in (m for m in ("towers", "instant") if any(r["method"] == m for r in rows)):
@@ -182,7 +200,14 @@ def write_report(store: CellStore, spec: Spec, *, into: Path | None = None) -> d
     """
     cells = list(cells_of(spec))
     results = {c: r for c in cells if (r := store.read(c)) is not None}
-    summary = summarise(spec, results, n_cells=len(cells))
+    stages = SourceStages(spec, [], store.folder / "models")
+    seconds = {
+        "source stages": sum(
+            stages.seconds(s) for s in dict.fromkeys(stages.of_method(c.method) for c in results)
+        ),
+        "cells": sum(store.seconds(c) for c in results),
+    }
+    summary = summarise(spec, results, n_cells=len(cells), seconds=seconds)
     blocks, plots = report_blocks(summary)
     text = json.dumps(summary, indent=1, sort_keys=True) + "\n"
     atomic_write_text(store.folder / "report.json", text)

@@ -31,20 +31,28 @@ VARIANTS = (
 _PRESETS = Path(__file__).parent / "presets"
 _MODEL_BASES = {"default": RECOMMENDED_MODEL, **MODEL_PRESETS}
 _TRAIN_BASES = {"pretrain": TrainConfig(), "finetune": FINETUNE}
+_OF = ("pretrain_of", "finetune_of", "distance_of")  # settings by method
 _GRID_LISTS = ("targets", "methods", "shots", "variants")
 
 
 @dataclass(frozen=True, kw_only=True)
 class Distance:
-    """How a distance method compares words.
+    """How a distance method compares words, and what its encoder learns.
 
     Attributes:
         unit_vectors: Bring states to length 1 first, as the published code of StructShot does.
+        dot_product: Take the dot product, not the squared distance; an option of Few-NERD's code.
         tau: StructShot's exponent on transition probabilities; 0.1 in the published code.
+        episodes: Train on the sources in episodes of class means, as ProtoNet does, rather than
+            as a linear head.
+        finetune: Train on the support set in episodes too, with the settings of ``finetune_of``.
     """
 
     unit_vectors: bool = True
+    dot_product: bool = False
     tau: float = 0.1
+    episodes: bool = False
+    finetune: bool = False
 
     def replace(self, **values: Any) -> Self:
         """Return a copy with some settings changed.
@@ -53,10 +61,12 @@ class Distance:
             ConfigError: A setting is unknown or out of range.
         """
         for key in values:
-            _check_name("distance setting", key, ["unit_vectors", "tau"])
+            _check_name("distance setting", key, [f.name for f in dataclasses.fields(self)])
         found = dataclasses.replace(self, **values)
-        is_number = isinstance(found.tau, int | float) and not isinstance(found.tau, bool)
-        if not isinstance(found.unit_vectors, bool) or not is_number or found.tau < 0:
+        switches = dataclasses.asdict(found)
+        tau = switches.pop("tau")
+        is_number = isinstance(tau, int | float) and not isinstance(tau, bool)
+        if not all(isinstance(v, bool) for v in switches.values()) or not is_number or tau < 0:
             raise ConfigError(f"'distance' is {found}. Expected true or false, and tau from 0.")
         return found
 
@@ -108,6 +118,7 @@ class Spec:
         renamed: Other words of the labels by target, for the variant "renamed".
         model: Settings of the towers; scheme and decoding hold for the linear head too.
         pretrain: Settings of the source stage.
+        pretrain_of: Others by method, or by ``METHOD@NAME``: a source stage of its own.
         finetune: Settings of the target stage; its precision is that of scoring too.
         finetune_of: Other settings of the target stage by method, or by ``METHOD@NAME``.
         distance: Settings of the distance methods.
@@ -124,6 +135,7 @@ class Spec:
     renamed: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
     model: ModelConfig = RECOMMENDED_MODEL
     pretrain: TrainConfig = field(default_factory=TrainConfig)
+    pretrain_of: Mapping[str, TrainConfig] = field(default_factory=dict)
     finetune: TrainConfig = FINETUNE
     finetune_of: Mapping[str, TrainConfig] = field(default_factory=dict)
     distance: Distance = field(default_factory=Distance)
@@ -148,7 +160,7 @@ class Spec:
         for key in _TRAIN_BASES:
             read[key] = _settings(values.get(key, {}), PRESETS, key)
         read["distance"] = Distance().replace(**values.get("distance", {}))
-        for key in ("finetune_of", "distance_of"):
+        for key in _OF:
             base = read[key.removesuffix("_of")]
             read[key] = {m: base.replace(**v) for m, v in values.get(key, {}).items()}
             for method in read[key]:
@@ -164,11 +176,12 @@ class Spec:
         if not isinstance(self.allow_short, bool):
             raise ConfigError(f"'allow_short' is {self.allow_short!r}. Expected true or false.")
         named = {m for grid in self.grids for m in grid.methods if "@" in m}
-        if unknown := named - {*self.finetune_of, *self.distance_of}:
+        if unknown := named - {m for key in _OF for m in getattr(self, key)}:
             method = sorted(unknown)[0]
+            tables = ", ".join(f'[{key}."{method}"]' for key in _OF)
             raise ConfigError(
-                f"There are no settings for '{method}'. Expected a table "
-                f'[finetune_of."{method}"] or [distance_of."{method}"]. Add one.'
+                f"There are no settings for '{method}'. Expected one of the tables {tables}. "
+                "Add one."
             )
 
     @property
@@ -184,6 +197,10 @@ class Spec:
     def digest(self) -> str:
         """SHA-256 (hex) over every setting."""
         return hashlib.sha256(json.dumps(self.to_dict(), sort_keys=True).encode()).hexdigest()
+
+    def pretrain_key(self, method: str) -> str:
+        """Return the method, or ``METHOD@NAME``, whose source stage has its own settings, or ""."""
+        return next((m for m in (method, base_method(method)) if m in self.pretrain_of), "")
 
     def finetune_config(self, method: str, seed: int) -> TrainConfig:
         """Return the settings of the target stage of one method and seed."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import statistics
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
+from dataclasses import asdict
 from typing import Any
 
 import numpy as np
@@ -54,19 +55,26 @@ def _f1(counts: Any) -> Any:
     return 2 * counts[:, 0] / np.maximum(counts[:, 1] + counts[:, 2], 1)
 
 
-def summarise(spec: Spec, results: Results, *, n_cells: int | None = None) -> dict[str, Any]:
+def summarise(
+    spec: Spec,
+    results: Results,
+    *,
+    n_cells: int | None = None,
+    seconds: Mapping[str, float] | None = None,
+) -> dict[str, Any]:
     """Join the support sets of every target, method, number of shots and variant.
 
     Args:
         spec: The benchmark.
         results: Of the finished cells.
         n_cells: Cells in all, if some are not finished.
+        seconds: What the source stages and the cells took.
     """
     groups: defaultdict[tuple[str, ...], Group] = defaultdict(dict)
     skipped = []
     for cell, result in results.items():
         if "skipped" in result:
-            skipped.append({"cell": cell.key, "reason": result["skipped"]})
+            skipped.append({"cell": asdict(cell), "reason": result["skipped"]})
         else:
             key = (cell.target, cell.method, cell.shots, cell.variant)
             groups[key][cell.support_set] = result
@@ -78,6 +86,7 @@ def summarise(spec: Spec, results: Results, *, n_cells: int | None = None) -> di
         "spec": spec.to_dict(),
         "digest": spec.digest,
         "machines": [m for i, m in enumerate(machines) if m not in machines[:i]],
+        "seconds": dict(seconds or {}),
         "n_missing": (n_cells or len(results)) - len(results),
         "rows": rows,
         "skipped": skipped,

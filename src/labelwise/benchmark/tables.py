@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import math
 import tomllib
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from labelwise.benchmark.cells import Cell
 from labelwise.benchmark.document import Block, Heading, Items, Table, Text
 from labelwise.benchmark.plots import shots_order
 from labelwise.benchmark.spec import base_method
@@ -54,6 +56,34 @@ def method_style(method: str, place: int) -> int:
 def variant_name(variant: str) -> str:
     """Return a variant's name for readers."""
     return _VARIANTS[variant]
+
+
+def cell_name(cell: Cell) -> str:
+    """Return a cell's name for readers."""
+    parts = [short(cell.target), method_name(cell.method), *_shots_header([cell.shots])]
+    if cell.shots not in ("0", "full"):
+        parts.append(f"set {cell.support_set}")
+    return ", ".join(parts if cell.variant == "names" else [*parts, variant_name(cell.variant)])
+
+
+def duration(seconds: float) -> str:
+    """Write a time as people say it.
+
+    >>> [duration(s) for s in (0.4, 95, 600, 9000)]
+    ['1 s', '95 s', '10 min', '2.5 h']
+    """
+    if seconds < 99.5:
+        return f"{math.ceil(seconds):.0f} s"
+    return f"{seconds / 60:.0f} min" if seconds < 5970 else f"{seconds / 3600:.1f} h"
+
+
+def time_text(seconds: Mapping[str, float]) -> str:
+    """Say what the source stages and the cells took."""
+    parts = {name: duration(seconds[name]) for name in ("source stages", "cells")}
+    return (
+        f"Computed in {duration(sum(seconds.values()))}, summed over processes: "
+        f"source stages {parts['source stages']}, cells {parts['cells']}."
+    )
 
 
 def short(target: str) -> str:

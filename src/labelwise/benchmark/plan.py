@@ -1,0 +1,158 @@
+"""What is left of a benchmark and about how long it takes; runs no cell and trains nothing.
+
+Work is counted in word pieces that pass an encoder. What a piece takes is known from the parts of
+the run that are there, or from a few sentences that are encoded for the purpose.
+"""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from labelwise.annotation import Sentence
+from labelwise.benchmark.cells import Cell
+from labelwise.benchmark.spec import base_method
+from labelwise.benchmark.stages import BY_DISTANCE, LINEAR
+from labelwise.benchmark.targets import SkipCell, Support, support_set, variant_labels
+from labelwise.config import TrainConfig
+from labelwise.engine import Engine
+from labelwise.loading import new_model
+
+if TYPE_CHECKING:
+    from labelwise.benchmark.grid import Runner
+
+_PIECES_A_WORD = 1.35
+_SPECIAL = 2  # pieces around every sentence
+_TRAINING = 3.0  # passes forward that an update is worth
+_LOADING = 3000.0  # pieces that loading a model and scoring are worth
+_PROBED = 64  # sentences
+
+
+@dataclass(frozen=True)
+class Plan:
+    """The parts of a run.
+
+    Attributes:
+        stages: Work of the source stages that are still to train, by name.
+        cells: Work of the missing cells, in their order.
+        skips: Why some of them will have no number.
+        n_cells: Cells in all.
+        seconds_a_piece: Of the parts that are there; None where there are none.
+    """
+
+    stages: Mapping[str, float]
+    cells: Mapping[Cell, float]
+    skips: Mapping[Cell, str]
+    n_cells: int
+    seconds_a_piece: float | None
+
+    def seconds(self, seconds_a_piece: float, jobs: int = 1) -> float:
+        """Guess how long all of it takes; source stages are trained one after the other."""
+        return seconds_a_piece * (sum(self.stages.values()) + sum(self.cells.values()) / jobs)
+
+
+def make_plan(runner: Runner, cells: Sequence[Cell]) -> Plan:
+    """Look at the data, the support sets and what is there; bad data show here.
+
+    Args:
+        runner: Of the benchmark.
+        cells: All of it.
+
+    Raises:
+        DataError: A target is missing or damaged.
+    """
+    work = _Work(runner)
+    missing = {c: work.of_cell(c) for c in cells if runner.store.read(c) is None}
+    stages = runner.methods.stages
+    needed = dict.fromkeys(stages.of_method(c.method) for c in missing)
+    open_targets = {c.target for c in missing}  # no others are read
+    there = [c for c in cells if c.target in open_targets and c not in missing]
+    finished = dict.fromkeys(stages.of_method(c.method) for c in cells)
+    known = [(runner.store.seconds(c), work.of_cell(c)) for c in there]
+    known += [(stages.seconds(s), work.of_stage(s)) for s in finished if stages.seconds(s)]
+    pieces = sum(p for _, p in known)
+    return Plan(
+        stages={s: work.of_stage(s) for s in needed if not stages.is_ready(s)},
+        cells=missing,
+        skips={c: reason for c, reason in work.skips.items() if c in missing},
+        n_cells=len(cells),
+        seconds_a_piece=sum(s for s, _ in known) / pieces if pieces else None,
+    )
+
+
+class _Work:
+    """Counts pieces; cells that share the states of a split pay for them once."""
+
+    def __init__(self, runner: Runner) -> None:
+        self._runner, self.skips = runner, dict[Cell, str]()
+        self._encoded: dict[str, str] = {}  # target whose states a stage holds
+        self._supports: dict[tuple[str, str, int], Support | str] = {}
+
+    def of_cell(self, cell: Cell) -> float:
+        runner, method = self._runner, cell.method
+        target, base = runner.target(cell.target), base_method(method)
+        support = self._support(cell)
+        try:
+            variant_labels(target, cell, runner.spec)
+        except SkipCell as err:
+            support = str(err)
+        if isinstance(support, str):
+            self.skips[cell] = support
+            return 0.0
+        scored = _pieces(target.scored)
+        by_distance = base in BY_DISTANCE and not runner.spec.distance_config(method).finetune
+        if base == "instant" or by_distance or not support.sentences:
+            stage = runner.methods.stages.of_method(method)
+            is_there = self._encoded.get(stage) == cell.target
+            self._encoded[stage] = cell.target
+            return _LOADING + _pieces(support.sentences) + (0.0 if is_there else scored)
+        config = runner.spec.finetune_config(method, 0)
+        return _LOADING + _training(config, support.sentences) + scored
+
+    def of_stage(self, stage: str) -> float:
+        runner = self._runner
+        sentences = [s for source in runner.methods.sources for s in source.sentences]
+        return _training(runner.methods.stages.training(stage), sentences)
+
+    def _support(self, cell: Cell) -> Support | str:
+        """Draw a support set, or say why there is none."""
+        key = cell.target, cell.shots, cell.support_set
+        if key not in self._supports:
+            runner = self._runner
+            try:
+                drawn = support_set(runner.spec, cell, runner.target(cell.target), runner.root)
+            except SkipCell as err:
+                drawn = str(err)
+            self._supports[key] = drawn
+        return self._supports[key]
+
+
+def _pieces(sentences: Iterable[Sentence]) -> float:
+    return sum(_SPECIAL + _PIECES_A_WORD * len(s.words) for s in sentences)
+
+
+def _training(config: TrainConfig, sentences: Sequence[Sentence]) -> float:
+    """Count the pieces of a training run as passes forward."""
+    pieces = _pieces(sentences)
+    batches = math.ceil(pieces / config.batch_pieces)
+    if config.batch_sentences:
+        batches = max(batches, math.ceil(len(sentences) / config.batch_sentences))
+    batches = max(batches, 1)
+    steps = config.max_steps or max(config.min_steps or 1, round(config.epochs * batches))
+    return _TRAINING * steps * pieces / batches
+
+
+def probe(runner: Runner, cell: Cell) -> float:
+    """Return the seconds that a piece takes, from encoding a few sentences of a target."""
+    spec, sentences = runner.spec, runner.target(cell.target).scored[:_PROBED]
+    model = runner.methods.stages.config(LINEAR)
+    engine = Engine(new_model(spec.encoder, model, device=runner.device))
+    seconds = 0.0
+    for _ in range(2):  # the first time is slower
+        started = time.monotonic()
+        list(engine.states(s.words for s in sentences))
+        seconds = time.monotonic() - started
+    return seconds / max(_pieces(sentences), 1.0)
