@@ -85,7 +85,7 @@ def checked_facts(facts: Mapping[str, Any]) -> dict[str, Any]:
         ValueError: A number is out of range.
         KeyError: One is missing.
     """
-    result = {
+    result: dict[str, Any] = {
         "dim": int(facts["dim"]),
         "scale": float(facts["scale"]),
         "bias": [float(b) for b in facts["bias"]],

@@ -88,7 +88,7 @@ def open_exports(
     found = _towers(manifest.files) or [{"text": TEXT_GRAPH}]
     if len(found) == 1:
         return opened(found[0])
-    choices = dict(zip(PRECISIONS, found, strict=True))
+    choices: dict[str, dict[str, str]] = dict(zip(PRECISIONS, found, strict=True))
     return opened(
         choices[faster_precision(f"{RUNTIME}, {manifest.files[TEXT_GRAPH].sha256}", measured)]
     )
