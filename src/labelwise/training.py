@@ -326,11 +326,9 @@ class _Run:
         for name, parameter in self.model.named_parameters():
             keys = [k for k in ("step", "exp_avg", "exp_avg_sq") if f"{name}.{k}" in arrays]
             if keys:
+                found = {k: torch.from_numpy(np.array(arrays[f"{name}.{k}"])) for k in keys}
                 self.optimizer.state[parameter] = {
-                    k: torch.from_numpy(np.array(arrays[f"{name}.{k}"])).to(
-                        "cpu" if k == "step" else parameter.device
-                    )
-                    for k in keys
+                    k: v if k == "step" else v.to(parameter.device) for k, v in found.items()
                 }
 
     def _settings_digest(self) -> str:
