@@ -164,17 +164,22 @@ def test_p2_limits_hold_for_fits_too() -> None:
         entities = [{"start": 0, "end": 1, "label": "b" * 9}] * n_entities
         return {"text": text, "entities": entities}
 
-    with client(config=LIMITS.replace(max_examples=2)) as http:
+    with client(config=LIMITS.replace(max_examples=2, max_fit_words=8)) as http:
         for examples, field in (
             ([example("a")] * 3, "examples"),
             ([], "examples"),
             ([example("a"), example("a" * 21)], "examples.1.text"),
             ([example("a", 1)], "examples.0"),
             ([{"tokens": ["a" * 11, "b" * 11], "tags": ["O", "O"]}], "examples.0.tokens"),
+            ([{"tokens": ["a"], "tags": ["B-" + "b" * 9]}], "examples.0"),
+            ([{"tokens": ["a"], "tags": ["B-" + "b" * 8 + "-b"]}], "examples.0"),
+            ([{"tokens": ["a"] * 4, "tags": ["B-a", "B-b", "B-c", "B-d"]}], "examples"),
+            ([{"tokens": ["a"] * 5, "tags": ["O"] * 5}, example("a b c d")], "examples"),
         ):
-            answer = http.post("/v1/fit", json={"examples": examples, "labels": ["b"]})
-            assert answer.status_code == 422
-            assert f"'{field}'" in answer.json()["error"]["message"]
+            for labels in ({}, {"labels": ["b"]}):
+                answer = http.post("/v1/fit", json={"examples": examples} | labels)
+                assert answer.status_code == 422
+                assert f"'{field}'" in answer.json()["error"]["message"]
 
 
 # P3: a full queue answers at once, even while the model is stuck

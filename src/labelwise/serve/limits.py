@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
+from labelwise.annotation import Sentence
 from labelwise.config import ServeConfig
 from labelwise.serve.problems import ApiError
 from labelwise.serve.schemas import FitRequest, Labels, LabelSpec, PredictRequest, WordExample
@@ -37,14 +38,30 @@ def check_fit(request: FitRequest, config: ServeConfig) -> None:
         is_words = isinstance(example, WordExample)
         text = " ".join(example.tokens) if is_words else example.text
         check_text(text, f"examples.{i}.{'tokens' if is_words else 'text'}", config)
-        if is_words:
-            labels = [tag.rpartition("-")[2] for tag in example.tags]
-        else:
-            labels = [entity.label for entity in example.entities]
-        for label in labels:
-            _check_name(label, f"examples.{i}", config)
     check_labels(request.labels, config)
     _check_one_label_set(request.labels, request.label_set)
+
+
+def check_examples(examples: Sequence[Sentence], config: ServeConfig) -> None:
+    """Refuse examples of too many words, which a fit cannot be stopped for, or too many labels.
+
+    Raises:
+        ApiError: 422.
+    """
+    if (n := n_words(examples)) > config.max_fit_words:
+        raise _refused("examples", f"has {n} words", f"at most {config.max_fit_words}")
+    names: set[str] = set()
+    for i, example in enumerate(examples):
+        for mention in example.mentions:
+            _check_name(mention.label, f"examples.{i}", config)
+            names.add(mention.label)
+    if len(names) > config.max_labels:
+        raise _refused("examples", f"has {len(names)} labels", f"at most {config.max_labels}")
+
+
+def n_words(examples: Iterable[Sentence]) -> int:
+    """Count the words of examples."""
+    return sum(len(example.words) for example in examples)
 
 
 def check_texts(texts: Sequence[str], field: str, config: ServeConfig) -> None:

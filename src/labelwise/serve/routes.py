@@ -16,7 +16,7 @@ from labelwise.labels import LabelSet
 from labelwise.rows import Row, sentences_from_rows
 from labelwise.serve.json_route import JsonRoute
 from labelwise.serve.label_sets import LabelEntry
-from labelwise.serve.limits import check_fit, check_labels, check_predict
+from labelwise.serve.limits import check_examples, check_fit, check_labels, check_predict
 from labelwise.serve.problems import ApiError, as_api_error, json_response
 from labelwise.serve.schemas import (
     FitRequest,
@@ -97,6 +97,7 @@ async def fit(body: FitRequest, request: Request) -> Response:
     ]
     async with Admitted(service, request) as deadline:
         examples = await asyncio.to_thread(sentences_from_rows, rows)
+        check_examples(examples, service.config)
         start = service.known(body.label_set) if body.label_set is not None else None
         label_set = _labels_to_fit(body, examples, start)
         entry = await service.fit(examples, label_set, start, deadline)
