@@ -49,6 +49,15 @@ def _event(action: str, number: int, *spans: tuple[int, int, str], text: str = T
     }
 
 
+def _deletion(*numbers: int) -> Any:
+    """As the webhook reference of Label Studio has it: no annotation, no task."""
+    return {
+        "action": "ANNOTATIONS_DELETED",
+        "annotations": [{"id": number} for number in numbers],
+        "project": {"id": 7, "label_config": CONFIG, "title": "x"},
+    }
+
+
 def test_a_project_is_set_up_with_the_version_of_the_model() -> None:
     with client() as http:
         sent = {"project": "7.17", "schema": CONFIG, "hostname": "http://x", "access_token": "y"}
@@ -89,7 +98,7 @@ def test_annotations_are_learned_updated_and_forgotten() -> None:
         http.post("/webhook", json=_event("ANNOTATION_UPDATED", 1, *gold))
         learned = _spans(http.post("/predict", json=_ask()))
         other = _spans(http.post("/predict", json=_ask(project="8.1")))
-        last = http.post("/webhook", json=_event("ANNOTATIONS_DELETED", 1))
+        last = http.post("/webhook", json=_deletion(1, 2))
         after = _spans(http.post("/predict", json=_ask()))
     assert (first.status_code, first.json()["n_examples"]) == (201, 1)
     assert mistaken == list(wrong)
@@ -102,6 +111,27 @@ def test_white_space_at_the_ends_of_a_region_is_left_out() -> None:
     with client() as http:
         http.post("/webhook", json=_event("ANNOTATION_CREATED", 1, (12, 17, "city")))
         assert _spans(http.post("/predict", json=_ask())) == [(13, 17, "city")]
+
+
+def test_offsets_count_what_the_page_counts() -> None:
+    face = "\U0001f600 ada lives in oslo"
+    ask = _ask() | {"tasks": [{"id": 1, "data": {"words": face}}]}
+    with client() as http:
+        event = _event("ANNOTATION_CREATED", 1, (2, 5, "person"), (15, 19, "city"), text=face)
+        for region in event["annotation"]["result"]:
+            region["value"] |= {k: region["value"][k] + 1 for k in ("start", "end")}
+        assert http.post("/webhook", json=event).json()["n_examples"] == 1
+        found = http.post("/predict", json=ask)
+        assert _spans(found) == [(3, 6, "person"), (16, 20, "city")]
+        texts = [r["value"]["text"] for r in found.json()["results"][0]["result"]]
+    assert texts == ["ada", "oslo"]
+
+
+def test_what_is_no_label_is_passed_over() -> None:
+    event = _event("ANNOTATION_CREATED", 1, (0, 3, "person"))
+    event["annotation"]["result"] += [{"from_id": "a", "to_id": "b", "type": "relation"}, None]
+    with client() as http:
+        assert http.post("/webhook", json=event).json()["n_examples"] == 1
 
 
 @pytest.mark.parametrize("action", ["PROJECT_UPDATED", "TASKS_CREATED", "START_TRAINING", "?"])
@@ -163,3 +193,10 @@ def test_projects_and_their_examples_are_bounded() -> None:
         for i in range(4):
             answer = http.post("/webhook", json=_event("ANNOTATION_CREATED", i, (0, 3, "person")))
     assert answer.json()["n_examples"] == 2
+    with client(config=ServeConfig(max_fit_words=9)) as http:
+        for i in range(4):
+            answer = http.post("/webhook", json=_event("ANNOTATION_CREATED", i, (0, 3, "person")))
+        assert answer.json()["n_examples"] == 2  # of four words each
+        long = _event("ANNOTATION_CREATED", 9, text="a " * 10)
+        refused = http.post("/webhook", json=long)
+    assert "'examples' has 10 words" in refused.json()["error"]["message"]

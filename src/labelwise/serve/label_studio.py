@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 from collections import OrderedDict
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 from xml.etree import ElementTree
@@ -18,11 +18,12 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from labelwise.annotation import Record, Sentence
 from labelwise.errors import DataError, RequestError
+from labelwise.label_studio import spans_of, value_of
 from labelwise.labels import LabelSet
 from labelwise.rows import Row, sentences_from_rows
 from labelwise.serve.json_route import JsonRoute
 from labelwise.serve.label_sets import LabelEntry
-from labelwise.serve.limits import check_labels, check_texts
+from labelwise.serve.limits import check_examples, check_labels, check_texts, n_words
 from labelwise.serve.problems import json_response
 from labelwise.serve.service import Service
 from labelwise.serve.shared import POSTED, Admitted, errors, service_of
@@ -88,6 +89,17 @@ class Event(LooseBody):
     project: dict[str, Any] | None = None
     task: dict[str, Any] | None = None
     annotation: dict[str, Any] | None = None
+    annotations: list[dict[str, Any]] | None = Field(None, description="Those that are deleted.")
+
+    def deleted_ids(self) -> list[str]:
+        """Annotations that are there no more."""
+        is_deletion = self.action == "ANNOTATIONS_DELETED"
+        return [str(a.get("id")) for a in self.annotations or ()] if is_deletion else []
+
+    def kept(self) -> dict[str, Any] | None:
+        """The annotation that was made or changed."""
+        is_there = self.action in ("ANNOTATION_CREATED", "ANNOTATION_UPDATED")
+        return self.annotation if is_there else None
 
 
 class EventResponse(BaseModel):
@@ -154,21 +166,16 @@ class LabelConfig:
             raise RequestError(f"'{place}' has no text '{self.text_key}'. Expected a string.")
         return text
 
-    def region(self, entity: Record, number: int) -> dict[str, Any]:
-        """Write an entity as a region."""
+    def region(self, text: str, entity: Record, number: int) -> dict[str, Any]:
+        """Write an entity of a text as a region."""
+        value = value_of(text, entity["start"], entity["end"], entity["label"])
         return {
             "id": f"labelwise-{number}",
             "from_name": self.from_name,
             "to_name": self.to_name,
             "type": "labels",
             "score": entity["score"],
-            "value": {
-                "start": entity["start"],
-                "end": entity["end"],
-                "text": entity["text"],
-                "labels": [entity["label"]],
-                "score": entity["score"],
-            },
+            "value": value | {"score": entity["score"]},
         }
 
 
@@ -237,10 +244,10 @@ async def predict_tasks(body: TasksRequest, request: Request) -> Response:
         answers = await service.tag(texts, entry, None, deadline)
     version = f"{service.model_version}.{entry.id}"
     results: list[dict[str, Any]] = []
-    for answer in answers:
+    for text, answer in zip(texts, answers, strict=True):
         if isinstance(answer, Exception):
             raise answer
-        regions = [config.region(entity, n) for n, entity in enumerate(answer)]
+        regions = [config.region(text, entity, n) for n, entity in enumerate(answer)]
         score = min((entity["score"] for entity in answer), default=0.0)
         results.append({"result": regions, "score": score, "model_version": version})
     return json_response({"results": results, "model_version": version})
@@ -254,8 +261,7 @@ async def predict_tasks(body: TasksRequest, request: Request) -> Response:
 async def webhook(body: Event, request: Request) -> Response:
     """Learn from an annotation that was made or changed, and forget one that was deleted."""
     service, project = service_of(request), None
-    changed = body.action in ("ANNOTATION_CREATED", "ANNOTATION_UPDATED", "ANNOTATIONS_DELETED")
-    if changed and body.project is not None and body.annotation is not None:
+    if body.project is not None and (body.kept() or body.deleted_ids()):
         config = _checked(LabelConfig.parse(str(body.project.get("label_config", ""))), service)
         label_set = LabelSet.parse(list(config.labels))
         project = projects_of(request).get(body.project.get("id"), label_set)
@@ -270,47 +276,45 @@ async def webhook(body: Event, request: Request) -> Response:
 
 
 def _remember(project: Project, config: LabelConfig, body: Event, service: Service) -> None:
-    """Put an annotation among a project's examples, or take it out."""
-    annotation = body.annotation or {}
-    id = str(annotation.get("id"))
-    project.examples.pop(id, None)
-    if body.action != "ANNOTATIONS_DELETED" and not annotation.get("was_cancelled"):
-        data = (body.task or {}).get("data")
-        text = config.text_of(data if isinstance(data, Mapping) else {}, "task.data")
-        check_texts([text], "task.data", service.config)
-        project.examples[id] = _example(text, annotation.get("result"), config)
-    while len(project.examples) > service.config.max_examples:
-        project.examples.popitem(last=False)
+    """Put an annotation among a project's examples, or take some out; the oldest make room."""
+    examples, limits = project.examples, service.config
+    for id in body.deleted_ids():
+        examples.pop(id, None)
+    if (annotation := body.kept()) is not None:
+        id = str(annotation.get("id"))
+        examples.pop(id, None)
+        if not annotation.get("was_cancelled"):
+            data = (body.task or {}).get("data")
+            text = config.text_of(data if isinstance(data, Mapping) else {}, "task.data")
+            check_texts([text], "task.data", limits)
+            example = _example(text, annotation.get("result"), config)
+            check_examples([example], limits)
+            examples[id] = example
+    while len(examples) > limits.max_examples or n_words(examples.values()) > limits.max_fit_words:
+        examples.popitem(last=False)
 
 
 def _example(text: str, regions: object, config: LabelConfig) -> Sentence:
     """Read an annotation.
 
     Raises:
-        DataError: Its regions do not fit the text.
+        DataError: Its regions do not fit the text, or bear labels that the project lacks.
     """
-    entities: list[dict[str, Any]] = []
-    for region in regions if isinstance(regions, Sequence) else ():
-        value = region.get("value") if isinstance(region, Mapping) else None
-        if not isinstance(value, Mapping) or region.get("from_name") != config.from_name:
-            continue
-        start, end, labels = value.get("start"), value.get("end"), value.get("labels")
-        label = labels[0] if isinstance(labels, list) and len(labels) == 1 else None
-        if not isinstance(start, int) or not isinstance(end, int) or label not in config.labels:
+    mine = [
+        region
+        for region in (regions if isinstance(regions, list) else ())
+        if isinstance(region, Mapping) and region.get("from_name") == config.from_name
+    ]
+    spans = spans_of(mine, text, "annotation.result")
+    for *_, label in spans:
+        if label not in config.labels:
             raise DataError(
-                "A region has no whole numbers 'start' and 'end', or not one label of the project. "
-                "Expected what Label Studio makes of a <Text>. Check the project's template."
+                f"A region is labelled '{label}' (annotation.result). Expected a label of the "
+                "project. Check its template."
             )
-        first, last = _trimmed(text, start, end)
-        entities.append({"start": first, "end": last, "label": label})
+    entities = [{"start": start, "end": end, "label": label} for start, end, label in spans]
     row = {"text": text, "entities": entities}
     return sentences_from_rows([Row(row, "annotation.result", "0")])[0]
-
-
-def _trimmed(text: str, start: int, end: int) -> tuple[int, int]:
-    """Leave out white space at the ends, which people drag over."""
-    part = text[start:end]
-    return start + len(part) - len(part.lstrip()), end - len(part) + len(part.rstrip())
 
 
 def _checked(config: LabelConfig, service: Service) -> LabelConfig:

@@ -1,13 +1,13 @@
-"""Label Studio's tasks, in and out. Its page counts UTF-16 units, this package code points."""
+"""Label Studio's tasks, in and out."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from typing import Any, cast
 
 from labelwise.errors import DataError, some_of
-from labelwise.label import checked_name
+from labelwise.label_studio import Span, spans_of, value_of
 from labelwise.studio.nouns import NewText, ProjectText
 from labelwise.words import without_surrogates
 
@@ -70,8 +70,8 @@ def read_tasks(name: str, content: str) -> tuple[list[NewText], int]:
             texts.append(NewText(without_surrogates(task), place))
             continue
         text, results = _task(task, place)
-        spans = None if results is None else _ls_spans(results, text, place)
-        kept, n_left = _without_overlaps([s for s in spans or () if s])
+        spans = None if results is None else spans_of(results, text, place)
+        kept, n_left = _without_overlaps(spans or ())
         n_overlapping += n_left
         texts.append(NewText(text, place, None if spans is None else kept))
     return texts, n_overlapping
@@ -95,62 +95,10 @@ def _task(task: object, place: str) -> tuple[str, list[Any] | None]:
     return text, results if isinstance(results, list) else None
 
 
-def _ls_spans(
-    results: Sequence[object], text: str, place: str
-) -> list[tuple[int, int, str] | None]:
-    """Read the spans of a task in the unit that its page counts, or else in code points.
-
-    One unit holds for the whole task: where words repeat, a single span may read right in both.
-    """
-    try:
-        return [_ls_span(r, text, place, _code_point) for r in results]
-    except DataError:
-        return [_ls_span(r, text, place, lambda _, at: at) for r in results]
-
-
-def _ls_span(
-    result: object, text: str, place: str, position: Callable[[str, int], int]
-) -> tuple[int, int, str] | None:
-    """One labelled span; results of other kinds (relations, choices) are none."""
-    if not isinstance(result, dict):
-        raise DataError(f"A result is {type(result).__name__} ({place}). Expected an object.")
-    value: Any = result.get("value", result)
-    labels = value.get("labels") if isinstance(value, dict) else None
-    if not isinstance(labels, list) or not labels or not isinstance(labels[0], str):
-        return None
-    start, end = value.get("start"), value.get("end")
-    if type(start) is not int or type(end) is not int or not 0 <= start < end:
-        raise DataError(
-            f"A span goes from {start!r} to {end!r} ({place}). Expected whole numbers, "
-            "0 <= start < end. Correct the file."
-        )
-    start, end = position(text, start), position(text, end)
-    quoted = without_surrogates(str(value.get("text", text[start:end])))
-    start, end = _trimmed(text, start, end)
-    if not 0 <= start < end <= len(text) or text[start:end] != quoted.strip():
-        raise DataError(
-            f"Span {value.get('start')}-{value.get('end')} ({place}) does not read "
-            f"{shown(quoted)!r}. Expected offsets that count characters. Correct the file."
-        )
-    return start, end, checked_name(labels[0])
-
-
-def _code_point(text: str, unit: int) -> int:
-    encoded = text.encode("utf-16-le")
-    return len(encoded[: 2 * unit].decode("utf-16-le", "ignore"))
-
-
-def _trimmed(text: str, start: int, end: int) -> tuple[int, int]:
-    surface = text[start:end]
-    return start + len(surface) - len(surface.lstrip()), end - len(surface) + len(surface.rstrip())
-
-
-def _without_overlaps(
-    spans: Iterable[tuple[int, int, str]],
-) -> tuple[tuple[tuple[int, int, str], ...], int]:
+def _without_overlaps(spans: Iterable[Span]) -> tuple[tuple[Span, ...], int]:
     """Keep the longer one of two that overlap; returns how many were left out."""
     ordered = sorted(set(spans), key=lambda s: (s[0] - s[1], s))
-    kept: list[tuple[int, int, str]] = []
+    kept: list[Span] = []
     taken = bytearray(max((end for _, end, _ in ordered), default=0))
     for start, end, label in ordered:
         if taken.find(1, start, end) < 0:
@@ -167,18 +115,8 @@ def task_of(text: ProjectText, names: Mapping[int, str]) -> dict[str, Any]:
             "from_name": "label",
             "to_name": "text",
             "type": "labels",
-            "value": {
-                "start": _units(text.text, m.start),
-                "end": _units(text.text, m.end),
-                "text": text.text[m.start : m.end],
-                "labels": [names[m.label]],
-            },
+            "value": value_of(text.text, m.start, m.end, names[m.label]),
         }
         for m in text.marks
     ]
     return {"id": text.id, "data": {"text": text.text}, "annotations": [{"result": results}]}
-
-
-def _units(text: str, offset: int) -> int:
-    """UTF-16 units before a code point: Label Studio counts as browsers do."""
-    return len(text[:offset].encode("utf-16-le")) // 2

@@ -1,0 +1,88 @@
+"""Regions of Label Studio and the spans they mark: its page counts UTF-16 units, we code points.
+
+Knows no files and no HTTP.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from labelwise.errors import DataError
+from labelwise.label import checked_name
+from labelwise.words import without_surrogates
+
+Span = tuple[int, int, str]  # start, end (exclusive), label
+
+
+def spans_of(results: Sequence[object], text: str, place: str) -> list[Span]:
+    """Read the spans of an annotation in the unit that the page counts, or else in code points.
+
+    One unit holds for the whole annotation: where words repeat, a single span may read right in
+    both. White space at the ends, which people drag over, is left out.
+
+    Args:
+        results: Its results; those of other kinds (relations, choices) are passed over.
+        text: Of the task.
+        place: Where they are, for messages.
+
+    Raises:
+        DataError: A span does not fit the text, or does not read as it says.
+    """
+    try:
+        found = [_span(r, text, place, _code_point) for r in results]
+    except DataError:
+        found = [_span(r, text, place, lambda _, at: at) for r in results]
+    return [span for span in found if span is not None]
+
+
+def value_of(text: str, start: int, end: int, label: str) -> dict[str, Any]:
+    """Write a span as the value of a region.
+
+    >>> value_of("\U0001f600 Ada", 2, 5, "person")
+    {'start': 3, 'end': 6, 'text': 'Ada', 'labels': ['person']}
+    """
+    first, last = _units(text, start), _units(text, end)
+    return {"start": first, "end": last, "text": text[start:end], "labels": [label]}
+
+
+def _span(
+    result: object, text: str, place: str, position: Callable[[str, int], int]
+) -> Span | None:
+    if not isinstance(result, dict):
+        raise DataError(f"A result is {type(result).__name__} ({place}). Expected an object.")
+    value: Any = result.get("value", result)
+    labels = value.get("labels") if isinstance(value, dict) else None
+    if not isinstance(labels, list) or not labels or not isinstance(labels[0], str):
+        return None
+    start, end = value.get("start"), value.get("end")
+    if type(start) is not int or type(end) is not int or not 0 <= start < end:
+        raise DataError(
+            f"A span goes from {start!r} to {end!r} ({place}). Expected whole numbers, "
+            "0 <= start < end. Correct it."
+        )
+    start, end = position(text, start), position(text, end)
+    quoted = without_surrogates(str(value.get("text", text[start:end])))
+    start, end = _trimmed(text, start, end)
+    if not 0 <= start < end <= len(text) or text[start:end] != quoted.strip():
+        raise DataError(
+            f"Span {value.get('start')}-{value.get('end')} ({place}) does not read "
+            f"{quoted[:80]!r}. Expected offsets that count characters. Correct it."
+        )
+    return start, end, checked_name(labels[0])
+
+
+def _code_point(text: str, unit: int) -> int:
+    encoded = text.encode("utf-16-le")
+    beyond = max(0, unit - len(encoded) // 2)  # the end, which is then found not to fit
+    return len(encoded[: 2 * unit].decode("utf-16-le", "ignore")) + beyond
+
+
+def _units(text: str, offset: int) -> int:
+    """UTF-16 units before a code point: Label Studio counts as browsers do."""
+    return len(text[:offset].encode("utf-16-le")) // 2
+
+
+def _trimmed(text: str, start: int, end: int) -> tuple[int, int]:
+    surface = text[start:end]
+    return start + len(surface) - len(surface.lstrip()), end - len(surface) + len(surface.rstrip())
