@@ -124,8 +124,8 @@ class Decoder:
     def _best_tags(
         self, logits: FloatArray, segments: Sequence[Segment], lengths: Sequence[int]
     ) -> IntArray:
-        continues = not segments[0].is_first and bool(self._tags)
-        last_tag = next((int(t[-1]) for t in reversed(self._tags) if len(t)), 0) if continues else 0
+        has_begun = not segments[0].is_first and bool(self._lengths) and self._lengths[-1] > 0
+        last_tag = next(int(t[-1]) for t in reversed(self._tags) if len(t)) if has_begun else 0
         return decode_tags(
             self._config,
             logits,
