@@ -17,7 +17,7 @@ import pytest
 import typer
 from typer.testing import CliRunner
 
-from builders import people_and_cities, tiny_backend, tiny_encoder_folder
+from builders import people_and_cities, tiny_backend, tiny_encoder_folder, tiny_model_folder
 from labelwise.apps.cli import app
 from labelwise.apps.commands import register
 from labelwise.apps.runs import prepare_folders, shown_progress
@@ -238,11 +238,13 @@ def test_labels_of_a_model_come_with_its_scheme(model: Path) -> None:
 
 
 def test_labels_have_the_scheme_of_the_model_that_reads_them(
-    model: Path, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    assert json_of("labels", "--model", model, "--labels", "a", "--json")["scheme"] == "io"
+    folder = tiny_model_folder(tmp_path, ModelConfig(scheme="bioes"))
+    shown = json_of("labels", "--model", folder, "--labels", "a", "--json")
+    assert list(shown["tags"]) == ["O", "B-a", "I-a", "E-a", "S-a"]
     monkeypatch.setattr("labelwise.loading.DEFAULT_MODEL", "nowhere-en")
-    assert json_of("labels", "--labels", "a", "--json")["tags"] == {"O": "other", "a": "a"}
+    assert json_of("labels", "--labels", "a", "--json")["scheme"] == "io"
 
 
 def test_labels_that_read_alike_are_pointed_out() -> None:
@@ -424,8 +426,6 @@ def test_a_config_file_with_unknown_keys_is_refused(dataset: Path, tmp_path: Pat
 
 
 def test_predict_without_labels_says_how_to_give_them(tmp_path: Path) -> None:
-    from builders import tiny_model_folder
-
     folder = tiny_model_folder(tmp_path)
     assert "Add --labels person,city" in failure("predict", "--model", folder, "--text", "a")
 
