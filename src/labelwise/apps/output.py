@@ -78,20 +78,20 @@ def written(path: Path) -> Iterator[BinaryIO]:
         ) from err
 
 
-def write_lines(path: Path, lines: Iterable[str], head: str = "") -> int:
+def write_lines(path: Path, lines: Iterable[str], top: str = "") -> int:
     """Write a UTF-8 file, the whole or nothing; returns how many lines.
 
     Args:
         path: The file.
         lines: What it holds, with line ends.
-        head: Stands before them and is not counted.
+        top: Stands before them and is not counted.
 
     Raises:
         DataError: The file cannot be written.
     """
     count = 0
     with written(path) as stream:
-        stream.write(head.encode())
+        stream.write(top.encode())
         for line in lines:
             stream.write(line.encode())
             count += 1

@@ -68,8 +68,8 @@ def write_results(path: Path, results: Iterable[Result]) -> int:
         return len(found)
     if suffix in (".csv", ".tsv"):
         delimiter = "\t" if suffix == ".tsv" else ","
-        head = _table([_COLUMNS], delimiter)
-        return write_lines(path, (_table(_entities(r), delimiter) for r in results), head)
+        top = _table([_COLUMNS], delimiter)
+        return write_lines(path, (_table(_entities(r), delimiter) for r in results), top)
     return write_lines(path, (f"{json_line(result_row(result))}\n" for result in results))
 
 
