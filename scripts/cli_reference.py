@@ -16,7 +16,8 @@ INTRODUCTION = """\
 # Command line
 
 Every command takes `--help`. Results go to stdout, as JSON with `--json`; progress and remarks go
-to stderr. Exit codes: 0 done, 1 a fault of labelwise, 2 bad input or usage, 130 interrupted.
+to stderr. Exit codes: 0 done, 1 a fault of labelwise, 2 bad input or usage, 3 a batch job
+that is done but for lines it could not read, 130 interrupted.
 Settings come from the preset, then the `--config` file, then the flags; a trained model keeps its
 resolved settings as `settings.json`, which `--config` reads.
 

@@ -14,8 +14,8 @@ import time
 from pathlib import Path
 
 from builders import tiny_tokenizer
-from labelwise.apps.batch_inputs import read_units
 from labelwise.apps.batch_job import write_jsonl_results, write_rejects
+from labelwise.apps.text_files import read_units
 from labelwise.backend import FakeBackend
 from labelwise.batch import Job, Shard, describe_file, run_job
 from labelwise.tagger import Tagger

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import json
 import random
 import subprocess
@@ -18,11 +19,12 @@ from typer.testing import CliRunner
 from batch_killer import job_of, run
 from builders import tiny_model_folder
 from labelwise.annotation import Mention, Sentence
-from labelwise.apps import batch_inputs
-from labelwise.apps.batch_inputs import MAX_LINE_BYTES, read_units
+from labelwise.apps import text_files
 from labelwise.apps.batch_job import write_jsonl_results, write_rejects
 from labelwise.apps.cli import app
+from labelwise.apps.inputs import GivenText
 from labelwise.apps.parquet import parquet_rows, write_parquet
+from labelwise.apps.text_files import MAX_LINE_BYTES, read_units
 from labelwise.batch import Progress, Shard, Unit, run_job
 from labelwise.errors import CheckpointError, DataError, MissingExtraError, RequestError
 from labelwise.guarded import folder_lock
@@ -242,6 +244,40 @@ def test_ids_of_json_lines_are_kept(tmp_path: Path) -> None:
     assert [(s.id, s.text) for s in results_of(path)[0]] == [("7", "Bob"), ("in:3", "New York x")]
 
 
+def test_tables_are_read_row_by_row_and_bad_rows_rejected(tmp_path: Path) -> None:
+    path = tmp_path / "in.csv"
+    path.write_bytes(
+        b'\xef\xbb\xbfid;Text;meta\r\n1;"Bob; in\nOslo";a\r\n\r\n2;\xff;b\n3;Bob\n4;"B"ob;c\n5;;d'
+    )
+    sentences, rejected = results_of(path)
+    assert rejected == [5, 6, 7]
+    assert [(s.id, s.text, s.kept) for s in sentences if isinstance(s, GivenText)] == [
+        ("1", "Bob; in\nOslo", {"id": "1", "meta": "a"}),
+        ("5", "", {"id": "5", "meta": "d"}),
+    ]
+
+
+@given(st.lists(st.text(st.characters(codec="utf-8", exclude_characters="\r\0")), max_size=5))
+def test_a_table_gives_back_the_texts_that_were_written(texts: list[str]) -> None:
+    import tempfile
+
+    with tempfile.TemporaryDirectory() as name:
+        path = Path(name) / "in.csv"
+        with path.open("w", encoding="utf-8", newline="") as stream:
+            csv.writer(stream).writerows([("id", "text"), *enumerate(texts)])
+        sentences, rejected = results_of(path)
+    assert not rejected
+    assert [s.text for s in sentences] == texts
+
+
+@pytest.mark.parametrize("content", ["", "\n", "id,body\n1,Bob\n"])
+def test_a_table_without_the_column_is_refused(content: str, tmp_path: Path) -> None:
+    path = tmp_path / "in.csv"
+    path.write_text(content)
+    with pytest.raises(DataError, match="has no column 'text'; its first line is .* by --column"):
+        next(read_units(path))
+
+
 def test_inputs_are_read_as_a_stream(tmp_path: Path) -> None:
     path = tmp_path / "in.txt"
     path.write_text("Bob\n" * 1000)
@@ -250,7 +286,7 @@ def test_inputs_are_read_as_a_stream(tmp_path: Path) -> None:
     assert isinstance(first, Unit)
     assert (first.number, first.done) == (1, 0.001)
     units.close()  # type: ignore[attr-defined]
-    assert batch_inputs.MAX_LINE_BYTES == 4 * 2**20
+    assert text_files.MAX_LINE_BYTES == 4 * 2**20
 
 
 # Parquet
@@ -275,8 +311,8 @@ def test_parquet_round_trip(tmp_path: Path) -> None:
         write_parquet(stream, zip(sentences, found, strict=True))
     entity = {"text": "Oslo", "label": "city", "start": 7, "end": 11, "score": 0.5}
     assert pyarrow.parquet.read_table(tmp_path / "out.parquet").to_pylist() == [
-        {"id": "x", "text": "Bob in Oslo", "entities": [entity]},
-        {"id": "in:2", "text": "New York x", "entities": []},
+        {"id": "x", "text": "Bob in Oslo", "entities": [entity], "meta": None},
+        {"id": "in:2", "text": "New York x", "entities": [], "meta": None},
     ]
 
 
@@ -307,6 +343,21 @@ def command(*arguments: object, code: int = 0) -> str:
     return result.stderr
 
 
+def test_a_job_that_rejects_a_line_says_so_and_ends_with_code_3(
+    model: Path, tmp_path: Path
+) -> None:
+    path, folder = tmp_path / "in.jsonl", tmp_path / "out"
+    path.write_text('{"text": "Bob", "id": 7, "meta": {"a": 1}}\n{\n')
+    options = (path, "--model", model, "--output-dir", folder)
+    first = command(*options, code=3)
+    assert "Wrote 1 part to" in first
+    assert "1 text, " in first
+    assert "1 line was rejected in this run. What was rejected, and why, is in" in first
+    assert "1 was there: 0 texts" in command(*options, code=3)
+    (row,) = lines_of(folder)
+    assert (row["id"], row["meta"]) == (7, {"a": 1})
+
+
 def test_the_command_finds_what_predict_finds(model: Path, tmp_path: Path) -> None:
     path, folder = tmp_path / "in.txt", tmp_path / "out"
     path.write_text("Bob lives in Oslo .\n\nRome is not Paris .\n")
@@ -331,6 +382,12 @@ def test_the_command_finds_what_predict_finds(model: Path, tmp_path: Path) -> No
     ],
 )
 def test_mistakes_are_named(
-    arguments: tuple[str, ...], message: str, model: Path, tmp_path: Path
+    arguments: tuple[str, ...],
+    message: str,
+    model: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "a.txt").write_text("Bob")
     assert message in " ".join(command(*arguments, "--model", model, code=2).split())

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import json
 import os
 import re
@@ -16,12 +17,12 @@ import pytest
 import typer
 from typer.testing import CliRunner
 
-from builders import people_and_cities, tiny_backend, tiny_encoder_folder
+from builders import people_and_cities, tiny_backend, tiny_encoder_folder, tiny_model_folder
 from labelwise.apps.cli import app
 from labelwise.apps.commands import register
 from labelwise.apps.runs import prepare_folders, shown_progress
 from labelwise.config import FINETUNE, RECOMMENDED_MODEL, ModelConfig, TrainConfig
-from labelwise.data import read_jsonl, write_jsonl
+from labelwise.data import read_conll, read_jsonl, write_jsonl
 from labelwise.tagger import Tagger
 
 REPOSITORY = Path(__file__).resolve().parents[1]
@@ -102,9 +103,11 @@ def test_predict_equals_the_python_call(model: Path) -> None:
     assert [json.loads(line)["entities"] for line in lines] == expected
 
 
-def test_predict_reads_texts_jsonl_conll_and_stdin_alike(model: Path, tmp_path: Path) -> None:
+def test_predict_reads_every_kind_of_file_and_stdin_alike(model: Path, tmp_path: Path) -> None:
     words = ["Ada", "lives", "in", "Oslo", "."]
     inputs = {
+        "a.csv": 'n,Text\n1,"Ada lives in Oslo ."\n',
+        "a.tsv": "n\ttext\n1\tAda lives in Oslo .\n",
         "a.txt": "Ada lives in Oslo .\r\n",
         "a.jsonl": json.dumps({"tokens": words}) + "\n\n",
         "b.jsonl": json.dumps({"text": " ".join(words)}),
@@ -130,6 +133,56 @@ def test_predict_writes_a_file_and_nothing_else(model: Path, tmp_path: Path) -> 
     result = run("predict", "--model", model, "--text", "Ada lives in Oslo .", "-o", target)
     assert result.stdout == ""
     assert len(json.loads(target.read_text())["entities"]) == 2
+
+
+def test_predict_gives_back_ids_and_meta_as_they_were(model: Path, tmp_path: Path) -> None:
+    path = tmp_path / "a.jsonl"
+    rows = [{"id": 7, "meta": {"a": [None, 1.5]}}, {"id": "7"}, {"id": None}, {"tags": 1}]
+    path.write_text("".join(json.dumps(row | {"text": "Ada"}) + "\n" for row in rows))
+    lines = run("predict", path, "--model", model, "--json").stdout.splitlines()
+    found = [json.loads(line) for line in lines]
+    given = [{k: row[k] for k in row if k not in ("text", "entities")} for row in found]
+    assert given == [rows[0], rows[1], {}, {}]
+
+
+TABLE = [["7", "Ada", "person", "0", "3", "1.0"], ["7", "Oslo", "city", "13", "17", "1.0"]]
+
+
+@pytest.mark.parametrize(("suffix", "delimiter"), [(".csv", ","), (".TSV", "\t")])
+def test_predict_writes_a_table_with_a_row_an_entity(
+    model: Path, tmp_path: Path, suffix: str, delimiter: str
+) -> None:
+    path, target = tmp_path / "a.csv", tmp_path / f"out{suffix}"
+    path.write_text('ID;body\n7;"Ada lives in Oslo ."\n8;Nobody\n')
+    run("predict", path, "--column", "body", "--model", model, "-o", target)
+    with target.open(newline="") as stream:
+        head, *rows = csv.reader(stream, delimiter=delimiter)
+    assert head == ["id", "text", "label", "start", "end", "score"]
+    found = [[*row[:5], str(round(float(row[5])))] for row in rows if row[0] == "7"]
+    assert found == [[*row[:5], "1"] for row in TABLE]
+
+
+def test_predict_writes_conll(model: Path, tmp_path: Path) -> None:
+    target = tmp_path / "out.conll"
+    run("predict", "--model", model, "--text", "Ada lives in Oslo .", "-o", target)
+    (sentence,) = read_conll(target)
+    assert [(m.start, m.end, m.label) for m in sentence.mentions] == [
+        (0, 1, "person"),
+        (3, 4, "city"),
+    ]
+
+
+def test_predict_prints_json_beside_a_file(model: Path, tmp_path: Path) -> None:
+    target = tmp_path / "out.jsonl"
+    result = run("predict", "--model", model, "--text", "Ada", "--json", "-o", target)
+    assert result.stdout == target.read_text()
+    assert "Wrote 1 result to" in result.stderr
+
+
+def test_labels_are_read_from_a_file_of_names(tmp_path: Path) -> None:
+    path = tmp_path / "labels.txt"
+    path.write_text("person\n\ncell_line\r\n")
+    assert list(json_of("labels", "--labels", path, "--json")["labels"]) == ["person", "cell_line"]
 
 
 def test_predict_with_a_threshold_above_all_scores_finds_nothing(model: Path) -> None:
@@ -174,7 +227,7 @@ def test_sample_shows_counts_for_people() -> None:
 
 
 def test_labels_shows_what_each_tag_reads_as() -> None:
-    shown = json_of("labels", "--labels", "PER,cell_line", "--json")
+    shown = json_of("labels", "--labels", "PER,cell_line", "--scheme", "bio", "--json")
     assert shown["tags"]["B-PER"] == "begin person"
     assert shown["tags"]["I-cell_line"] == "inside cell line"
     assert shown["labels"]["PER"]["words"] == "person"
@@ -182,6 +235,16 @@ def test_labels_shows_what_each_tag_reads_as() -> None:
 
 def test_labels_of_a_model_come_with_its_scheme(model: Path) -> None:
     assert list(json_of("labels", "--model", model, "--json")["labels"]) == ["person", "city"]
+
+
+def test_labels_have_the_scheme_of_the_model_that_reads_them(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = tiny_model_folder(tmp_path, ModelConfig(scheme="bioes"))
+    shown = json_of("labels", "--model", folder, "--labels", "a", "--json")
+    assert list(shown["tags"]) == ["O", "B-a", "I-a", "E-a", "S-a"]
+    monkeypatch.setattr("labelwise.loading.DEFAULT_MODEL", "nowhere-en")
+    assert json_of("labels", "--labels", "a", "--json")["scheme"] == "io"
 
 
 def test_labels_that_read_alike_are_pointed_out() -> None:
@@ -266,13 +329,31 @@ def test_demo_shows_the_third_domain_before_and_after(encoder: Path, tmp_path: P
     shown = run("demo", "--encoder", encoder, "--seconds", 0.2, "-o", output).stdout
     for part in ("Zero-shot: contracts", "instant fit", "F1 on the", "labelwise predict"):
         assert part in shown
+    assert re.search(r"Fine-tuning .* 150 updates.*--no-finetune.*\n +\d+%  step 1 .* left", shown)
     assert (output / "manifest.json").is_file()
+
+
+def test_demo_leaves_fine_tuning_out_when_asked(model: Path, tmp_path: Path) -> None:
+    shown = run("demo", "--model", model, "--no-finetune", "-o", tmp_path / "demo").stdout
+    assert "left out, as asked" in shown
+    assert "fine-tuned" not in shown
 
 
 MISTAKES = {
     "missing model": (
         ("predict", "--model", "nowhere", "--text", "a"),
         "no model folder 'nowhere'",
+    ),
+    "text for a file": (("predict", "Ada in London"), "no such file.*itself with --text"),
+    "foreign input": (("predict", REPOSITORY / "README.md"), "no known kind of file.*'.csv'"),
+    "column of no table": (("predict", "-", "--column", "body"), "--column.*a table"),
+    "foreign results": (("predict", "--text", "a", "-o", "a.xlsx"), "as '.xlsx'.*'.csv'"),
+    "yaml labels": (("labels", "--labels", "a.yaml"), "'a.yaml' is no file of labels.*'.txt'"),
+    "missing names": (("labels", "--labels", "nowhere.txt"), "nowhere.txt.*one label a line"),
+    "foreign data": (("fit", "--data", REPOSITORY / "README.md", "-o", "m"), "Convert the file"),
+    "no such device": (
+        ("pretrain", "--source", SAMPLES, "-o", "m", "--device", "foo"),
+        "device 'foo' cannot be used.*Expected one of this machine's: 'cpu'",
     ),
     "doubled label": (("labels", "--labels", "a,b,a"), "'a'.*more than once"),
     "empty labels": (("labels", "--labels", ","), "No labels"),
@@ -312,6 +393,29 @@ def test_a_label_without_examples_is_named(model: Path, dataset: Path, tmp_path:
     assert "'drug' have no mention in the 4 examples" in message
 
 
+@pytest.mark.parametrize("command", ["fit", "evaluate"])
+def test_data_without_sentences_or_mentions_is_named(
+    command: str, model: Path, tmp_path: Path
+) -> None:
+    path, output = tmp_path / "a.jsonl", ("-o", tmp_path / "m") if command == "fit" else ()
+    path.write_text("")
+    options = (command, "--model", model, "--data", path, *output)
+    assert "a.jsonl' holds no sentences" in failure(*options)
+    path.write_text('{"tokens": ["a"], "tags": ["O"]}')
+    if command == "fit":
+        assert "no mention in the 1 sentence of" in failure(*options)
+
+
+def test_a_device_that_this_machine_lacks_is_named(model: Path) -> None:
+    import torch
+
+    if torch.cuda.is_available():
+        pytest.skip("this machine has CUDA")
+    message = failure("predict", "--model", model, "--text", "a", "--device", "cuda")
+    assert "device 'cuda' cannot be used" in message
+    assert "Expected one of this machine's: 'cpu'" in message
+
+
 def test_a_config_file_with_unknown_keys_is_refused(dataset: Path, tmp_path: Path) -> None:
     config = tmp_path / "run.toml"
     options = ("pretrain", "--source", dataset, "-o", tmp_path / "m", "--config", config)
@@ -322,8 +426,6 @@ def test_a_config_file_with_unknown_keys_is_refused(dataset: Path, tmp_path: Pat
 
 
 def test_predict_without_labels_says_how_to_give_them(tmp_path: Path) -> None:
-    from builders import tiny_model_folder
-
     folder = tiny_model_folder(tmp_path)
     assert "Add --labels person,city" in failure("predict", "--model", folder, "--text", "a")
 

@@ -25,6 +25,7 @@ from labelwise.strict_json import dump_json, read_json
 MANIFEST = "manifest.json"
 PROGRESS_EVERY = 64
 _READ_BYTES = 1 << 20
+_FORMAT = 2  # of the parts: since 2, ids and meta as they were given
 
 Result = tuple[Sentence, list[Mention]]
 Find = Callable[[Iterator[Sentence]], Iterator[list[Mention]]]
@@ -139,6 +140,11 @@ class Job:
         digest = str(self.facts["input"]["sha256"])[:12]
         return self.folder / f"{kind}-{digest}-{part:06d}{suffix}"
 
+    def rejects(self) -> list[Path]:
+        """List the files of rejects in this process's share, of this run and of earlier ones."""
+        found = self.folder.glob(self.path("rejects", 0, ".jsonl").name.replace("000000", "*"))
+        return [p for p in found if self.shard.owns(int(p.stem.rpartition("-")[2]))]
+
 
 def describe_file(path: Path) -> dict[str, Any]:
     """Return size and SHA-256 of a file, read in pieces.
@@ -221,7 +227,7 @@ def _scratch_folder(job: Job) -> Iterator[Path]:
 
 
 def _check_manifest(job: Job, scratch: Path) -> None:
-    facts = {"format": 1, **job.facts, "part_size": job.part_size, "suffix": job.suffix}
+    facts = {"format": _FORMAT, **job.facts, "part_size": job.part_size, "suffix": job.suffix}
     path = job.folder / MANIFEST
     if not path.exists():
         others = [p.name for p in job.folder.iterdir() if not p.name.startswith(".shard-")]

@@ -253,7 +253,7 @@ def _reader(path: Path) -> Callable[[Path], list[Sentence]]:
     if path.suffix not in _READERS:
         raise DataError(
             f"'{path}' is neither a folder nor a known kind of file. Expected a name that ends in "
-            f"{some_of(_READERS)}. Rename the file or call read_jsonl or read_conll."
+            f"{some_of(_READERS)}. Convert the file, or rename it."
         )
     return _READERS[path.suffix]
 

@@ -82,11 +82,11 @@ def load_model(
 
     Raises:
         CheckpointError: The folder is missing, damaged, of another version or hostile.
-        ConfigError: The engine is unknown.
+        ConfigError: The engine is unknown, or this machine has no such device.
         MissingExtraError: No default model is installed, or torch is needed and missing.
     """
     manifest = verify(find_model(name_or_path))
-    values = _read_config(manifest)
+    values = read_config(manifest)
     label_set = None
     if _LABELS in manifest.files:
         spec = read_json(manifest.file(_LABELS))
@@ -304,7 +304,8 @@ def _torch_files(backend: TorchBackend, dtype: str, *, frozen: bool = False) -> 
     }
 
 
-def _read_config(manifest: Manifest) -> dict[str, Any]:
+def read_config(manifest: Manifest) -> dict[str, Any]:
+    """Read and check ``config.json``: the ``model``, its ``encoders``, ``facts`` for engines."""
     values, place = read_json(manifest.file(_CONFIG)), f"'{manifest.folder / _CONFIG}'"
     try:
         model = ModelConfig.from_dict(values["model"])

@@ -21,7 +21,7 @@ from labelwise.double_town import DoubleTown
 from labelwise.encoder_config import check_encoder_config
 from labelwise.encoders import find_encoder, tokenizer_json
 from labelwise.encoding import Batch, IntArray, PieceTokenizer
-from labelwise.errors import CheckpointError
+from labelwise.errors import CheckpointError, ConfigError, some_of
 from labelwise.modeling import (
     DualEncoder,
     dual_encoder,
@@ -50,7 +50,7 @@ class TorchBackend:
         precision: str = "fp32",
     ) -> None:
         """Move the model to the device."""
-        self.device = torch.device(device)
+        self.device = usable_device(device)
         self.model = model.to(self.device)
         self.tokenizer = tokenizer
         self.precision = precision
@@ -137,6 +137,26 @@ def _no_progress_bar() -> Iterator[None]:
 
 
 _RESERVES_POSITIONS = ("camembert", "mpnet", "roberta", "xlm-roberta", "xlm-roberta-xl")
+
+
+def usable_device(name: str) -> torch.device:
+    """Return a device that this machine has.
+
+    Raises:
+        ConfigError: It has none of that name, or torch is not built for it.
+    """
+    try:
+        torch.empty(0, device=name)
+    except (RuntimeError, AssertionError) as err:
+        accelerator = torch.accelerator.current_accelerator(check_available=True)
+        n_devices = torch.accelerator.device_count() if accelerator else 0
+        found = ["cpu", *(f"{accelerator.type}:{i}" for i in range(n_devices) if accelerator)]
+        raise ConfigError(
+            f"The device '{name}' cannot be used: torch says {str(err).splitlines()[0]!r}. "
+            f"Expected one of this machine's: {some_of(found)}. Choose one, or install a torch "
+            "that is built for it."
+        ) from err
+    return torch.device(name)
 
 
 def max_positions(tower: torch.nn.Module) -> int:

@@ -12,12 +12,13 @@ from typing import TYPE_CHECKING, Any, BinaryIO
 from rich.progress import BarColumn, TaskProgressColumn, TextColumn
 from rich.progress import Progress as Bar
 
-from labelwise.apps.batch_inputs import read_units
-from labelwise.apps.inputs import labels_to_predict, records
-from labelwise.apps.output import json_line, note
+from labelwise.apps.inputs import labels_to_predict
+from labelwise.apps.output import counted, json_line, note
 from labelwise.apps.parquet import write_parquet
 from labelwise.apps.progress import LINE_EVERY_S
 from labelwise.apps.render import stderr
+from labelwise.apps.results import result_row
+from labelwise.apps.text_files import read_units
 from labelwise.batch import Job, Progress, Reject, Result, Shard, describe_file, run_job
 from labelwise.errors import RequestError, require
 from labelwise.loading import load_model
@@ -36,14 +37,18 @@ class BatchOptions:
     model: str | None = None
     labels: str | None = None
     threshold: float | None = None
+    column: str | None = None
     device: str = "cpu"
     shard: str = "1/1"
     part_format: str = "jsonl"
     part_size: int = 10_000
 
 
-def predict_file(file: str, options: BatchOptions) -> Progress:
+def predict_file(file: str, options: BatchOptions) -> bool:
     """Run a batch job, or the rest of one, and say where it stands on stderr.
+
+    Returns:
+        Whether all lines could be read, in this run and in those before it.
 
     Raises:
         RequestError: The input is a stream, or the folder belongs to another job.
@@ -65,19 +70,23 @@ def predict_file(file: str, options: BatchOptions) -> Progress:
         {
             "input": described,
             "model": _model_facts(loaded),
-            "options": {"labels": label_set.to_dict(), "threshold": options.threshold},
+            "options": {
+                "labels": label_set.to_dict(),
+                "threshold": options.threshold,
+                "column": options.column,
+            },
         },
         suffix=f".{options.part_format}",
         part_size=options.part_size,
         shard=shard,
     )
     write = write_parquet if options.part_format == "parquet" else write_jsonl_results
-    units = read_units(path, described["bytes"])
+    units = read_units(path, described["bytes"], column=options.column)
     tag = _tag(loaded, label_set, options.threshold)
     with _shown() as show:
         progress = run_job(job, units, tag, write, write_rejects, show)
     note(_outcome(job, progress))
-    return progress
+    return not job.rejects()
 
 
 def _model_facts(loaded: LoadedModel) -> dict[str, Any]:
@@ -102,10 +111,12 @@ def _tag(
 
 
 def write_jsonl_results(stream: BinaryIO, results: Iterable[Result]) -> None:
-    """Write one object a text: ``id``, ``text`` and ``entities``."""
-    for sentence, mentions in results:
-        found = records(sentence, mentions)
-        row = {"id": sentence.id, "text": sentence.text, "entities": found}
+    """Write one object a text: ``id``, ``text``, ``entities``, and ``meta`` where it was given.
+
+    A text without an id is named by its file and line.
+    """
+    for result in results:
+        row = {"id": result[0].id} | result_row(result)
         stream.write(json_line(row).encode() + b"\n")
 
 
@@ -148,9 +159,16 @@ def _shown() -> Iterator[Callable[[Progress], None]]:
 
 
 def _outcome(job: Job, progress: Progress) -> str:
-    kept = f", {progress.n_kept:,} were there" if progress.n_kept else ""
-    rejected = f" {progress.n_rejected:,} lines were rejected." if progress.n_rejected else ""
+    kept = f", {progress.n_kept:,} {_were(progress.n_kept)} there" if progress.n_kept else ""
+    n = progress.n_rejected
+    rejected = f" {counted(n, 'line')} {_were(n)} rejected in this run." if n else ""
+    if job.rejects():
+        rejected += f" What was rejected, and why, is in '{job.folder / 'rejects-*.jsonl'}'."
     return (
-        f"Wrote {progress.n_parts:,} parts to '{job.folder}'{kept}: {progress.n_texts:,} texts, "
-        f"{progress.words_per_s:,.0f} words/s.{rejected}"
+        f"Wrote {counted(progress.n_parts, 'part')} to '{job.folder}'{kept}: "
+        f"{counted(progress.n_texts, 'text')}, {progress.words_per_s:,.0f} words/s.{rejected}"
     )
+
+
+def _were(count: int) -> str:
+    return "was" if count == 1 else "were"

@@ -5,28 +5,23 @@ Imports of the model side stand inside the commands, so that help and sampling s
 
 from __future__ import annotations
 
-import itertools
 import os
 import sys
-from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import Annotated, Literal
 
 import typer
 
 from labelwise.apps.benchmark import benchmark
 from labelwise.apps.commands import register
 from labelwise.apps.learn import export, fit
-from labelwise.apps.output import data, note, write_json_lines
+from labelwise.apps.output import counted, data, note
+from labelwise.apps.predict import Labels, Threshold, predict
 from labelwise.apps.serve import serve
 from labelwise.apps.studio import project, studio
 from labelwise.apps.train import AsJson, Device, Model, finetune, pretrain
-from labelwise.config import PRESETS, RECOMMENDED_MODEL, ServeConfig
-
-if TYPE_CHECKING:
-    from labelwise.annotation import Sentence
-    from labelwise.labels import LabelSet
-    from labelwise.tagger import Tagger
+from labelwise.config import PRESETS, RECOMMENDED_MODEL, ModelConfig, ServeConfig
+from labelwise.errors import MissingExtraError
 
 app = typer.Typer(
     name="labelwise",
@@ -37,120 +32,7 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 
-Labels = Annotated[
-    str | None,
-    typer.Option(help="Names with commas between them, a JSON or TOML file, or a dataset folder."),
-]
-Threshold = Annotated[
-    float | None, typer.Option(min=0.0, max=1.0, help="Drop entities whose score is lower.")
-]
 Data = Annotated[Path, typer.Option("--data", help="Annotated file or dataset folder.")]
-
-
-File = Annotated[
-    str | None,
-    typer.Argument(
-        help="Texts, one a line; .jsonl with text or tokens; .conll; - for stdin; with "
-        "--output-dir also .parquet."
-    ),
-]
-OutputFile = Annotated[
-    Path | None, typer.Option("--output", "-o", help="Write JSON lines to this file.")
-]
-OutputDir = Annotated[
-    Path | None,
-    typer.Option(
-        help="Run FILE as a batch job: results in parts in this folder, bad lines in "
-        "rejects-*.jsonl; the same command again goes on where a run stopped."
-    ),
-]
-Shard = Annotated[str | None, typer.Option(help="With --output-dir: do only part i of n, as i/n.")]
-PartFormat = Annotated[
-    Literal["jsonl", "parquet"], typer.Option(help="With --output-dir: form of the parts.")
-]
-PartSize = Annotated[int, typer.Option(min=1, help="With --output-dir: texts in a part.")]
-
-
-def predict(
-    file: File = None,
-    text: Annotated[list[str] | None, typer.Option(help="A text. Repeatable.")] = None,
-    model: Model = None,
-    labels: Labels = None,
-    threshold: Threshold = None,
-    output: OutputFile = None,
-    device: Device = "cpu",
-    as_json: Annotated[
-        bool, typer.Option("--json", help="Print one JSON object a text on stdout.")
-    ] = False,
-    output_dir: OutputDir = None,
-    shard: Shard = None,
-    part_format: PartFormat = "jsonl",
-    part_size: PartSize = 10_000,
-) -> None:
-    """Find entities in texts.
-
-    Offsets count code points of the text, end exclusive; words given as tokens are joined with
-    spaces first.
-    """
-    if (file is None) == (text is None):
-        raise typer.BadParameter("Give either --text or one FILE; FILE may be - for stdin.")
-    if output_dir is not None and (file is None or output is not None or as_json):
-        raise typer.BadParameter("--output-dir takes one FILE, without --text, --output or --json.")
-    if output_dir is None and shard is not None:
-        raise typer.BadParameter("--shard belongs to a batch job. Add --output-dir.")
-    from labelwise.apps.inputs import labels_to_predict, read_input, read_labels, texts_as_sentences
-    from labelwise.tagger import Tagger
-
-    if labels is not None:
-        read_labels(labels)  # a mistake should show before the model is loaded
-    if output_dir is not None and file is not None:
-        from labelwise.apps.batch_job import BatchOptions, predict_file
-
-        options = BatchOptions(
-            folder=output_dir,
-            model=model,
-            labels=labels,
-            threshold=threshold,
-            device=device,
-            shard=shard or "1/1",
-            part_format=part_format,
-            part_size=part_size,
-        )
-        predict_file(file, options)
-        return
-    tagger = Tagger.from_pretrained(model, device=device)
-    label_set = labels_to_predict(labels, tagger.label_set)
-    sentences = texts_as_sentences(text) if text is not None else read_input(str(file))
-    results = _results(tagger, sentences, label_set, threshold)
-    if output is not None:
-        count = write_json_lines(output, results)
-        note(f"Wrote {count:,} results to '{output}'")
-    elif as_json:
-        for result in results:
-            data(result)
-    else:
-        _print_results(results, label_set)
-
-
-def _results(
-    tagger: Tagger, sentences: Iterable[Sentence], label_set: LabelSet, threshold: float | None
-) -> Iterator[dict[str, Any]]:
-    from labelwise.apps.inputs import records
-
-    for_words, for_records = itertools.tee(sentences)
-    found = tagger.tag((s.words for s in for_words), label_set, threshold=threshold)
-    for sentence, mentions in zip(for_records, found, strict=True):
-        yield {"text": sentence.text, "entities": records(sentence, mentions)}
-
-
-def _print_results(results: Iterator[dict[str, Any]], label_set: LabelSet) -> None:
-    from labelwise.apps.render import highlight, stdout
-
-    console = stdout()
-    coloured = console.color_system is not None
-    for result in results:
-        text, entities = result["text"], result["entities"]
-        console.print(highlight(text, entities, label_set.names, coloured=coloured))
 
 
 def evaluate(
@@ -218,7 +100,8 @@ def sample(
     )
     if output is not None:
         write_jsonl(output, support.sentences)
-    facts = f"{len(support.sentences)} sentences, k={k}, seed={seed}, digest {support.digest[:16]}"
+    n = counted(len(support.sentences), "sentence")
+    facts = f"{n}, k={k}, seed={seed}, digest {support.digest[:16]}"
     note(facts if output is None else f"{facts}, written to '{output}'")
     if as_json:
         data(
@@ -243,7 +126,7 @@ def labels(
     model: Model = None,
     scheme: Annotated[
         Literal["io", "bio", "bioes"] | None,
-        typer.Option(help="Tag scheme; the model's, or bio."),
+        typer.Option(help="Tag scheme; that of the model if left out."),
     ] = None,
     as_json: AsJson = False,
 ) -> None:
@@ -251,15 +134,14 @@ def labels(
     from labelwise.apps.inputs import labels_to_predict, read_labels
     from labelwise.labels import verbalize
 
-    if labels is not None and model is None:
-        label_set, own_scheme = read_labels(labels), "bio"
-    else:
+    if labels is None:
         from labelwise.loading import load_model
 
         loaded = load_model(model)
-        label_set = labels_to_predict(labels, loaded.label_set)
-        own_scheme = loaded.backend.config.scheme
-    scheme_name = scheme or own_scheme
+        label_set, config = labels_to_predict(None, loaded.label_set), loaded.backend.config
+    else:
+        label_set, config = read_labels(labels), _config_of(model)
+    scheme_name = scheme or config.scheme
     for names in label_set.same_words():
         note(f"Labels {', '.join(names)} read alike; no model can tell them apart.")
     if as_json:
@@ -269,6 +151,17 @@ def labels(
     from labelwise.apps.render import label_table, stdout
 
     stdout().print(label_table(label_set, scheme_name))
+
+
+def _config_of(model: str | None) -> ModelConfig:
+    """Settings of a model, or of the one to come where none is installed."""
+    from labelwise.checkpoint import read_manifest
+    from labelwise.loading import find_model, read_config
+
+    try:
+        return read_config(read_manifest(find_model(model)))["model"]
+    except MissingExtraError:
+        return RECOMMENDED_MODEL
 
 
 def demo(
@@ -282,11 +175,14 @@ def demo(
     output: Annotated[
         Path, typer.Option("--output", "-o", help="Folder of the model that the demo trains.")
     ] = Path("runs/demo"),
+    finetune: Annotated[
+        bool, typer.Option(help="Train both encoders too: a minute or two on two cores.")
+    ] = True,
 ) -> None:
     """See zero-shot and few-shot entities on sample data in about two minutes."""
     from labelwise.apps.demo import run_demo
 
-    run_demo(model, encoder, seconds, output)
+    run_demo(model, encoder, seconds, output, is_finetuned=finetune)
 
 
 @app.callback(invoke_without_command=True)

@@ -1,6 +1,7 @@
 """Functions as commands: the flags all commands share, and errors as exit codes.
 
-Exit codes: 0 done, 1 a fault of ours, 2 input or usage, 130 interrupted.
+Exit codes: 0 done, 1 a fault of ours, 2 input or usage, 3 done but for rejected lines
+(``predict.SOME_REJECTED``), 130 interrupted.
 """
 
 from __future__ import annotations

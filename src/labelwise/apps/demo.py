@@ -13,7 +13,7 @@ from labelwise.annotation import Sentence
 from labelwise.apps.inputs import read_sources, records
 from labelwise.apps.progress import training_progress
 from labelwise.apps.render import highlight, stdout
-from labelwise.config import RECOMMENDED_MODEL, TrainConfig
+from labelwise.config import FINETUNE, RECOMMENDED_MODEL, TrainConfig
 from labelwise.data import read_dataset
 from labelwise.errors import MissingExtraError
 from labelwise.evaluation import evaluate
@@ -29,7 +29,9 @@ N_SHOWN, K, SEED = 4, 5, 0
 DEMO_TEXT = "Invoice 311 of Larkfield Foods Ltd over EUR 4,200 is due on 3 May."
 
 
-def run_demo(model: str | None, encoder: str, seconds: float, output: Path) -> None:
+def run_demo(
+    model: str | None, encoder: str, seconds: float, output: Path, *, is_finetuned: bool = True
+) -> None:
     """Show zero-shot entities of a domain, then learn from a support set, at once and longer.
 
     Without torch it ends with what is learned at once.
@@ -39,6 +41,7 @@ def run_demo(model: str | None, encoder: str, seconds: float, output: Path) -> N
         encoder: Encoder to train it from.
         seconds: How long to train it.
         output: Where the model is saved.
+        is_finetuned: Whether to train both encoders too.
     """
     console = stdout()
     tagger = _tagger(console, model, encoder, seconds)
@@ -57,10 +60,16 @@ def run_demo(model: str | None, encoder: str, seconds: float, output: Path) -> N
     _heading(console, f"After an instant fit to {n} sentences ({report.seconds:.2f} s)")
     scores = {"zero-shot": before, f"{K}-shot fit": _show(console, tagger, shown, test, label_set)}
 
-    if importlib.util.find_spec("torch") is None:
+    if not is_finetuned:
+        _heading(console, "Fine-tuning is left out, as asked")
+    elif importlib.util.find_spec("torch") is None:
         _heading(console, "Fine-tuning is left out: it needs pip install 'labelwise[train]'")
     else:
-        _heading(console, f"Fine-tuning both encoders on the same {n} sentences")
+        _heading(
+            console,
+            f"Fine-tuning both encoders on the same {n} sentences, in {FINETUNE.min_steps} "
+            "updates or more: a minute or two on two cores (--no-finetune leaves it out)",
+        )
         with training_progress(console) as on_progress:
             tagger.finetune(support.sentences, label_set, on_progress=on_progress)
         scores[f"{K}-shot fine-tuned"] = evaluate(tagger, test, label_set).scores

@@ -1,104 +1,83 @@
-"""What users name on the command line: texts, label sets and training sources."""
+"""What users name on the command line: texts, label sets and training sources.
+
+Files of texts are read in ``text_files``.
+"""
 
 from __future__ import annotations
 
 import os
-import sys
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
 from itertools import accumulate
 from pathlib import Path
-from typing import TYPE_CHECKING, BinaryIO
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Any
 
 from labelwise.annotation import Mention, Record, Sentence
-from labelwise.data import labels_of, read_conll, read_label_set
+from labelwise.apps.output import counted
+from labelwise.data import labels_of, read_label_set
 from labelwise.errors import DataError, LabelError, RequestError, some_of
 from labelwise.labels import LabelSet
 from labelwise.records import records_in
-from labelwise.rows import json_object
 from labelwise.words import split_words
 
 if TYPE_CHECKING:
     from labelwise.sources import Source
 
 DATA_SUFFIXES = (".jsonl", ".conll", ".txt")
+KEPT = ("id", "meta")
+_DOCUMENTS = (".json", ".toml")
+_OTHER_FILES = (".yaml", ".yml", ".jsonl", ".csv", ".tsv", ".conll", ".md", ".xml")
 
 
-def texts_as_sentences(texts: Iterable[str]) -> Iterator[Sentence]:
-    """Split texts into words, keeping the offsets."""
-    for text in texts:
-        offsets = tuple(split_words(text))
-        yield Sentence(tuple(text[a:b] for a, b in offsets), text=text, offsets=offsets)
+@dataclass(frozen=True, slots=True)
+class GivenText(Sentence):
+    """A text to predict on.
+
+    Attributes:
+        kept: What comes back with its entities: ``id`` and ``meta`` as they were given.
+    """
+
+    kept: Mapping[str, Any] = field(default_factory=dict[str, Any])
 
 
-def read_input(path: str) -> Iterator[Sentence]:
-    """Read what to predict on, one sentence or text at a time.
+def sentence_from_text(
+    text: str, name: str = "", kept: Mapping[str, Any] = MappingProxyType({})
+) -> GivenText:
+    """Split a text into words, keeping the offsets.
 
     Args:
-        path: A ``.jsonl`` file whose lines have ``text`` or ``tokens``, a ``.conll`` file, or
-            any other file with one text a line; ``"-"`` is such a text on stdin.
-
-    Raises:
-        DataError: The file cannot be read.
+        text: The text.
+        name: Names it where it has no id.
+        kept: See ``GivenText``.
     """
-    if path == "-":
-        return texts_as_sentences(text for _, text in _lines(sys.stdin.buffer, "stdin"))
-    if path.endswith(".conll"):
-        return (sentence_from_words(s.words) for s in read_conll(path))
-    return _read_json_lines(path) if path.endswith(".jsonl") else _read_texts(path)
+    offsets = tuple(split_words(text))
+    words = tuple(text[a:b] for a, b in offsets)
+    return GivenText(words, id=name, text=text, offsets=offsets, kept=kept)
 
 
-def _read_texts(path: str) -> Iterator[Sentence]:
-    with _opened(path) as stream:
-        yield from texts_as_sentences(text for _, text in _lines(stream, path))
+def sentence_from_words(
+    words: Sequence[str], name: str = "", kept: Mapping[str, Any] = MappingProxyType({})
+) -> GivenText:
+    """Join words with spaces, so that every input has a text that offsets count in."""
+    ends = list(accumulate(len(w) + 1 for w in words))
+    offsets = tuple((end - 1 - len(w), end - 1) for w, end in zip(words, ends, strict=True))
+    return GivenText(tuple(words), id=name, text=" ".join(words), offsets=offsets, kept=kept)
 
 
-def _read_json_lines(path: str) -> Iterator[Sentence]:
-    with _opened(path) as stream:
-        for place, line in _lines(stream, path):
-            if line.strip():
-                yield sentence_from_object(json_object(line, place), place)
-
-
-def sentence_from_object(values: Mapping[str, object], place: str) -> Sentence:
+def sentence_from_object(values: Mapping[str, object], place: str, name: str = "") -> GivenText:
     """Read a text, or words, from an object with ``text`` or ``tokens``; others are refused."""
     text, words = values.get("text"), values.get("tokens", values.get("tokenized_text"))
+    kept = {key: values[key] for key in KEPT if values.get(key) is not None}
+    name = str(kept.get("id", name))
     if isinstance(text, str):
-        return next(texts_as_sentences([text]))
+        return sentence_from_text(text, name, kept)
     if isinstance(words, list) and all(isinstance(w, str) for w in words):
-        return sentence_from_words(tuple(words))
+        return sentence_from_words(words, name, kept)
     raise DataError(
         f"The keys are {some_of(values) or 'none'} ({place}). Expected 'text', a string, or "
         "'tokens', a list of strings. Rename the keys."
     )
-
-
-def sentence_from_words(words: Sequence[str]) -> Sentence:
-    """Join words with spaces, so that every input has a text that offsets count in."""
-    ends = list(accumulate(len(w) + 1 for w in words))
-    offsets = tuple((end - 1 - len(w), end - 1) for w, end in zip(words, ends, strict=True))
-    return Sentence(tuple(words), text=" ".join(words), offsets=offsets)
-
-
-def _opened(path: str) -> BinaryIO:
-    try:
-        return Path(path).open("rb")
-    except OSError as err:
-        raise DataError(
-            f"Cannot read '{path}': {err.strerror}. Expected a file of texts. Check the path."
-        ) from err
-
-
-def _lines(stream: Iterable[bytes], path: str) -> Iterator[tuple[str, str]]:
-    """Yield the place and text of every line, as far as the stream has come."""
-    for number, line in enumerate(stream, start=1):
-        try:
-            text = line.decode("utf-8-sig" if number == 1 else "utf-8")
-        except UnicodeDecodeError as err:
-            raise DataError(
-                f"Byte 0x{err.object[err.start]:02x} ({path}:{number}) is not UTF-8. "
-                "Expected UTF-8. Convert it."
-            ) from err
-        yield f"{path}:{number}", text.removesuffix("\n").removesuffix("\r")
 
 
 def records(sentence: Sentence, mentions: Iterable[Mention]) -> list[Record]:
@@ -107,15 +86,41 @@ def records(sentence: Sentence, mentions: Iterable[Mention]) -> list[Record]:
 
 
 def read_labels(given: str) -> LabelSet:
-    """Read ``--labels``: names with commas between them, a JSON or TOML file, or a dataset folder.
+    """Read ``--labels``.
+
+    Args:
+        given: Names with commas between them; a JSON or TOML file; a ``.txt`` file with one name
+            a line; or a dataset folder.
 
     Raises:
         LabelError: It is no label set.
-        DataError: The file cannot be read.
+        DataError: The file cannot be read, or is of another kind.
     """
-    if given.endswith((".json", ".toml")) or os.path.isdir(given):
+    suffix = Path(given).suffix.lower()
+    if suffix in _DOCUMENTS or os.path.isdir(given):
         return LabelSet.read(given)
+    if suffix == ".txt":
+        return _names_in(Path(given))
+    if suffix in _OTHER_FILES or (os.path.isfile(given) and (suffix or os.sep in given)):
+        raise DataError(
+            f"'{given}' is no file of labels. Expected a name that ends in "
+            f"{some_of([*_DOCUMENTS, '.txt'])}, or the names themselves with commas between them. "
+            "Convert the file."
+        )
     return LabelSet.parse_names(given)
+
+
+def _names_in(path: Path) -> LabelSet:
+    try:
+        return LabelSet.parse_names(",".join(path.read_text("utf-8-sig").splitlines()))
+    except LabelError as err:
+        raise LabelError(f"{path}: {err}") from err
+    except (OSError, UnicodeDecodeError) as err:
+        reason = err.strerror if isinstance(err, OSError) else "it is not UTF-8"
+        raise DataError(
+            f"Cannot read '{path}': {reason}. Expected a UTF-8 file with one label a line. "
+            "Check the path."
+        ) from err
 
 
 def labels_to_predict(given: str | None, own: LabelSet | None) -> LabelSet:
@@ -141,13 +146,18 @@ def labels_to_score(
 
     The model's own go first, as it may have been fitted to them, but only where they cover the
     annotation.
+
+    Raises:
+        DataError: There are no sentences.
+        LabelError: No labels are found anywhere.
     """
+    _check_any(sentences, data)
     if given is not None:
         return read_labels(given)
     present = labels_of(sentences)
     if own is not None and all(name in own for name in present):
         return own
-    return read_label_set(data) or LabelSet.parse(present)
+    return read_label_set(data) or LabelSet.parse(_some_labels(present, sentences, data))
 
 
 def labels_to_learn(
@@ -156,18 +166,22 @@ def labels_to_learn(
     """Return the labels asked for, or those of the examples in the words of data or model.
 
     Raises:
-        LabelError: A label asked for has no mention in the examples.
+        DataError: There are no examples.
+        LabelError: They have no mentions, or none of a label asked for.
     """
+    _check_any(examples, data)
     present = labels_of(examples)
     if given is not None:
         label_set = read_labels(given)
         missing = [name for name in label_set.names if name not in present]
         if missing:
             raise LabelError(
-                f"Labels {some_of(missing)} have no mention in the {len(examples)} examples of "
-                f"'{data}'. Expected at least one each. Annotate some, or drop them from --labels."
+                f"Labels {some_of(missing)} have no mention in the "
+                f"{counted(len(examples), 'example')} of '{data}'. Expected at least one each. "
+                "Annotate some, or drop them from --labels."
             )
         return label_set
+    _some_labels(present, examples, data)
     known = [label_set for label_set in (read_label_set(data), own) if label_set is not None]
     found = {name: next((k[name] for k in known if name in k), None) for name in present}
     spec = {
@@ -175,6 +189,24 @@ def labels_to_learn(
         for name, label in found.items()
     }
     return LabelSet.parse(spec)
+
+
+def _check_any(sentences: Sequence[Sentence], data: Path) -> None:
+    if not sentences:
+        raise DataError(
+            f"'{data}' holds no sentences. Expected annotated ones, such as "
+            '{"text": "Ada left", "entities": [{"start": 0, "end": 3, "label": "person"}]}. '
+            "Check the file."
+        )
+
+
+def _some_labels(present: list[str], sentences: Sequence[Sentence], data: Path) -> list[str]:
+    if not present:
+        raise LabelError(
+            f"There is no mention in the {counted(len(sentences), 'sentence')} of '{data}'. "
+            "Expected mentions of what is to be found. Annotate some, or name the --labels."
+        )
+    return present
 
 
 def read_sources(folders: Sequence[Path]) -> list[Source]:

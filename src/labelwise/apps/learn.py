@@ -8,7 +8,7 @@ from typing import Annotated, Literal
 
 import typer
 
-from labelwise.apps.output import data, note
+from labelwise.apps.output import counted, data, note
 from labelwise.apps.train import AsJson, Examples, LabelsToLearn, Model, Output, Split
 
 MAX_F1_LOSS = 0.005
@@ -41,8 +41,8 @@ def fit(
     if as_json:
         data({"model": str(output)} | dataclasses.asdict(report))
     note(
-        f"Saved '{output}': {report.method} fit to {report.n_mentions:,} mentions in "
-        f"{report.n_examples:,} sentences in {report.seconds:.2f} s"
+        f"Saved '{output}': {report.method} fit to {counted(report.n_mentions, 'mention')} in "
+        f"{counted(report.n_examples, 'sentence')} in {report.seconds:.2f} s"
     )
 
 

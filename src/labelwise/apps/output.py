@@ -50,6 +50,15 @@ def note(text: str) -> None:
     typer.echo(printable(text), err=True)
 
 
+def counted(count: int, noun: str) -> str:
+    """Name a number of things.
+
+    >>> counted(1, "part"), counted(1_200, "part")
+    ('1 part', '1,200 parts')
+    """
+    return f"{count:,} {noun}" if count == 1 else f"{count:,} {noun}s"
+
+
 @contextlib.contextmanager
 def written(path: Path) -> Iterator[BinaryIO]:
     """Open a file that the user named, to be written as a whole or not at all.
@@ -69,15 +78,21 @@ def written(path: Path) -> Iterator[BinaryIO]:
         ) from err
 
 
-def write_json_lines(path: Path, values: Iterable[Any]) -> int:
-    """Write one JSON line a value, the whole file or nothing; returns how many.
+def write_lines(path: Path, lines: Iterable[str], top: str = "") -> int:
+    """Write a UTF-8 file, the whole or nothing; returns how many lines.
+
+    Args:
+        path: The file.
+        lines: What it holds, with line ends.
+        top: Stands before them and is not counted.
 
     Raises:
         DataError: The file cannot be written.
     """
     count = 0
     with written(path) as stream:
-        for value in values:
-            stream.write(json_line(value).encode() + b"\n")
+        stream.write(top.encode())
+        for line in lines:
+            stream.write(line.encode())
             count += 1
     return count

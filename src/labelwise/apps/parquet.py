@@ -8,6 +8,8 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 from labelwise.apps.inputs import records
+from labelwise.apps.output import json_line
+from labelwise.apps.results import kept_of
 from labelwise.batch import Result
 from labelwise.errors import DataError, require
 from labelwise.words import without_surrogates
@@ -40,6 +42,8 @@ def parquet_rows(path: Path) -> Iterator[tuple[int, float, dict[str, Any]]]:
             for batch in file.iter_batches(ROWS_AT_ONCE, columns=columns):
                 for row in batch.to_pylist():
                     number += 1
+                    if not isinstance(row.get("id"), str | int | None):
+                        row["id"] = str(row["id"])  # a date or a number that JSON lacks
                     yield number, number / n_rows, row
     except (pyarrow.ArrowException, OSError) as err:
         raise DataError(
@@ -48,7 +52,7 @@ def parquet_rows(path: Path) -> Iterator[tuple[int, float, dict[str, Any]]]:
 
 
 def write_parquet(stream: BinaryIO, results: Iterable[Result]) -> None:
-    """Write results: ``id``, ``text``, and ``entities``, a list of structs."""
+    """Write results: ``id``, ``text``, ``entities``, a list of structs, and ``meta`` as JSON."""
     pyarrow = _pyarrow()
     schema = _schema(pyarrow)
     results = iter(results)
@@ -69,15 +73,18 @@ def _schema(pyarrow: Any) -> Any:
             ("score", pyarrow.float32()),
         ]
     )
-    return pyarrow.schema([("id", text), ("text", text), ("entities", pyarrow.list_(entity))])
+    entities = pyarrow.list_(entity)
+    return pyarrow.schema([("id", text), ("text", text), ("entities", entities), ("meta", text)])
 
 
 def _row(result: Result) -> dict[str, Any]:
     """One row; Parquet holds no lone surrogates, so they are replaced one for one."""
     sentence, mentions = result
     found = [{**r, "text": without_surrogates(r["text"])} for r in records(sentence, mentions)]
+    meta = kept_of(sentence).get("meta")
     return {
         "id": without_surrogates(sentence.id),
         "text": without_surrogates(sentence.text or ""),
         "entities": found,
+        "meta": None if meta is None else json_line(meta),
     }

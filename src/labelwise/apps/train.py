@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal, cast
 
 import typer
 
-from labelwise.apps.output import data, note
+from labelwise.apps.output import counted, data, note
 from labelwise.apps.settings import read_settings, resolve
 
 if TYPE_CHECKING:
@@ -94,7 +94,10 @@ def pretrain(
     sources = read_sources(source)
     facts = source_facts(sources)
     for fact in facts:
-        note("{name}: {n_sentences:,} sentences, {n_labels:,} labels, {share:.1%}".format(**fact))
+        note(
+            f"{fact['name']}: {counted(fact['n_sentences'], 'sentence')}, "
+            f"{counted(fact['n_labels'], 'label')}, {fact['share']:.1%}"
+        )
     from labelwise.training import pretrain as train
 
     progress = train_and_save(
@@ -142,7 +145,8 @@ def finetune(
     loaded = load_model(model, device=device, engine="torch")
     backend = cast("TorchBackend", loaded.backend)
     label_set = labels_to_learn(labels, dataset, loaded.label_set, examples)
-    note(f"{len(examples):,} examples of {len(label_set):,} labels from '{dataset}'")
+    n_examples, n_labels = counted(len(examples), "example"), counted(len(label_set), "label")
+    note(f"{n_examples} of {n_labels} from '{dataset}'")
     from labelwise.training import finetune as train
 
     progress = train_and_save(
@@ -167,6 +171,7 @@ def _report(progress: Progress, output: Path, as_json: bool) -> None:
         data({"model": str(output)} | dataclasses.asdict(progress))
     dev = "" if progress.dev_f1 is None else f", dev F1 {100 * progress.dev_f1:.1f}"
     note(
-        f"Saved '{output}' after {progress.step:,} updates and {progress.elapsed_s:.0f} s: "
+        f"Saved '{output}' after {counted(progress.step, 'update')} and "
+        f"{progress.elapsed_s:.0f} s: "
         f"loss {progress.loss:.3f}, F1 {100 * progress.train_f1:.1f}{dev}"
     )

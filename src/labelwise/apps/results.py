@@ -1,0 +1,91 @@
+"""Results of ``labelwise predict`` as rows, and as files in the form that their name says."""
+
+from __future__ import annotations
+
+import csv
+import dataclasses
+import io
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import Any
+
+from labelwise.annotation import Mention, Sentence
+from labelwise.apps.inputs import GivenText, records
+from labelwise.apps.output import json_line, write_lines
+from labelwise.batch import Result
+from labelwise.data import write_conll
+from labelwise.errors import RequestError, some_of
+from labelwise.spans import tidy_mentions
+from labelwise.words import without_surrogates
+
+SUFFIXES = (".jsonl", ".csv", ".tsv", ".conll")
+_COLUMNS = ("id", "text", "label", "start", "end", "score")
+
+
+def result_row(result: Result) -> dict[str, Any]:
+    """Return a text with its entities, and the ``id`` and ``meta`` that were given with it."""
+    sentence, mentions = result
+    kept = kept_of(sentence)
+    row = {"id": kept["id"]} if "id" in kept else {}
+    return row | {"text": sentence.text, "entities": records(sentence, mentions)} | kept
+
+
+def kept_of(sentence: Sentence) -> dict[str, Any]:
+    """Return what was given with a text and comes back with it."""
+    return dict(sentence.kept) if isinstance(sentence, GivenText) else {}
+
+
+def check_output(path: Path) -> None:
+    """Refuse a file whose name says that it has another form, before time goes into it.
+
+    Raises:
+        RequestError: It has a suffix, and none of ``SUFFIXES``.
+    """
+    if path.suffix and path.suffix.lower() not in SUFFIXES:
+        raise RequestError(
+            f"Cannot write results as '{path.suffix}' ('{path}'). Expected a name that ends in "
+            f"{some_of(SUFFIXES)}. Choose one; for Parquet, use --output-dir with --part-format."
+        )
+
+
+def write_results(path: Path, results: Iterable[Result]) -> int:
+    """Write a file, whole or not at all: JSON lines, a table of entities or CoNLL.
+
+    Args:
+        path: Its suffix says which.
+        results: Texts with what was found.
+
+    Returns:
+        How many texts there were.
+
+    Raises:
+        DataError: The file cannot be written, or a word does not fit into a column of CoNLL.
+    """
+    suffix = path.suffix.lower()
+    if suffix == ".conll":
+        found = [_annotated(*result) for result in results]
+        write_conll(path, found)
+        return len(found)
+    if suffix in (".csv", ".tsv"):
+        delimiter = "\t" if suffix == ".tsv" else ","
+        top = _table([_COLUMNS], delimiter)
+        return write_lines(path, (_table(_entities(r), delimiter) for r in results), top)
+    return write_lines(path, (f"{json_line(result_row(result))}\n" for result in results))
+
+
+def _annotated(sentence: Sentence, mentions: Iterable[Mention]) -> Sentence:
+    whole = tidy_mentions(sentence.text or "", sentence.offsets or (), mentions)
+    return dataclasses.replace(sentence, mentions=tuple(whole))
+
+
+def _entities(result: Result) -> Iterator[tuple[Any, ...]]:
+    """One row an entity; the id or the line says which text it is of."""
+    sentence, mentions = result
+    for record in records(sentence, mentions):
+        yield kept_of(sentence).get("id", sentence.id), *record.values()
+
+
+def _table(rows: Iterable[Iterable[Any]], delimiter: str) -> str:
+    buffer = io.StringIO()
+    csv.writer(buffer, delimiter=delimiter, lineterminator="\n").writerows(rows)
+    return without_surrogates(buffer.getvalue())

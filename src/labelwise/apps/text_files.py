@@ -1,0 +1,219 @@
+"""Files of texts to predict on, one unit a text, in memory that does not grow with the file."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from functools import partial
+from pathlib import Path
+from typing import Any, BinaryIO, NamedTuple
+
+from labelwise.annotation import Sentence
+from labelwise.apps import tables
+from labelwise.apps.inputs import sentence_from_object, sentence_from_text, sentence_from_words
+from labelwise.apps.parquet import parquet_rows
+from labelwise.batch import Unit
+from labelwise.errors import DataError, RequestError, some_of
+from labelwise.rows import json_object
+from labelwise.schemes import is_tag
+
+MAX_LINE_BYTES = 4 << 20
+SUFFIXES = (".txt", ".jsonl", ".conll", *tables.SUFFIXES, ".parquet")
+_DOCUMENT_START = b"-DOCSTART-"
+
+
+class _Line(NamedTuple):
+    """A line without its end; ``data`` is None where it is too long. ``end`` counts bytes."""
+
+    number: int
+    data: bytes | None
+    end: int
+
+
+def check_file(path: str, column: str | None = None) -> None:
+    """Refuse what cannot be read as texts, before time goes into it.
+
+    Args:
+        path: A file with one of ``SUFFIXES`` or none; ``"-"`` is stdin.
+        column: The column of a table that holds the texts.
+
+    Raises:
+        DataError: There is no such file, or its name says that it has another form.
+        RequestError: A column is named, and the file is no table.
+    """
+    suffix = Path(path).suffix.lower()
+    if path != "-" and not os.path.exists(path):
+        raise DataError(
+            f"Cannot read '{path}': there is no such file. Expected a file of texts. Check the "
+            "path, or give the text itself with --text."
+        )
+    if path != "-" and suffix and suffix not in SUFFIXES:
+        raise DataError(
+            f"'{path}' is no known kind of file. Expected a name that ends in "
+            f"{some_of(SUFFIXES, len(SUFFIXES))}. Convert the file; if it has one text a line, "
+            "rename it to '.txt'."
+        )
+    if column is not None and suffix not in tables.SUFFIXES:
+        raise RequestError(
+            f"--column was given for '{path}'. Expected a table, whose name ends in "
+            f"{some_of(tables.SUFFIXES)}. Leave it out."
+        )
+
+
+def read_texts(path: str, column: str | None = None) -> Iterator[Sentence]:
+    """Read texts one at a time, up to the first that cannot be read.
+
+    Args:
+        path: As for ``read_units``; ``"-"`` is stdin with one text a line.
+        column: As for ``read_units``.
+
+    Raises:
+        DataError: The file or one of its texts cannot be read.
+    """
+    if path == "-":
+        units = _line_units(_lines(sys.stdin.buffer, None), Path("stdin"), 1)
+    else:
+        units = read_units(Path(path), column=column, max_line_bytes=None)
+    return (unit.read() for unit in units)
+
+
+def read_units(
+    path: Path,
+    n_bytes: int = 1,
+    *,
+    column: str | None = None,
+    max_line_bytes: int | None = MAX_LINE_BYTES,
+) -> Iterator[Unit]:
+    """Read a file as units of a batch job.
+
+    Args:
+        path: A ``.jsonl``, ``.conll``, ``.csv``, ``.tsv`` or ``.parquet`` file, or any other with
+            one text a line.
+        n_bytes: Its size; decides what share of it is said to be done.
+        column: The column of a ``.csv`` or ``.tsv`` file that holds the texts.
+        max_line_bytes: Longest line that is read; None for any.
+
+    Raises:
+        DataError: The file cannot be opened, or lacks the column.
+    """
+    suffix = path.suffix.lower()
+    if suffix == ".parquet":
+        for number, done, row in parquet_rows(path):
+            yield Unit(number, done, partial(_from_row, row, path, number))
+    elif suffix in tables.SUFFIXES:
+        for number, done, read in tables.table_rows(path, n_bytes, column):
+            yield Unit(number, done, partial(_from_table, read, path, number))
+    else:
+        units = _conll_units if suffix == ".conll" else _line_units
+        with _opened(path) as stream:
+            yield from units(_lines(stream, max_line_bytes), path, n_bytes)
+
+
+def _opened(path: Path) -> BinaryIO:
+    try:
+        return path.open("rb")
+    except OSError as err:
+        raise DataError(
+            f"Cannot read '{path}': {err.strerror}. Expected a file of texts. Check the path."
+        ) from err
+
+
+def _line_units(lines: Iterable[_Line], path: Path, n_bytes: int) -> Iterator[Unit]:
+    is_json = path.suffix.lower() == ".jsonl"
+    for line in lines:
+        if not is_json or line.data is None or line.data.strip():
+            read = partial(_from_json if is_json else _from_text, line, path)
+            yield Unit(line.number, line.end / n_bytes, read)
+
+
+def _lines(stream: BinaryIO, limit: int | None) -> Iterator[_Line]:
+    """Split at line feeds; what a line has beyond the limit is not kept."""
+    number = end = 0
+    n_read = -1 if limit is None else limit + 1
+    while data := stream.readline(n_read):
+        number, end = number + 1, end + len(data)
+        is_too_long = len(data) == n_read and not data.endswith(b"\n")
+        while is_too_long and not data.endswith(b"\n"):
+            if not (data := stream.readline(n_read)):
+                break
+            end += len(data)
+        text = None if is_too_long else data.removesuffix(b"\n").removesuffix(b"\r")
+        yield _Line(number, text, end)
+
+
+def _decoded(line: _Line, path: Path) -> str:
+    place = f"{path.name}:{line.number}"
+    if line.data is None:
+        raise DataError(
+            f"The line is longer than {MAX_LINE_BYTES:,} bytes ({place}). Expected a shorter "
+            "text. Split it."
+        )
+    try:
+        return line.data.decode("utf-8-sig" if line.number == 1 else "utf-8")
+    except UnicodeDecodeError as err:
+        raise DataError(
+            f"Byte 0x{err.object[err.start]:02x} ({place}) is not UTF-8. Expected UTF-8. "
+            "Convert it."
+        ) from err
+
+
+def _from_text(line: _Line, path: Path) -> Sentence:
+    return sentence_from_text(_decoded(line, path), f"{path.stem}:{line.number}")
+
+
+def _from_json(line: _Line, path: Path) -> Sentence:
+    row = json_object(_decoded(line, path), f"{path.name}:{line.number}")
+    return _from_row(row, path, line.number)
+
+
+def _from_table(read: tables.ReadRow, path: Path, number: int) -> Sentence:
+    return _from_row(read(), path, number)
+
+
+def _from_row(row: Mapping[str, Any], path: Path, number: int) -> Sentence:
+    return sentence_from_object(row, f"{path.name}:{number}", f"{path.stem}:{number}")
+
+
+def _conll_units(lines: Iterator[_Line], path: Path, n_bytes: int) -> Iterator[Unit]:
+    """One unit a block of lines; words stand first, comments and document starts are left out."""
+    block: list[_Line] = []
+    for line in lines:
+        if line.data is not None and (not line.data.strip() or _starts_document(line.data)):
+            if block:
+                yield _block_unit(block, path, n_bytes)
+            block = []
+        elif block or not _is_comment(line):
+            block.append(line)
+    if block:
+        yield _block_unit(block, path, n_bytes)
+
+
+def _block_unit(block: list[_Line], path: Path, n_bytes: int) -> Unit:
+    return Unit(block[0].number, block[-1].end / n_bytes, partial(_from_block, block, path))
+
+
+def _starts_document(data: bytes) -> bool:
+    return data.split(maxsplit=1)[0] == _DOCUMENT_START
+
+
+def _is_comment(line: _Line) -> bool:
+    """Whether a line begins with # and is no word with its tag."""
+    if line.data is None or not line.data.startswith(b"#"):
+        return False
+    columns = line.data.decode("utf-8", "replace").split()
+    return len(columns) < 2 or not is_tag(columns[-1])
+
+
+def _from_block(block: Sequence[_Line], path: Path) -> Sentence:
+    words: list[str] = []
+    for line in block:
+        text = _decoded(line, path).strip(" ")
+        word = text.split("\t" if "\t" in text else " ", 1)[0].strip(" ")
+        if not word:
+            raise DataError(
+                f"The line begins with an empty column ({path.name}:{line.number}). Expected the "
+                "word first. Correct the line."
+            )
+        words.append(word)
+    return sentence_from_words(words, f"{path.stem}:{block[0].number}")
