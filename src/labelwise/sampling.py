@@ -15,6 +15,7 @@ from typing import Literal
 
 from labelwise.annotation import Sentence
 from labelwise.errors import SamplingError, some_of
+from labelwise.rows import Example, to_sentences
 
 SAMPLER_VERSION = 1  # raise it when the same arguments would give another set
 _K_2K_ATTEMPTS = 20
@@ -57,7 +58,7 @@ class _Candidate:
 
 
 def sample_support_set(
-    sentences: Iterable[Sentence],
+    sentences: Iterable[Example],
     k: int,
     seed: int,
     *,
@@ -92,7 +93,7 @@ def sample_support_set(
             argument is out of range.
     """
     _check_arguments(k, seed, mode)
-    pool = sorted(sentences, key=_sort_key)
+    pool = sorted(to_sentences(sentences), key=_sort_key)
     wanted = sorted({m.label for s in pool for m in s.mentions} if labels is None else set(labels))
     candidates = [_Candidate(s, _count(s, wanted)) for s in pool]
     needed = _needed(candidates, wanted, k, allow_short)
