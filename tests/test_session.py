@@ -26,6 +26,7 @@ CONFIGS = {
         max_pieces=64, label_encoder="shared", pooling="mean", composition="sum", scheme="io"
     ),
 }
+MANY = [replace(s, id=f"{i}:{s.id}") for i in range(8) for s in EXAMPLES]
 WEAK = FitSettings(strength=1e-4)
 
 
@@ -102,9 +103,56 @@ def test_a_sentence_without_mentions_teaches_what_is_nothing(tagger: Tagger) -> 
 
 
 def test_other_label_sets_are_left_alone(tagger: Tagger) -> None:
-    fresh = tagger.table(["person", "year"]).matrix
+    fresh = tagger.table(["drug", "year"]).matrix
     tagger.fit(EXAMPLES, LABELS)
-    np.testing.assert_array_equal(tagger.table(["person", "year"]).matrix, fresh)
+    np.testing.assert_array_equal(tagger.table(["drug", "year"]).matrix, fresh)
+
+
+@pytest.mark.parametrize(
+    "labels",
+    [
+        ["city", "person"],
+        ["city"],
+        ["year", "city", "drug", "person"],
+        {"city": "a town", "person": "somebody"},
+    ],
+    ids=["order", "subset", "more", "described"],
+)
+def test_fitted_labels_stay_fitted_in_any_company(tagger: Tagger, labels: Any) -> None:
+    tagger.fit(MANY, LABELS)
+    fitted, table = tagger.table(), tagger.table(labels)
+    words = tagger.engine.tag_table(table.label_set)
+    n_marks = (len(fitted.bias) - 1) // len(LABELS)
+    assert table.curve == fitted.curve
+    np.testing.assert_array_equal(table.matrix[0], fitted.matrix[0])
+    for i, name in enumerate(table.label_set.names):
+        here = slice(1 + i * n_marks, 1 + (i + 1) * n_marks)
+        if name in LABELS:
+            there = slice(1 + LABELS.index(name) * n_marks, 1 + (LABELS.index(name) + 1) * n_marks)
+            np.testing.assert_array_equal(table.matrix[here], fitted.matrix[there])
+            np.testing.assert_array_equal(table.bias[here], fitted.bias[there])
+        else:
+            dim = words.matrix.shape[1]
+            np.testing.assert_array_equal(table.matrix[here, :dim], words.matrix[here])
+            assert not table.matrix[here, dim:].any()
+            np.testing.assert_array_equal(table.bias[here], words.bias[here])
+
+
+def test_a_label_of_other_words_is_another_label(tagger: Tagger) -> None:
+    renamed = LabelSet.parse({"person": {"words": "river"}, "city": {"words": "lake"}})
+    tagger.fit(EXAMPLES, LABELS)
+    expected = tagger.engine.tag_table(renamed).matrix
+    np.testing.assert_array_equal(tagger.table(renamed).matrix, expected)
+
+
+def test_a_fit_is_saved_with_the_labels_of_its_own_that_are_left(
+    tagger: Tagger, tmp_path: Path
+) -> None:
+    tagger.fit(EXAMPLES, LABELS)
+    tagger.label_set = LabelSet.parse(["city", "drug"])
+    tagger.save_pretrained(tmp_path / "m")
+    loaded = Tagger.from_pretrained(tmp_path / "m")
+    np.testing.assert_array_equal(loaded.table().matrix, tagger.table().matrix)
 
 
 def test_unknown_labels_are_refused_before_anything_changes(tagger: Tagger) -> None:
@@ -142,9 +190,6 @@ def test_a_fit_is_not_saved_with_other_labels(tagger: Tagger, tmp_path: Path) ->
     np.testing.assert_array_equal(
         loaded.table().matrix, tagger.engine.tag_table(tagger.label_set).matrix
     )
-
-
-MANY = [replace(s, id=f"{i}:{s.id}") for i in range(8) for s in EXAMPLES]
 
 
 def test_scores_follow_the_curve_that_held_out_mentions_drew(tagger: Tagger) -> None:

@@ -5,7 +5,6 @@ Keeps the label set, what was fitted to it, and the session of examples; predict
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Collection, Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -61,13 +60,10 @@ class Learning:
 
     @property
     def _own_fit(self) -> TagTable | None:
-        """Fitted vectors, unless the label set has been changed since."""
-        is_own = (
-            self._fitted
-            and self.label_set
-            and (self._fitted.label_set.digest == self.label_set.digest)
-        )
-        return self._fitted if is_own else None
+        """Fitted vectors of the label set, if any of its labels has been fitted."""
+        if self._fitted is None or self.label_set is None:
+            return None
+        return self.table() if (self._fitted.positions(self.label_set) >= 0).any() else None
 
     def fit(
         self,
@@ -197,9 +193,11 @@ class Learning:
         return resolve_labels(labels, self.label_set, examples)
 
     def table(self, labels: Labels | None = None) -> TagTable:
-        """Fitted vectors where the label set is the fitted one, else those of the words."""
+        """Fitted vectors of the labels that were fitted, those of their words for all others.
+
+        A label was fitted if its name and words are the same; order and company are free.
+        """
         label_set = self._label_set(labels)
-        if self._fitted is not None and label_set.digest == self._fitted.label_set.digest:
-            found = {x.name: x.threshold for x in self._fitted.label_set if x.threshold is not None}
-            return dataclasses.replace(self._fitted, label_set=label_set.limited(found))
-        return self.engine.tag_table(label_set)
+        if self._fitted is None:
+            return self.engine.tag_table(label_set)
+        return self._fitted.for_labels(label_set, self.engine.tag_table)

@@ -5,7 +5,7 @@ Knows no encoder: states come from wherever they come.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -45,6 +45,50 @@ class TagTable:
     matrix: FloatArray
     bias: FloatArray
     curve: ScoreCurve = IDENTITY
+
+    def positions(self, label_set: LabelSet) -> IntArray:
+        """Find the labels of another set here, by name and words; -1 where one is not.
+
+        A description has had its say in these vectors, so another one makes no other label.
+
+        Args:
+            label_set: The labels to find.
+
+        Returns:
+            Shape ``(labels,)``.
+        """
+        known = {(x.name, x.words): i for i, x in enumerate(self.label_set)}
+        return np.array([known.get((x.name, x.words), -1) for x in label_set], np.int64)
+
+    def for_labels(
+        self, label_set: LabelSet, words_table: Callable[[LabelSet], TagTable]
+    ) -> TagTable:
+        """Take the labels of another set from here, and those that are new from their words.
+
+        Args:
+            label_set: The labels, in any order.
+            words_table: Makes the table of a label set's words.
+
+        Returns:
+            A row a tag, beside the O of this table; the table of the words if no label is here.
+        """
+        found = self.positions(label_set)
+        is_new = found < 0
+        if is_new.all():
+            return words_table(label_set)
+        n_marks = (len(self.bias) - 1) // len(self.label_set)
+        rows = 1 + np.add.outer(n_marks * found, np.arange(n_marks))  # (labels, marks)
+        rows[is_new] = 0
+        rows = np.append(0, rows)
+        matrix, bias = self.matrix[rows], self.bias[rows]
+        if is_new.any():
+            words, fresh = words_table(label_set), np.append(False, np.repeat(is_new, n_marks))
+            matrix[fresh] = 0
+            matrix[fresh, : words.matrix.shape[1]] = words.matrix[fresh]
+            bias[fresh] = words.bias[fresh]
+        known = [self.label_set.labels[i] for i in found[~is_new]]
+        limits = {x.name: x.threshold for x in known if x.threshold is not None}
+        return TagTable(label_set.limited(limits), matrix, bias, self.curve)
 
     def logits(self, states: FloatArray, lengths: Sequence[int]) -> FloatArray:
         """Score the words of some sentences, one after the other.
