@@ -102,6 +102,15 @@ def test_a_sentence_without_mentions_teaches_what_is_nothing(tagger: Tagger) -> 
     assert mentions(tagger, [Sentence(("Paris", "is", "here", "."))]) == [[]]
 
 
+def test_an_example_without_words_changes_nothing(tagger: Tagger) -> None:
+    tagger.fit(EXAMPLES[:2], LABELS, settings=WEAK)
+    before = tagger.table().matrix
+    blank = [{"text": "", "entities": []}, Sentence(()), " "]
+    report = tagger.fit([*blank, *EXAMPLES[:2], *blank], LABELS, settings=WEAK)
+    assert report.n_examples == 8
+    np.testing.assert_allclose(tagger.table().matrix, before, atol=0.05)
+
+
 def test_other_label_sets_are_left_alone(tagger: Tagger) -> None:
     fresh = tagger.table(["drug", "year"]).matrix
     tagger.fit(EXAMPLES, LABELS)
