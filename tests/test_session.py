@@ -212,6 +212,34 @@ def test_scores_follow_the_curve_that_held_out_mentions_drew(tagger: Tagger) -> 
         np.testing.assert_allclose([m.score for m in curved], scores, atol=1e-5)
 
 
+def _calibrated(tagger: Tagger) -> Tagger:
+    """As a saved fit is loaded: vectors, a curve and a threshold, but no examples."""
+    tagger.fit(MANY, LABELS)
+    label_set = LabelSet.parse({"person": {"threshold": 0.4}, "city": None})
+    fitted = replace(tagger.table(), label_set=label_set)
+    assert fitted.curve != IDENTITY
+    return Tagger(tagger.backend, label_set=LabelSet.parse(LABELS), fitted=fitted)
+
+
+def test_undo_after_loading_returns_to_what_was_loaded(tagger: Tagger) -> None:
+    loaded = _calibrated(tagger)
+    before = loaded.table()
+    loaded.partial_fit(EXAMPLES[:1])
+    loaded.undo()
+    after = loaded.table()
+    assert (after.curve, after.label_set) == (before.curve, before.label_set)
+    np.testing.assert_allclose(after.matrix, before.matrix, atol=1e-5)
+    np.testing.assert_allclose(after.bias, before.bias, atol=1e-5)
+
+
+def test_too_few_examples_keep_the_scores_of_the_loaded_fit(tagger: Tagger) -> None:
+    loaded = _calibrated(tagger)
+    before = loaded.table()
+    assert loaded.partial_fit(EXAMPLES[:1]).curve == before.curve
+    assert loaded.label_set == before.label_set
+    assert loaded.partial_fit(MANY).curve not in (before.curve, IDENTITY)
+
+
 def test_thresholds_are_set_when_asked_for_and_never_over_ones_own(tagger: Tagger) -> None:
     vocabulary, draw = sorted({w for s in EXAMPLES for w in s.words}), random.Random(0)
     nothing = [sentence(" ".join(draw.choices(vocabulary, k=6))) for _ in range(12)]
