@@ -240,6 +240,71 @@ def test_too_few_examples_keep_the_scores_of_the_loaded_fit(tagger: Tagger) -> N
     assert loaded.partial_fit(MANY).curve not in (before.curve, IDENTITY)
 
 
+def test_a_fit_starts_afresh_with_the_labels_of_its_examples(tagger: Tagger) -> None:
+    tagger.fit(["[Ada](person) left."])
+    tagger.fit(["[Oslo](city) is cold.", "Nothing here."])
+    assert tagger.label_set == LabelSet.parse(["city"])
+    tagger.partial_fit(["Nothing there."])
+    tagger.fit(["[Ada](person) left."])
+    assert tagger.label_set == LabelSet.parse(["person"])
+
+
+def test_labels_that_were_given_stay(tagger: Tagger) -> None:
+    tagger.fit(EXAMPLES[:1], LABELS)
+    with pytest.raises(LabelError, match="not in the label set: 'drug'"):
+        tagger.fit(["[Aspirin](drug) helps."])
+    assert tagger.label_set == LabelSet.parse(LABELS)
+
+
+def test_a_fit_of_nothing_goes_back_to_the_label_words(tagger: Tagger) -> None:
+    words = tagger.table(LABELS).matrix
+    tagger.fit(EXAMPLES[:1], LABELS)
+    assert tagger.fit([]).n_examples == 0
+    np.testing.assert_allclose(tagger.table().matrix[:, : words.shape[1]], words, atol=1e-5)
+
+
+@pytest.mark.parametrize("labels", [["drug"], ["drug", "city"], None], ids=str)
+def test_more_examples_may_bring_labels(tagger: Tagger, labels: list[str] | None) -> None:
+    drug = "[Aspirin](drug) helps."
+    tagger.fit(EXAMPLES[:2], None if labels is None else LABELS, settings=WEAK)
+    assert tagger.partial_fit([drug], labels).n_examples == 3
+    assert sorted(tagger.label_set.names if tagger.label_set else ()) == ["city", "drug", "person"]
+    [[record]] = tagger.predict(["Aspirin helps."])
+    assert (record["text"], record["label"]) == ("Aspirin", "drug")
+    assert mentions(tagger, EXAMPLES[:2]) == [
+        [(m.start, m.end, m.label) for m in s.mentions] for s in EXAMPLES[:2]
+    ]
+
+
+def test_examples_say_nothing_of_labels_that_came_later(tagger: Tagger) -> None:
+    text = "Oslo is cold."
+    tagger.fit(["[Ada](person) left.", text], ["person"], settings=WEAK)
+    tagger.partial_fit([], ["city"])
+    later = tagger.table()
+    tagger.fit(["[Ada](person) left.", text], LABELS, settings=WEAK)
+    oslo = next(iter(tagger.engine.states([["Oslo"]])))
+    city = -1  # the last tag belongs to the last label
+    free, counted = (table.logits(oslo, [1])[0, city] for table in (later, tagger.table()))
+    assert counted < free
+
+
+def test_a_fresh_tagger_learns_one_example_at_a_time(tagger: Tagger) -> None:
+    assert tagger.partial_fit(EXAMPLES[:1], LABELS).missing == ()
+    again = Tagger(tagger.backend)
+    again.partial_fit(EXAMPLES[:1])
+    assert set(again.label_set.names if again.label_set else ()) == set(LABELS)
+
+
+def test_a_loaded_fit_takes_more_labels(tagger: Tagger) -> None:
+    loaded = _calibrated(tagger)
+    before = loaded.table()
+    loaded.partial_fit(["[Aspirin](drug) helps."], ["drug"])
+    loaded.undo()
+    after = loaded.table()
+    assert after.label_set.names == ("person", "city", "drug")
+    np.testing.assert_allclose(after.matrix[: len(before.matrix)], before.matrix, atol=1e-5)
+
+
 def test_thresholds_are_set_when_asked_for_and_never_over_ones_own(tagger: Tagger) -> None:
     vocabulary, draw = sorted({w for s in EXAMPLES for w in s.words}), random.Random(0)
     nothing = [sentence(" ".join(draw.choices(vocabulary, k=6))) for _ in range(12)]

@@ -13,6 +13,7 @@ from labelwise.annotation import Sentence
 from labelwise.arguments import Labels, resolve_labels
 from labelwise.backend import EncoderBackend
 from labelwise.config import TrainConfig
+from labelwise.data import labels_of
 from labelwise.engine import Engine
 from labelwise.errors import RequestError, require
 from labelwise.fit_report import FitReport, choose_method
@@ -52,6 +53,7 @@ class Learning:
         self.folder = folder
         self._fitted = fitted
         self._session: Session | None = None
+        self._inferred: LabelSet | None = None  # the label set, where examples have given it
 
     @property
     def backend(self) -> EncoderBackend:
@@ -77,12 +79,14 @@ class Learning:
         """Learn from examples in a fraction of a second: only the tag vectors move.
 
         The vectors of the label words are the centre of a Gaussian prior, so a single example
-        already helps; both encoders stay as they are. Starts afresh: see ``partial_fit``.
+        already helps; both encoders stay as they are. Starts afresh, and without examples goes
+        back to the label words: see ``partial_fit``.
 
         Args:
             examples: In any form of ``to_sentences``, such as "[Ada](person) left." or a
                 ``Sentence``; one without mentions says that nothing is in it.
-            labels: The label set; by default the model's own, or the labels of the examples.
+            labels: The label set; by default the model's own, or the labels of the examples if it
+                has none that was given to it.
             only: Labels these examples speak about, if not all of the label set.
             settings: Strength of the prior; chosen from the examples by default.
             method: ``"instant"``; ``"finetune"`` to train both encoders instead; ``"auto"`` for
@@ -97,31 +101,41 @@ class Learning:
             RequestError: ``only`` or ``settings`` are given to the method "finetune".
         """
         given = to_sentences(examples)
-        label_set = self._label_set(labels, given)
+        label_set, inferred = self._label_set(labels, given), self._infers(labels)
         is_plain = only is None and settings is None
         if choose_method(method, given, is_plain=is_plain) == "finetune":
-            progress = self.finetune(given, label_set)
+            progress = self.finetune(given, labels)
             return FitReport.of_training(given, label_set, progress.elapsed_s)
         session = Session(self.engine, label_set, settings)
         session.add(given, labels=only)
-        return self._take(session)
+        return self._take(session, inferred=inferred)
 
     def partial_fit(
-        self, examples: Iterable[Example], *, only: Collection[str] | None = None
+        self,
+        examples: Iterable[Example],
+        labels: Labels | None = None,
+        *,
+        only: Collection[str] | None = None,
     ) -> FitReport:
         """Learn from more examples, on top of those of the last ``fit``.
 
         Args:
             examples: As for ``fit``.
+            labels: Labels to look for beside those of the last fit, whose examples say nothing
+                about them. Where examples have given the label set, new labels in these do too.
             only: As for ``fit``.
 
         Returns:
             What the fit did, over all examples.
         """
-        if self._session is None:
-            self._session = Session(self.engine, self._label_set(None), start=self._own_fit)
-        self._session.add(to_sentences(examples), labels=only)
-        return self._take(self._session)
+        given = to_sentences(examples)
+        named, inferred = self._label_set(labels, given), self._infers(labels)
+        session = self._session
+        if session is None:
+            session = Session(self.engine, self.label_set or named, start=self._own_fit)
+        session = session.widened(named)
+        session.add(given, labels=only)
+        return self._take(session, inferred=inferred)
 
     def undo(self) -> Sentence:
         """Take back the last example and fit again; returns it.
@@ -135,10 +149,11 @@ class Learning:
         self._fitted = self._session.table
         return removed
 
-    def _take(self, session: Session) -> FitReport:
+    def _take(self, session: Session, *, inferred: bool) -> FitReport:
         report = session.fit()
         self._session, self._fitted = session, session.table
         self.label_set = self._fitted.label_set
+        self._inferred = self.label_set if inferred else None
         return report
 
     def suggest(self, texts: Sequence[str], k: int = 5, labels: Labels | None = None) -> list[int]:
@@ -179,18 +194,24 @@ class Learning:
         from labelwise.training import finetune  # noqa: PLC0415
 
         given = to_sentences(examples)
-        label_set = self._label_set(labels, given)
+        label_set, inferred = self._label_set(labels, given), self._infers(labels)
         check_labels(given, label_set)
         self.label_set, self._fitted, self._session = label_set, None, None
+        self._inferred = label_set if inferred else None
         backend = trainable(self.backend, self.folder)
         if backend is not self.backend:
             self.engine = Engine(backend)
         return finetune(backend, given, label_set, config, **options)
 
+    def _infers(self, labels: Labels | None) -> bool:
+        """Tell whether it is for the examples to give the label set, as nobody else has."""
+        return labels is None and self.label_set is self._inferred
+
     def _label_set(
         self, labels: Labels | None, examples: Sequence[Sentence] | None = None
     ) -> LabelSet:
-        return resolve_labels(labels, self.label_set, examples)
+        is_given = not (examples and self._infers(labels) and labels_of(examples))
+        return resolve_labels(labels, self.label_set if is_given else None, examples)
 
     def table(self, labels: Labels | None = None) -> TagTable:
         """Fitted vectors of the labels that were fitted, those of their words for all others.

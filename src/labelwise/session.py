@@ -133,6 +133,29 @@ class Session:
             wide = add_neighbours(states, np.zeros(len(states), dtype=np.int64))
             self._examples.append(_Example(sentence, spoken, wide[readable], tags[readable]))
 
+    def widened(self, labels: LabelSet) -> Session:
+        """Look for more labels, about which the examples so far say nothing.
+
+        Args:
+            labels: What to look for as well; a label that is looked for stays as it is.
+
+        Returns:
+            Another session with these examples, or this one where no label is new.
+        """
+        more = [x for x in labels if x.name not in self.label_set]
+        if not more:
+            return self
+        old = frozenset(self.label_set.names)
+        label_set = LabelSet((*self.label_set, *more))  # old ones first: tags keep their ids
+        start = self._start and self._start.for_labels(label_set, self._engine.tag_table)
+        wider = Session(self._engine, label_set, self.settings, start=start)
+        wider._curve, wider._limits = self._curve, self._limits
+        wider._examples = [
+            dataclasses.replace(e, spoken=old if e.spoken is None else e.spoken)
+            for e in self._examples
+        ]
+        return wider
+
     def undo(self) -> Sentence:
         """Take the last example back and fit again.
 
