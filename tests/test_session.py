@@ -179,6 +179,11 @@ def test_marks_beyond_what_an_example_speaks_about_are_refused(tagger: Tagger) -
     assert tagger.partial_fit(EXAMPLES[1:2]).n_examples == 2  # the refused one is not among them
 
 
+def test_what_examples_speak_about_is_a_list(tagger: Tagger) -> None:
+    with pytest.raises(LabelError, match=r"given as the string 'id'.*Write \['id'\]"):
+        tagger.fit(EXAMPLES, LABELS, only="id")
+
+
 @pytest.mark.parametrize(
     "given", [{"only": ["person"]}, {"settings": WEAK}], ids=["only", "settings"]
 )

@@ -171,6 +171,21 @@ def test_something_else_than_a_text_is_refused_by_number(texts: list[Any]) -> No
         TAGGER.predict(texts, LABELS)
 
 
+@pytest.mark.parametrize(
+    "texts", [None, 5, Path("notes.txt"), {"text": TEXT}, b"Bob"], ids=lambda x: type(x).__name__
+)
+def test_something_else_than_texts_is_refused(texts: Any) -> None:
+    match = r"Texts are given as \w+ .*Expected an iterable of texts"
+    for call in (TAGGER.predict, lambda x, labels: TAGGER.suggest(x, labels=labels)):
+        with pytest.raises(RequestError, match=match):
+            call(texts, LABELS)
+
+
+def test_one_text_is_nothing_to_rank() -> None:
+    with pytest.raises(RequestError, match="Texts are given as str 'Bob'"):
+        TAGGER.suggest("Bob", labels=LABELS)
+
+
 # Long and endless input
 
 
@@ -258,6 +273,13 @@ def test_threshold_keeps_exactly_the_entities_that_reach_it(threshold: float) ->
     mentions = next(TAGGER.tag([TEXT.split()], LABELS))
     kept = next(TAGGER.tag([TEXT.split()], LABELS, threshold=threshold))
     assert kept == [m for m in mentions if m.score >= threshold]
+
+
+@pytest.mark.parametrize("kind", [np.float32, np.float64, np.int64], ids=lambda x: x.__name__)
+def test_thresholds_may_be_of_numpy(kind: Any) -> None:
+    expected = TAGGER.predict(TEXT, LABELS, threshold=float(kind(0.5)))
+    assert TAGGER.predict(TEXT, LABELS, threshold=kind(0.5)) == expected
+    assert TAGGER.predict(TEXT, {name: {"threshold": kind(0.5)} for name in LABELS}) == expected
 
 
 @pytest.mark.parametrize("threshold", [-0.1, 1.1, float("nan"), "0.5", True])

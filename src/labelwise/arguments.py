@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from numbers import Real
+from os import PathLike
 from typing import Any
 
 from labelwise.annotation import Sentence
 from labelwise.data import labels_of
 from labelwise.errors import RequestError
-from labelwise.labels import LabelSet
+from labelwise.labels import Label, LabelSet
 
-Labels = LabelSet | Sequence[str] | Mapping[str, Any]
+Labels = LabelSet | Iterable[str | Label] | Mapping[str, Any]
 
 
 def resolve_labels(
@@ -44,10 +46,27 @@ def check_threshold(threshold: float | None) -> float | None:
     Raises:
         RequestError: It is no number from 0 to 1.
     """
-    is_number = isinstance(threshold, int | float) and not isinstance(threshold, bool)
-    if threshold is not None and not (is_number and 0 <= threshold <= 1):
+    if threshold is None:
+        return None
+    is_number = isinstance(threshold, Real) and not isinstance(threshold, bool)
+    if not is_number or not 0 <= threshold <= 1:
         raise RequestError(
             f"'threshold' is {threshold!r}. Expected a number from 0 to 1, or None. Scores are "
             "probabilities: 0.5 keeps entities that are as likely right as wrong."
         )
-    return threshold
+    return float(threshold)
+
+
+def check_texts(texts: Iterable[str]) -> Iterable[str]:
+    """Return an iterable of texts, not yet read.
+
+    Raises:
+        RequestError: It is one text, or no iterable, or one whose items are no texts of a list.
+    """
+    is_other = isinstance(texts, str | bytes | Mapping | PathLike)
+    if is_other or not isinstance(texts, Iterable):
+        raise RequestError(
+            f"Texts are given as {type(texts).__name__} {str(texts)[:60]!r}. Expected an iterable "
+            "of texts, such as a list. Put a single text into a list; read a file first."
+        )
+    return texts

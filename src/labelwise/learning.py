@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from labelwise.annotation import Sentence
-from labelwise.arguments import Labels, resolve_labels
+from labelwise.arguments import Labels, check_texts, resolve_labels
 from labelwise.backend import EncoderBackend
 from labelwise.config import TrainConfig
 from labelwise.data import labels_of
@@ -156,7 +156,7 @@ class Learning:
         self._inferred = self.label_set if inferred else None
         return report
 
-    def suggest(self, texts: Sequence[str], k: int = 5, labels: Labels | None = None) -> list[int]:
+    def suggest(self, texts: Iterable[str], k: int = 5, labels: Labels | None = None) -> list[int]:
         """Rank unlabelled texts by how much annotating them would teach.
 
         Args:
@@ -167,7 +167,7 @@ class Learning:
         Returns:
             Indices of the texts to annotate next: unsure ones that differ from each other.
         """
-        words = [split_text(text, i)[1] for i, text in enumerate(texts)]
+        words = [split_text(text, i)[1] for i, text in enumerate(check_texts(texts))]
         return most_instructive(self.engine, self.table(labels), words, k)
 
     def finetune(

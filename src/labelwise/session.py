@@ -120,6 +120,11 @@ class Session:
                 example marks one that is not in ``labels``.
         """
         sentences = list(examples)
+        if isinstance(labels, str):
+            raise LabelError(
+                f"The labels that the examples speak about are given as the string '{labels}'. "
+                f"Expected a list of names. Write ['{labels}']."
+            )
         spoken = None if labels is None else frozenset(labels)
         check_labels(sentences, self.label_set, spoken or ())
         _check_spoken(sentences, spoken)

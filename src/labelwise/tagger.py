@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Self, overload
 
 from labelwise.annotation import Mention, Record
-from labelwise.arguments import Labels, check_threshold
+from labelwise.arguments import Labels, check_texts, check_threshold
 from labelwise.backend import EncoderBackend
 from labelwise.encoding import FloatArray
 from labelwise.engine import Engine
@@ -110,7 +110,7 @@ class Tagger(Learning):
         """
         if isinstance(texts, str):
             return next(self.stream([texts], labels, threshold=threshold))
-        return list(self.stream(texts, labels, threshold=threshold))
+        return list(self.stream(check_texts(texts), labels, threshold=threshold))
 
     def stream(
         self,
