@@ -1,6 +1,9 @@
 """Learning sessions: examples in one at a time, the same result as all at once."""
 
 import random
+import subprocess
+import sys
+import textwrap
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -177,6 +180,30 @@ def test_marks_beyond_what_an_example_speaks_about_are_refused(tagger: Tagger) -
     with pytest.raises(LabelError, match=r"mark 'city', but are said to speak about 'person' only"):
         tagger.partial_fit([sentence("Ada/B-person lives in Oslo/B-city .")], only=["person"])
     assert tagger.partial_fit(EXAMPLES[1:2]).n_examples == 2  # the refused one is not among them
+
+
+def test_the_time_of_a_fit_leaves_out_the_import_of_the_solver() -> None:
+    code = """
+        import builtins, sys, time
+        from pathlib import Path
+        sys.path.insert(0, "tests")
+        from builders import people_and_cities, tiny_tokenizer
+        from labelwise.backend import FakeBackend
+        from labelwise.tagger import Tagger
+        clock, real = [0.0], builtins.__import__
+        def slow(name, *args, **kwargs):
+            if name == "scipy.optimize":
+                clock[0] += 1000 * (name not in sys.modules)
+            return real(name, *args, **kwargs)
+        builtins.__import__, time.perf_counter = slow, lambda: clock[0]
+        tagger = Tagger(FakeBackend(tiny_tokenizer()))
+        report = tagger.fit(people_and_cities(), ["person", "city"])
+        print(clock[0] >= 1000, report.seconds)
+    """
+    root = Path(__file__).parents[1]
+    command = [sys.executable, "-c", textwrap.dedent(code)]
+    done = subprocess.run(command, cwd=root, capture_output=True, text=True, check=False)
+    assert done.stdout.split() == ["True", "0.0"], done.stderr
 
 
 def test_what_examples_speak_about_is_a_list(tagger: Tagger) -> None:

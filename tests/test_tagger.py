@@ -345,6 +345,29 @@ def test_labels_that_make_no_set_are_refused(labels: Any, match: str) -> None:
         TAGGER.predict(TEXT, labels)
 
 
+def test_labels_that_read_alike_are_warned_about_once() -> None:
+    with pytest.warns(UserWarning, match=r"Labels 'person', 'Person' read .*'person'") as shown:
+        TAGGER.predict(TEXT, ["person", "Person", "city"])
+    assert len(shown) == 1
+    TAGGER.predict(TEXT, {"person": "a human being", "Person": "a character of a play"})
+    with pytest.warns(UserWarning, match="no model can tell them apart"):
+        Tagger(TAGGER.backend).fit(["[Ada](person) met [Bob](PER)."])
+    code = """
+        import sys
+        sys.path.insert(0, "tests")
+        from builders import tiny_tokenizer
+        from labelwise.backend import FakeBackend
+        from labelwise.tagger import Tagger
+        tagger = Tagger(FakeBackend(tiny_tokenizer()))
+        for text in ("Ada", "Bob"):
+            tagger.predict(text, ["person", "Person"])
+    """
+    command = [sys.executable, "-c", textwrap.dedent(code)]
+    root = Path(__file__).parents[1]
+    done = subprocess.run(command, cwd=root, capture_output=True, text=True, check=True)
+    assert done.stderr.count("UserWarning") == 1
+
+
 def test_a_thousand_labels_work() -> None:
     labels = [f"kind {i}" for i in range(1000)]
     found = fake_tagger(max_pieces=64).predict([TEXT, "Ada"], labels)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Iterable, Mapping, Sequence
 from numbers import Real
 from os import PathLike
@@ -9,7 +10,7 @@ from typing import Any
 
 from labelwise.annotation import Sentence
 from labelwise.data import labels_of
-from labelwise.errors import RequestError
+from labelwise.errors import RequestError, some_of
 from labelwise.labels import Label, LabelSet
 
 Labels = LabelSet | Iterable[str | Label] | Mapping[str, Any]
@@ -29,15 +30,28 @@ def resolve_labels(
         RequestError: There are none of the three.
     """
     if given is not None:
-        return LabelSet.parse(given)
+        return _told_apart(LabelSet.parse(given))
     if own is not None:
         return own
     if examples is not None:
-        return LabelSet.parse(labels_of(examples))
+        return _told_apart(LabelSet.parse(labels_of(examples)))
     raise RequestError(
         "No labels given, and this model has no label set of its own. "
         "Name what to look for: labels=['person', 'city']."
     )
+
+
+def _told_apart(label_set: LabelSet) -> LabelSet:
+    """Warn of labels that read alike; Python's filters show a warning of one text once."""
+    for names in label_set.same_words():
+        if len({label_set[name].description for name in names}) < len(names):
+            warnings.warn(
+                f"Labels {some_of(names)} read as the same words, '{label_set[names[0]].words}', "
+                "so that no model can tell them apart, and they share their scores. Expected "
+                "different words. Keep one, or give each words or a description of its own.",
+                stacklevel=2,
+            )
+    return label_set
 
 
 def check_threshold(threshold: float | None) -> float | None:

@@ -29,6 +29,7 @@ from labelwise.errors import LabelError, RequestError, did_you_mean, some_of
 from labelwise.fit_report import FitReport
 from labelwise.instant import FitSettings, HeldOut, fit_tag_vectors
 from labelwise.labels import LabelSet
+from labelwise.map_problem import load_minimize
 from labelwise.schemes import MARKS
 from labelwise.tag_params import WITH_NEIGHBOURS, TagParams, add_neighbours
 from labelwise.tag_table import TagTable, decode_tags
@@ -179,6 +180,7 @@ class Session:
         A fit of a given strength holds nothing out, and keeps what an earlier one has found out
         about scores. So does one with too few held-out mentions of what it started from.
         """
+        load_minimize()
         started = time.perf_counter()
         self._params, strength = self._prior, float("inf")
         examples = [e for e in self._examples if len(e.tags)]
