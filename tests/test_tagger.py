@@ -155,8 +155,32 @@ def test_entities_of_gliner_have_a_threshold_of_one_half() -> None:
     confident = [r for r in everything if r["score"] >= 0.5]
     assert TAGGER.predict_entities(TEXT, LABELS) == confident
     assert 0 < len(confident) < len(everything)
-    assert TAGGER.predict_entities(TEXT, LABELS, 0.0) == everything
+    assert TAGGER.predict_entities(TEXT, LABELS, True, 0.0) == everything
     assert TAGGER.predict_entities(TEXT, LABELS, threshold=1.0) == []
+    for call in (TAGGER.batch_predict_entities, TAGGER.inference):
+        assert call([TEXT, ""], LABELS) == [confident, []]
+        assert call([TEXT], LABELS, flat_ner=True, threshold=0.0, multi_label=False) == [everything]
+
+
+@pytest.mark.parametrize(
+    "given", [{"flat_ner": False}, {"multi_label": True}, {"flat_ner": 0.3}], ids=str
+)
+def test_nested_entities_are_refused(given: dict[str, Any]) -> None:
+    match = r"'flat_ner' is .* and 'multi_label' .*Expected True and False"
+    with pytest.raises(RequestError, match=match):
+        TAGGER.predict_entities(TEXT, LABELS, **given)
+    with pytest.raises(RequestError, match=match):
+        TAGGER.batch_predict_entities([TEXT], LABELS, **given)
+
+
+def test_a_tagger_says_what_it_is(tmp_path: Path) -> None:
+    tagger = Tagger(TAGGER.backend)
+    assert tagger.labels == ()
+    assert repr(tagger) == "<Tagger 'unsaved' on FakeBackend, labels: none of its own>"
+    tagger.fit(people_and_cities(), ["person", "city"])
+    tagger.folder = tmp_path
+    assert tagger.labels == ("person", "city")
+    assert repr(tagger) == f"<Tagger '{tmp_path}' on FakeBackend, labels: 'person', 'city', fitted>"
 
 
 @pytest.mark.parametrize("words", ["one text", ["a", ["b"]], [["b"], "a"]], ids=str)

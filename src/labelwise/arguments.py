@@ -71,6 +71,20 @@ def check_threshold(threshold: float | None) -> float | None:
     return float(threshold)
 
 
+def check_flat(flat_ner: object, multi_label: object) -> None:
+    """Refuse what GLiNER's calls may ask for and no model here can do.
+
+    Raises:
+        RequestError: Nested entities, or several labels of one, are asked for.
+    """
+    if flat_ner is not True or multi_label is not False:
+        raise RequestError(
+            f"'flat_ner' is {flat_ner!r} and 'multi_label' {multi_label!r}. Expected True and "
+            "False: entities neither nest nor share words. Predict one label set after the other, "
+            "and name the threshold: threshold=0.5."
+        )
+
+
 def check_texts(texts: Iterable[str]) -> Iterable[str]:
     """Return an iterable of texts, not yet read.
 

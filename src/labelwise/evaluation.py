@@ -45,6 +45,19 @@ class Evaluation:
         """Words tagged a second."""
         return self.n_words / max(self.seconds, 1e-9)
 
+    def __str__(self) -> str:
+        """Lay the scores out as a table, a line a label."""
+        total, labels = self.scores, self.scores.per_label
+        rows = [(name, s.precision, s.recall, s.f1, s.n_gold) for name, s in labels.items()]
+        rows.append(("all", total.precision, total.recall, total.micro_f1, total.n_gold))
+        width = max(len("label"), *(len(name) for name, *_ in rows))
+        lines = [f"{'label':{width}}  precision  recall      F1  mentions"]
+        lines += [f"{n:{width}}  {p:9.1%}  {r:6.1%}  {f:6.1%}  {g:8,}" for n, p, r, f, g in rows]
+        errors = dataclasses.asdict(self.errors)
+        kinds = ", ".join(f"{kind.replace('_', ' ')} {count:,}" for kind, count in errors.items())
+        speed = f"{self.n_words:,} words in {self.n_sentences:,} sentences, {self.words_per_s:,.0f}"
+        return "\n".join([*lines, f"errors: {kinds}", f"{speed} words a second"])
+
     def to_dict(self) -> dict[str, Any]:
         """Return everything as JSON-able values."""
         return self.scores.to_dict() | {

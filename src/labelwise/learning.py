@@ -61,11 +61,20 @@ class Learning:
         return self.engine.backend
 
     @property
+    def labels(self) -> tuple[str, ...]:
+        """Names of the labels that are looked for when a call names none."""
+        return self.label_set.names if self.label_set else ()
+
+    @property
+    def _is_fitted(self) -> bool:
+        """Whether any label of the label set has been fitted."""
+        fitted, label_set = self._fitted, self.label_set
+        return bool(fitted and label_set and (fitted.positions(label_set) >= 0).any())
+
+    @property
     def _own_fit(self) -> TagTable | None:
-        """Fitted vectors of the label set, if any of its labels has been fitted."""
-        if self._fitted is None or self.label_set is None:
-            return None
-        return self.table() if (self._fitted.positions(self.label_set) >= 0).any() else None
+        """Fitted vectors of the label set, beside those of the words of its new labels."""
+        return self.table() if self._is_fitted else None
 
     def fit(
         self,

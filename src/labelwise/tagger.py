@@ -11,10 +11,11 @@ from pathlib import Path
 from typing import Self, overload
 
 from labelwise.annotation import Mention, Record
-from labelwise.arguments import Labels, check_texts, check_threshold
+from labelwise.arguments import Labels, check_flat, check_texts, check_threshold
 from labelwise.backend import EncoderBackend
 from labelwise.encoding import FloatArray
 from labelwise.engine import Engine
+from labelwise.errors import some_of
 from labelwise.labels import LabelSet
 from labelwise.learning import Learning
 from labelwise.loading import load_model, save_model
@@ -79,6 +80,13 @@ class Tagger(Learning):
             label_vectors=model.label_vectors,
         )
 
+    def __repr__(self) -> str:
+        """Say which model it is, what runs it and what it looks for."""
+        names = some_of(self.labels) or "none of its own"
+        fitted = ", fitted" if self._is_fitted else ""
+        backend = type(self.backend).__name__
+        return f"<Tagger '{self.folder or 'unsaved'}' on {backend}, labels: {names}{fitted}>"
+
     def save_pretrained(self, path: str | Path) -> None:
         """Write the model, its label set and what it was fitted to, whole or not at all."""
         save_model(path, self.backend, self.label_set, fitted=self._own_fit, source=self.folder)
@@ -136,10 +144,38 @@ class Tagger(Learning):
             yield records_in(text, offsets, above_threshold(found, table.label_set, limit))
 
     def predict_entities(
-        self, text: str, labels: Labels | None = None, threshold: float = 0.5
+        self,
+        text: str,
+        labels: Labels | None = None,
+        flat_ner: bool = True,
+        threshold: float = 0.5,
+        multi_label: bool = False,
     ) -> list[Record]:
-        """Find entities in one text, with GLiNER's signature and record."""
+        """Find entities in one text, with GLiNER's signature and record.
+
+        Args:
+            text: The text.
+            labels: As for ``predict``.
+            flat_ner: True: entities neither nest nor overlap.
+            threshold: As for ``predict``.
+            multi_label: False: an entity has one label.
+        """
+        check_flat(flat_ner, multi_label)
         return self.predict(text, labels, threshold=threshold)
+
+    def batch_predict_entities(
+        self,
+        texts: Iterable[str],
+        labels: Labels | None = None,
+        flat_ner: bool = True,
+        threshold: float = 0.5,
+        multi_label: bool = False,
+    ) -> list[list[Record]]:
+        """Find entities in many texts, as ``predict_entities`` does in one."""
+        check_flat(flat_ner, multi_label)
+        return self.predict(check_texts(texts), labels, threshold=threshold)
+
+    inference = batch_predict_entities  # GLiNER's later name
 
     @overload
     def predict_words(
