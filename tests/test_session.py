@@ -157,6 +157,11 @@ def test_a_label_of_other_words_is_another_label(tagger: Tagger) -> None:
     np.testing.assert_array_equal(tagger.table(renamed).matrix, expected)
 
 
+def test_a_fitted_label_may_be_named_without_its_words(tagger: Tagger) -> None:
+    tagger.fit(EXAMPLES, {"person": {"words": "somebody"}, "city": {"words": "a town"}})
+    np.testing.assert_array_equal(tagger.table(LABELS).matrix, tagger.table().matrix)
+
+
 def test_a_fit_is_saved_with_the_labels_of_its_own_that_are_left(
     tagger: Tagger, tmp_path: Path
 ) -> None:

@@ -225,7 +225,8 @@ class Learning:
     def table(self, labels: Labels | None = None) -> TagTable:
         """Fitted vectors of the labels that were fitted, those of their words for all others.
 
-        A label was fitted if its name and words are the same; order and company are free.
+        A label was fitted if its name and words are the same, or it is named without words; order
+        and company are free.
         """
         label_set = self._label_set(labels)
         if self._fitted is None:

@@ -5,7 +5,8 @@ Knows no encoder: states come from wherever they come.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+import dataclasses
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -21,7 +22,7 @@ from labelwise.decode import (
     mentions_from_tag_ids,
 )
 from labelwise.encoding import FloatArray, IntArray
-from labelwise.labels import LabelSet
+from labelwise.labels import Label, LabelSet, words_from_name
 from labelwise.schemes import MARKS
 from labelwise.segments import Segment
 from labelwise.tag_params import add_neighbours
@@ -47,9 +48,10 @@ class TagTable:
     curve: ScoreCurve = IDENTITY
 
     def positions(self, label_set: LabelSet) -> IntArray:
-        """Find the labels of another set here, by name and words; -1 where one is not.
+        """Find the labels of another set here, by name; -1 where one is not or reads otherwise.
 
-        A description has had its say in these vectors, so another one makes no other label.
+        A label named without words means the one here, whatever its words. A description has had
+        its say in these vectors, so another one makes no other label.
 
         Args:
             label_set: The labels to find.
@@ -57,8 +59,14 @@ class TagTable:
         Returns:
             Shape ``(labels,)``.
         """
-        known = {(x.name, x.words): i for i, x in enumerate(self.label_set)}
-        return np.array([known.get((x.name, x.words), -1) for x in label_set], np.int64)
+        return np.array([self._position(label) for label in label_set], np.int64)
+
+    def _position(self, label: Label) -> int:
+        if label.name not in self.label_set:
+            return -1
+        own = self.label_set[label.name]
+        is_same = label.words == own.words or label.words == words_from_name(label.name)
+        return self.label_set.index(label.name) if is_same else -1
 
     def for_labels(
         self, label_set: LabelSet, words_table: Callable[[LabelSet], TagTable]
@@ -72,6 +80,8 @@ class TagTable:
         Returns:
             A row a tag, beside the O of this table; the table of the words if no label is here.
         """
+        if label_set.digest == self.label_set.digest:
+            return dataclasses.replace(self, label_set=label_set.limited(_limits(self.label_set)))
         found = self.positions(label_set)
         is_new = found < 0
         if is_new.all():
@@ -86,8 +96,7 @@ class TagTable:
             matrix[fresh] = 0
             matrix[fresh, : words.matrix.shape[1]] = words.matrix[fresh]
             bias[fresh] = words.bias[fresh]
-        known = [self.label_set.labels[i] for i in found[~is_new]]
-        limits = {x.name: x.threshold for x in known if x.threshold is not None}
+        limits = _limits(self.label_set.labels[i] for i in found[~is_new])
         return TagTable(label_set.limited(limits), matrix, bias, self.curve)
 
     def logits(self, states: FloatArray, lengths: Sequence[int]) -> FloatArray:
@@ -105,6 +114,10 @@ class TagTable:
         logits = states @ self.matrix.T
         logits += self.bias
         return logits
+
+
+def _limits(labels: Iterable[Label]) -> dict[str, float]:
+    return {x.name: x.threshold for x in labels if x.threshold is not None}
 
 
 def decode_tags(
