@@ -265,7 +265,8 @@ def _items(row: Row, key: str) -> Sequence[object]:
 
 def _text_span(item: object, text: str, place: str) -> Span:
     if isinstance(item, list | tuple) and len(item) == 3:
-        return _span(*item, item, place)
+        start, end, label = item
+        return _span(start, end, label, item, place)
     if not isinstance(item, Mapping):
         raise _bad_span(item, place)
     start, end, label = _span(
