@@ -54,6 +54,23 @@ def test_no_sentences_are_refused(tagger: Tagger) -> None:
         evaluate(tagger, [], ["person"])
 
 
+def test_an_evaluation_prints_as_a_table(tagger: Tagger) -> None:
+    found = evaluate(tagger, people_and_cities(), ["person", "city", "a longer label"])
+    header, *rows, total, errors, speed = str(found).splitlines()
+    assert header.split() == ["label", "precision", "recall", "F1", "mentions"]
+    assert [row.split("  ")[0] for row in rows] == ["person", "city", "a longer label"]
+    assert len({len(line) for line in [header, *rows, total]}) == 1
+    assert total.split() == [
+        "all",
+        f"{found.scores.precision:.1%}",
+        f"{found.scores.recall:.1%}",
+        f"{found.scores.micro_f1:.1%}",
+        str(found.scores.n_gold),
+    ]
+    assert f"missed {found.errors.missed}" in errors
+    assert f"{found.n_words} words in {found.n_sentences} sentences" in speed
+
+
 def test_a_high_threshold_drops_predictions(tagger: Tagger) -> None:
     assert evaluate(tagger, people_and_cities(), threshold=1.0).scores.n_predicted == 0
 

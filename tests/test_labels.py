@@ -9,6 +9,7 @@ from collections import Counter
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -253,6 +254,36 @@ def test_thresholds_lie_between_0_and_1(threshold: object) -> None:
 def test_blank_command_line_names_are_refused() -> None:
     with pytest.raises(LabelError, match="No labels are given"):
         LabelSet.parse_names(" , ")
+
+
+@pytest.mark.parametrize(
+    "spec",
+    [
+        (name for name in ["city", "PER"]),
+        {"city": None, "PER": None}.keys(),
+        np.array(["city", "PER"]),
+        [Label("city", "city"), Label("PER", "person")],
+        [Label("city", "city"), "PER"],
+        {"PER", "city"},
+        frozenset(["PER", Label("city", "city")]),
+    ],
+    ids=["generator", "keys", "array", "labels", "mixed", "set", "frozenset"],
+)
+def test_labels_may_come_in_any_iterable(spec: object) -> None:
+    names = sorted if isinstance(spec, set | frozenset) else list
+    assert LabelSet.parse(spec) == LabelSet.parse(names(["city", "PER"]))
+
+
+@pytest.mark.parametrize("spec", [b"person", Label("a", "a"), 5, None], ids=str)
+def test_one_thing_is_no_set_of_labels(spec: object) -> None:
+    with pytest.raises(LabelError, match=r"Labels are given as \w+\. Expected a list of names"):
+        LabelSet.parse(spec)
+
+
+@pytest.mark.parametrize("key", [0, None, ("PER",)], ids=str)
+def test_labels_are_asked_for_by_name(key: object) -> None:
+    with pytest.raises(LabelError, match=r"asked for by .*Expected a name of \['PER', 'LOC'\]"):
+        LabelSet.parse(["PER", "LOC"])[key]  # type: ignore[index]
 
 
 def test_many_labels_parse_fast() -> None:

@@ -10,7 +10,9 @@ import sys
 from collections import Counter
 from collections.abc import Iterable
 from itertools import combinations
+from typing import Any
 
+import numpy as np
 import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
@@ -214,6 +216,21 @@ def test_k_2k_that_cannot_be_is_refused_with_the_reason() -> None:
         SamplingError, match=r"Cannot sample a 1~2-shot.*label 'common'.*above 2.*before.*has 1"
     ):
         sample_support_set(pool, 1, 0, mode="k~2k")
+
+
+@pytest.mark.parametrize("number", ["1", 1.0, True, None], ids=repr)
+def test_k_and_seed_are_whole_numbers(number: Any) -> None:
+    with pytest.raises(SamplingError, match="'k' is .*Expected a whole number"):
+        sample_support_set([sentence("person")], number, 0)
+    with pytest.raises(SamplingError, match="'seed' is .*Expected a whole number"):
+        sample_support_set([sentence("person")], 1, number)
+
+
+def test_whole_numbers_of_numpy_draw_the_same() -> None:
+    pool = [sentence("person"), sentence("person", name="train:2")]
+    k: Any = np.int64(1)
+    seed: Any = np.uint8(3)
+    assert sample_support_set(pool, k, seed) == sample_support_set(pool, 1, 3)
 
 
 @pytest.mark.parametrize(

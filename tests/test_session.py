@@ -1,6 +1,9 @@
 """Learning sessions: examples in one at a time, the same result as all at once."""
 
 import random
+import subprocess
+import sys
+import textwrap
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -26,6 +29,7 @@ CONFIGS = {
         max_pieces=64, label_encoder="shared", pooling="mean", composition="sum", scheme="io"
     ),
 }
+MANY = [replace(s, id=f"{i}:{s.id}") for i in range(8) for s in EXAMPLES]
 WEAK = FitSettings(strength=1e-4)
 
 
@@ -101,10 +105,71 @@ def test_a_sentence_without_mentions_teaches_what_is_nothing(tagger: Tagger) -> 
     assert mentions(tagger, [Sentence(("Paris", "is", "here", "."))]) == [[]]
 
 
+def test_an_example_without_words_changes_nothing(tagger: Tagger) -> None:
+    tagger.fit(EXAMPLES[:2], LABELS, settings=WEAK)
+    before = tagger.table().matrix
+    blank = [{"text": "", "entities": []}, Sentence(()), " "]
+    report = tagger.fit([*blank, *EXAMPLES[:2], *blank], LABELS, settings=WEAK)
+    assert report.n_examples == 8
+    np.testing.assert_allclose(tagger.table().matrix, before, atol=0.05)
+
+
 def test_other_label_sets_are_left_alone(tagger: Tagger) -> None:
-    fresh = tagger.table(["person", "year"]).matrix
+    fresh = tagger.table(["drug", "year"]).matrix
     tagger.fit(EXAMPLES, LABELS)
-    np.testing.assert_array_equal(tagger.table(["person", "year"]).matrix, fresh)
+    np.testing.assert_array_equal(tagger.table(["drug", "year"]).matrix, fresh)
+
+
+@pytest.mark.parametrize(
+    "labels",
+    [
+        ["city", "person"],
+        ["city"],
+        ["year", "city", "drug", "person"],
+        {"city": "a town", "person": "somebody"},
+    ],
+    ids=["order", "subset", "more", "described"],
+)
+def test_fitted_labels_stay_fitted_in_any_company(tagger: Tagger, labels: Any) -> None:
+    tagger.fit(MANY, LABELS)
+    fitted, table = tagger.table(), tagger.table(labels)
+    words = tagger.engine.tag_table(table.label_set)
+    n_marks = (len(fitted.bias) - 1) // len(LABELS)
+    assert table.curve == fitted.curve
+    np.testing.assert_array_equal(table.matrix[0], fitted.matrix[0])
+    for i, name in enumerate(table.label_set.names):
+        here = slice(1 + i * n_marks, 1 + (i + 1) * n_marks)
+        if name in LABELS:
+            there = slice(1 + LABELS.index(name) * n_marks, 1 + (LABELS.index(name) + 1) * n_marks)
+            np.testing.assert_array_equal(table.matrix[here], fitted.matrix[there])
+            np.testing.assert_array_equal(table.bias[here], fitted.bias[there])
+        else:
+            dim = words.matrix.shape[1]
+            np.testing.assert_array_equal(table.matrix[here, :dim], words.matrix[here])
+            assert not table.matrix[here, dim:].any()
+            np.testing.assert_array_equal(table.bias[here], words.bias[here])
+
+
+def test_a_label_of_other_words_is_another_label(tagger: Tagger) -> None:
+    renamed = LabelSet.parse({"person": {"words": "river"}, "city": {"words": "lake"}})
+    tagger.fit(EXAMPLES, LABELS)
+    expected = tagger.engine.tag_table(renamed).matrix
+    np.testing.assert_array_equal(tagger.table(renamed).matrix, expected)
+
+
+def test_a_fitted_label_may_be_named_without_its_words(tagger: Tagger) -> None:
+    tagger.fit(EXAMPLES, {"person": {"words": "somebody"}, "city": {"words": "a town"}})
+    np.testing.assert_array_equal(tagger.table(LABELS).matrix, tagger.table().matrix)
+
+
+def test_a_fit_is_saved_with_the_labels_of_its_own_that_are_left(
+    tagger: Tagger, tmp_path: Path
+) -> None:
+    tagger.fit(EXAMPLES, LABELS)
+    tagger.label_set = LabelSet.parse(["city", "drug"])
+    tagger.save_pretrained(tmp_path / "m")
+    loaded = Tagger.from_pretrained(tmp_path / "m")
+    np.testing.assert_array_equal(loaded.table().matrix, tagger.table().matrix)
 
 
 def test_unknown_labels_are_refused_before_anything_changes(tagger: Tagger) -> None:
@@ -120,6 +185,35 @@ def test_marks_beyond_what_an_example_speaks_about_are_refused(tagger: Tagger) -
     with pytest.raises(LabelError, match=r"mark 'city', but are said to speak about 'person' only"):
         tagger.partial_fit([sentence("Ada/B-person lives in Oslo/B-city .")], only=["person"])
     assert tagger.partial_fit(EXAMPLES[1:2]).n_examples == 2  # the refused one is not among them
+
+
+def test_the_time_of_a_fit_leaves_out_the_import_of_the_solver() -> None:
+    code = """
+        import builtins, sys, time
+        from pathlib import Path
+        sys.path.insert(0, "tests")
+        from builders import people_and_cities, tiny_tokenizer
+        from labelwise.backend import FakeBackend
+        from labelwise.tagger import Tagger
+        clock, real = [0.0], builtins.__import__
+        def slow(name, *args, **kwargs):
+            if name == "scipy.optimize":
+                clock[0] += 1000 * (name not in sys.modules)
+            return real(name, *args, **kwargs)
+        builtins.__import__, time.perf_counter = slow, lambda: clock[0]
+        tagger = Tagger(FakeBackend(tiny_tokenizer()))
+        report = tagger.fit(people_and_cities(), ["person", "city"])
+        print(clock[0] >= 1000, report.seconds)
+    """
+    root = Path(__file__).parents[1]
+    command = [sys.executable, "-c", textwrap.dedent(code)]
+    done = subprocess.run(command, cwd=root, capture_output=True, text=True, check=False)
+    assert done.stdout.split() == ["True", "0.0"], done.stderr
+
+
+def test_what_examples_speak_about_is_a_list(tagger: Tagger) -> None:
+    with pytest.raises(LabelError, match=r"given as the string 'id'.*Write \['id'\]"):
+        tagger.fit(EXAMPLES, LABELS, only="id")
 
 
 @pytest.mark.parametrize(
@@ -144,9 +238,6 @@ def test_a_fit_is_not_saved_with_other_labels(tagger: Tagger, tmp_path: Path) ->
     )
 
 
-MANY = [replace(s, id=f"{i}:{s.id}") for i in range(8) for s in EXAMPLES]
-
-
 def test_scores_follow_the_curve_that_held_out_mentions_drew(tagger: Tagger) -> None:
     report = tagger.fit(MANY, LABELS)
     assert report.curve != IDENTITY
@@ -156,6 +247,99 @@ def test_scores_follow_the_curve_that_held_out_mentions_drew(tagger: Tagger) -> 
     for plain, curved in zip(raw, tagger.tag(words), strict=True):
         scores = report.curve(np.array([m.score for m in plain]))
         np.testing.assert_allclose([m.score for m in curved], scores, atol=1e-5)
+
+
+def _calibrated(tagger: Tagger) -> Tagger:
+    """As a saved fit is loaded: vectors, a curve and a threshold, but no examples."""
+    tagger.fit(MANY, LABELS)
+    label_set = LabelSet.parse({"person": {"threshold": 0.4}, "city": None})
+    fitted = replace(tagger.table(), label_set=label_set)
+    assert fitted.curve != IDENTITY
+    return Tagger(tagger.backend, label_set=LabelSet.parse(LABELS), fitted=fitted)
+
+
+def test_undo_after_loading_returns_to_what_was_loaded(tagger: Tagger) -> None:
+    loaded = _calibrated(tagger)
+    before = loaded.table()
+    loaded.partial_fit(EXAMPLES[:1])
+    loaded.undo()
+    after = loaded.table()
+    assert (after.curve, after.label_set) == (before.curve, before.label_set)
+    np.testing.assert_allclose(after.matrix, before.matrix, atol=1e-5)
+    np.testing.assert_allclose(after.bias, before.bias, atol=1e-5)
+
+
+def test_too_few_examples_keep_the_scores_of_the_loaded_fit(tagger: Tagger) -> None:
+    loaded = _calibrated(tagger)
+    before = loaded.table()
+    assert loaded.partial_fit(EXAMPLES[:1]).curve == before.curve
+    assert loaded.label_set == before.label_set
+    assert loaded.partial_fit(MANY).curve not in (before.curve, IDENTITY)
+
+
+def test_a_fit_starts_afresh_with_the_labels_of_its_examples(tagger: Tagger) -> None:
+    tagger.fit(["[Ada](person) left."])
+    tagger.fit(["[Oslo](city) is cold.", "Nothing here."])
+    assert tagger.label_set == LabelSet.parse(["city"])
+    tagger.partial_fit(["Nothing there."])
+    tagger.fit(["[Ada](person) left."])
+    assert tagger.label_set == LabelSet.parse(["person"])
+
+
+def test_labels_that_were_given_stay(tagger: Tagger) -> None:
+    tagger.fit(EXAMPLES[:1], LABELS)
+    with pytest.raises(LabelError, match="not in the label set: 'drug'"):
+        tagger.fit(["[Aspirin](drug) helps."])
+    assert tagger.label_set == LabelSet.parse(LABELS)
+
+
+def test_a_fit_of_nothing_goes_back_to_the_label_words(tagger: Tagger) -> None:
+    words = tagger.table(LABELS).matrix
+    tagger.fit(EXAMPLES[:1], LABELS)
+    assert tagger.fit([]).n_examples == 0
+    np.testing.assert_allclose(tagger.table().matrix[:, : words.shape[1]], words, atol=1e-5)
+
+
+@pytest.mark.parametrize("labels", [["drug"], ["drug", "city"], None], ids=str)
+def test_more_examples_may_bring_labels(tagger: Tagger, labels: list[str] | None) -> None:
+    drug = "[Aspirin](drug) helps."
+    tagger.fit(EXAMPLES[:2], None if labels is None else LABELS, settings=WEAK)
+    assert tagger.partial_fit([drug], labels).n_examples == 3
+    assert sorted(tagger.label_set.names if tagger.label_set else ()) == ["city", "drug", "person"]
+    [[record]] = tagger.predict(["Aspirin helps."])
+    assert (record["text"], record["label"]) == ("Aspirin", "drug")
+    assert mentions(tagger, EXAMPLES[:2]) == [
+        [(m.start, m.end, m.label) for m in s.mentions] for s in EXAMPLES[:2]
+    ]
+
+
+def test_examples_say_nothing_of_labels_that_came_later(tagger: Tagger) -> None:
+    text = "Oslo is cold."
+    tagger.fit(["[Ada](person) left.", text], ["person"], settings=WEAK)
+    tagger.partial_fit([], ["city"])
+    later = tagger.table()
+    tagger.fit(["[Ada](person) left.", text], LABELS, settings=WEAK)
+    oslo = next(iter(tagger.engine.states([["Oslo"]])))
+    city = -1  # the last tag belongs to the last label
+    free, counted = (table.logits(oslo, [1])[0, city] for table in (later, tagger.table()))
+    assert counted < free
+
+
+def test_a_fresh_tagger_learns_one_example_at_a_time(tagger: Tagger) -> None:
+    assert tagger.partial_fit(EXAMPLES[:1], LABELS).missing == ()
+    again = Tagger(tagger.backend)
+    again.partial_fit(EXAMPLES[:1])
+    assert set(again.label_set.names if again.label_set else ()) == set(LABELS)
+
+
+def test_a_loaded_fit_takes_more_labels(tagger: Tagger) -> None:
+    loaded = _calibrated(tagger)
+    before = loaded.table()
+    loaded.partial_fit(["[Aspirin](drug) helps."], ["drug"])
+    loaded.undo()
+    after = loaded.table()
+    assert after.label_set.names == ("person", "city", "drug")
+    np.testing.assert_allclose(after.matrix[: len(before.matrix)], before.matrix, atol=1e-5)
 
 
 def test_thresholds_are_set_when_asked_for_and_never_over_ones_own(tagger: Tagger) -> None:

@@ -155,8 +155,32 @@ def test_entities_of_gliner_have_a_threshold_of_one_half() -> None:
     confident = [r for r in everything if r["score"] >= 0.5]
     assert TAGGER.predict_entities(TEXT, LABELS) == confident
     assert 0 < len(confident) < len(everything)
-    assert TAGGER.predict_entities(TEXT, LABELS, 0.0) == everything
+    assert TAGGER.predict_entities(TEXT, LABELS, True, 0.0) == everything
     assert TAGGER.predict_entities(TEXT, LABELS, threshold=1.0) == []
+    for call in (TAGGER.batch_predict_entities, TAGGER.inference):
+        assert call([TEXT, ""], LABELS) == [confident, []]
+        assert call([TEXT], LABELS, flat_ner=True, threshold=0.0, multi_label=False) == [everything]
+
+
+@pytest.mark.parametrize(
+    "given", [{"flat_ner": False}, {"multi_label": True}, {"flat_ner": 0.3}], ids=str
+)
+def test_nested_entities_are_refused(given: dict[str, Any]) -> None:
+    match = r"'flat_ner' is .* and 'multi_label' .*Expected True and False"
+    with pytest.raises(RequestError, match=match):
+        TAGGER.predict_entities(TEXT, LABELS, **given)
+    with pytest.raises(RequestError, match=match):
+        TAGGER.batch_predict_entities([TEXT], LABELS, **given)
+
+
+def test_a_tagger_says_what_it_is(tmp_path: Path) -> None:
+    tagger = Tagger(TAGGER.backend)
+    assert tagger.labels == ()
+    assert repr(tagger) == "<Tagger 'unsaved' on FakeBackend, labels: none of its own>"
+    tagger.fit(people_and_cities(), ["person", "city"])
+    tagger.folder = tmp_path
+    assert tagger.labels == ("person", "city")
+    assert repr(tagger) == f"<Tagger '{tmp_path}' on FakeBackend, labels: 'person', 'city', fitted>"
 
 
 @pytest.mark.parametrize("words", ["one text", ["a", ["b"]], [["b"], "a"]], ids=str)
@@ -169,6 +193,21 @@ def test_text_in_place_of_words_is_refused(words: Any) -> None:
 def test_something_else_than_a_text_is_refused_by_number(texts: list[Any]) -> None:
     with pytest.raises(RequestError, match=r"Text number 1 is a \w+\. Expected str\."):
         TAGGER.predict(texts, LABELS)
+
+
+@pytest.mark.parametrize(
+    "texts", [None, 5, Path("notes.txt"), {"text": TEXT}, b"Bob"], ids=lambda x: type(x).__name__
+)
+def test_something_else_than_texts_is_refused(texts: Any) -> None:
+    match = r"Texts are given as \w+ .*Expected an iterable of texts"
+    for call in (TAGGER.predict, lambda x, labels: TAGGER.suggest(x, labels=labels)):
+        with pytest.raises(RequestError, match=match):
+            call(texts, LABELS)
+
+
+def test_one_text_is_nothing_to_rank() -> None:
+    with pytest.raises(RequestError, match="Texts are given as str 'Bob'"):
+        TAGGER.suggest("Bob", labels=LABELS)
 
 
 # Long and endless input
@@ -260,6 +299,13 @@ def test_threshold_keeps_exactly_the_entities_that_reach_it(threshold: float) ->
     assert kept == [m for m in mentions if m.score >= threshold]
 
 
+@pytest.mark.parametrize("kind", [np.float32, np.float64, np.int64], ids=lambda x: x.__name__)
+def test_thresholds_may_be_of_numpy(kind: Any) -> None:
+    expected = TAGGER.predict(TEXT, LABELS, threshold=float(kind(0.5)))
+    assert TAGGER.predict(TEXT, LABELS, threshold=kind(0.5)) == expected
+    assert TAGGER.predict(TEXT, {name: {"threshold": kind(0.5)} for name in LABELS}) == expected
+
+
 @pytest.mark.parametrize("threshold", [-0.1, 1.1, float("nan"), "0.5", True])
 def test_thresholds_that_are_no_probability_are_refused(threshold: Any) -> None:
     with pytest.raises(RequestError, match=r"'threshold' is .*Expected a number from 0 to 1"):
@@ -321,6 +367,29 @@ def test_missing_labels_are_asked_for() -> None:
 def test_labels_that_make_no_set_are_refused(labels: Any, match: str) -> None:
     with pytest.raises(LabelError, match=match):
         TAGGER.predict(TEXT, labels)
+
+
+def test_labels_that_read_alike_are_warned_about_once() -> None:
+    with pytest.warns(UserWarning, match=r"Labels 'person', 'Person' read .*'person'") as shown:
+        TAGGER.predict(TEXT, ["person", "Person", "city"])
+    assert len(shown) == 1
+    TAGGER.predict(TEXT, {"person": "a human being", "Person": "a character of a play"})
+    with pytest.warns(UserWarning, match="no model can tell them apart"):
+        Tagger(TAGGER.backend).fit(["[Ada](person) met [Bob](PER)."])
+    code = """
+        import sys
+        sys.path.insert(0, "tests")
+        from builders import tiny_tokenizer
+        from labelwise.backend import FakeBackend
+        from labelwise.tagger import Tagger
+        tagger = Tagger(FakeBackend(tiny_tokenizer()))
+        for text in ("Ada", "Bob"):
+            tagger.predict(text, ["person", "Person"])
+    """
+    command = [sys.executable, "-c", textwrap.dedent(code)]
+    root = Path(__file__).parents[1]
+    done = subprocess.run(command, cwd=root, capture_output=True, text=True, check=True)
+    assert done.stderr.count("UserWarning") == 1
 
 
 def test_a_thousand_labels_work() -> None:

@@ -8,7 +8,6 @@ it, so each file is a source of its own.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -16,10 +15,8 @@ from typing import Any
 from labelwise.annotation import Sentence
 from labelwise.errors import DataError
 from labelwise.labels import LabelSet
-from labelwise.rows import Row, sentences_from_rows
+from labelwise.rows import Row, read_marks, sentences_from_rows
 from labelwise.sources import Source
-
-_MARKED = re.compile(r"\[([^\[\]]+)\]\(([^()]+)\)")
 
 
 def is_written(folder: Path) -> bool:
@@ -87,17 +84,12 @@ def _declaration(line: str, place: str) -> list[str]:
 
 
 def _marked_text(line: str, declared: dict[str, list[str]], place: str) -> dict[str, Any]:
-    text, at = "", 0
-    entities: list[dict[str, Any]] = []
-    for found in _MARKED.finditer(line):
-        surface, label = found.groups()
-        if label not in declared:
+    row = read_marks(line, place)
+    for entity in row["entities"]:
+        if (label := entity["label"]) not in declared:
+            surface = row["text"][entity["start"] : entity["end"]]
             raise DataError(
                 f"{place}: '{surface}' is marked as '{label}'. Expected a type declared above "
                 "with '@'. Declare it, or correct the mark."
             )
-        text += line[at : found.start()]
-        entities.append({"start": len(text), "end": len(text) + len(surface), "label": label})
-        text += surface
-        at = found.end()
-    return {"text": text + line[at:], "entities": entities}
+    return row

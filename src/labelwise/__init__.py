@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from labelwise.evaluation import evaluate
     from labelwise.labels import Label, LabelSet
     from labelwise.metrics import score_mentions
+    from labelwise.rows import to_sentences
     from labelwise.sampling import SupportSet, sample_support_set
     from labelwise.tagger import Tagger
     from labelwise.training import finetune, pretrain
@@ -48,6 +49,7 @@ __all__ = [
     "read_jsonl",
     "sample_support_set",
     "score_mentions",
+    "to_sentences",
     "write_conll",
     "write_jsonl",
 ]
@@ -66,6 +68,7 @@ _HOMES = {
     "evaluation": ("evaluate",),
     "labels": ("Label", "LabelSet"),
     "metrics": ("score_mentions",),
+    "rows": ("to_sentences",),
     "sampling": ("SupportSet", "sample_support_set"),
     "tagger": ("Tagger",),
     "training": ("finetune", "pretrain"),

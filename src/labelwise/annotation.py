@@ -54,6 +54,8 @@ class Mention:
 class Sentence:
     """Words with their gold mentions, and where they came from.
 
+    ``labelwise.to_sentences`` makes them from texts with marks or spans.
+
     Attributes:
         words: Pre-tokenised units.
         mentions: Non-overlapping mentions, sorted by start.

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import warnings
+from collections.abc import Iterable, Mapping, Sequence
+from numbers import Real
+from os import PathLike
 from typing import Any
 
 from labelwise.annotation import Sentence
 from labelwise.data import labels_of
-from labelwise.errors import RequestError
-from labelwise.labels import LabelSet
+from labelwise.errors import RequestError, some_of
+from labelwise.labels import Label, LabelSet
 
-Labels = LabelSet | Sequence[str] | Mapping[str, Any]
+Labels = LabelSet | Iterable[str | Label] | Mapping[str, Any]
 
 
 def resolve_labels(
@@ -27,15 +30,28 @@ def resolve_labels(
         RequestError: There are none of the three.
     """
     if given is not None:
-        return LabelSet.parse(given)
+        return _told_apart(LabelSet.parse(given))
     if own is not None:
         return own
     if examples is not None:
-        return LabelSet.parse(labels_of(examples))
+        return _told_apart(LabelSet.parse(labels_of(examples)))
     raise RequestError(
         "No labels given, and this model has no label set of its own. "
         "Name what to look for: labels=['person', 'city']."
     )
+
+
+def _told_apart(label_set: LabelSet) -> LabelSet:
+    """Warn of labels that read alike; Python's filters show a warning of one text once."""
+    for names in label_set.same_words():
+        if len({label_set[name].description for name in names}) < len(names):
+            warnings.warn(
+                f"Labels {some_of(names)} read as the same words, '{label_set[names[0]].words}', "
+                "so that no model can tell them apart, and they share their scores. Expected "
+                "different words. Keep one, or give each words or a description of its own.",
+                stacklevel=2,
+            )
+    return label_set
 
 
 def check_threshold(threshold: float | None) -> float | None:
@@ -44,10 +60,41 @@ def check_threshold(threshold: float | None) -> float | None:
     Raises:
         RequestError: It is no number from 0 to 1.
     """
-    is_number = isinstance(threshold, int | float) and not isinstance(threshold, bool)
-    if threshold is not None and not (is_number and 0 <= threshold <= 1):
+    if threshold is None:
+        return None
+    is_number = isinstance(threshold, Real) and not isinstance(threshold, bool)
+    if not is_number or not 0 <= threshold <= 1:
         raise RequestError(
             f"'threshold' is {threshold!r}. Expected a number from 0 to 1, or None. Scores are "
             "probabilities: 0.5 keeps entities that are as likely right as wrong."
         )
-    return threshold
+    return float(threshold)
+
+
+def check_flat(flat_ner: object, multi_label: object) -> None:
+    """Refuse what GLiNER's calls may ask for and no model here can do.
+
+    Raises:
+        RequestError: Nested entities, or several labels of one, are asked for.
+    """
+    if flat_ner is not True or multi_label is not False:
+        raise RequestError(
+            f"'flat_ner' is {flat_ner!r} and 'multi_label' {multi_label!r}. Expected True and "
+            "False: entities neither nest nor share words. Predict one label set after the other, "
+            "and name the threshold: threshold=0.5."
+        )
+
+
+def check_texts(texts: Iterable[str]) -> Iterable[str]:
+    """Return an iterable of texts, not yet read.
+
+    Raises:
+        RequestError: It is one text, or no iterable, or one whose items are no texts of a list.
+    """
+    is_other = isinstance(texts, str | bytes | Mapping | PathLike)
+    if is_other or not isinstance(texts, Iterable):
+        raise RequestError(
+            f"Texts are given as {type(texts).__name__} {str(texts)[:60]!r}. Expected an iterable "
+            "of texts, such as a list. Put a single text into a list; read a file first."
+        )
+    return texts

@@ -16,7 +16,7 @@ from labelwise.annotation import Sentence
 from labelwise.errors import DataError, some_of
 from labelwise.files import atomic_write_text
 from labelwise.labels import LabelSet
-from labelwise.rows import Row, json_object, row_of, sentences_from_rows
+from labelwise.rows import Example, Row, json_object, row_of, sentences_from_rows, to_sentences
 from labelwise.schemes import (
     BARE,
     check_scheme,
@@ -45,9 +45,9 @@ def read_jsonl(
     """Read sentences from a file with one JSON object a line.
 
     A line is ``{"tokens", "tags"}``; ``{"text", "entities"}`` with ``start``, ``end`` (code
-    points, end exclusive) and ``label`` (or ``type``) in each entity; or GLiNER's
-    ``{"tokenized_text", "ner"}``. ``id`` is optional. Text is split into words, which are split
-    further where an entity begins or ends inside one.
+    points, end exclusive) and ``label`` (or ``type``) in each entity, or these three as a list;
+    or GLiNER's ``{"tokenized_text", "ner"}``. ``id`` is optional. Text is split into words,
+    which are split further where an entity begins or ends inside one.
 
     Args:
         path: The file, in UTF-8.
@@ -114,8 +114,8 @@ def read_conll(
     ]
 
 
-def write_jsonl(path: str | Path, sentences: Iterable[Sentence]) -> None:
-    """Write sentences as JSONL, the whole file or nothing.
+def write_jsonl(path: str | Path, sentences: Iterable[Example]) -> None:
+    """Write sentences, or any ``to_sentences`` takes, as JSONL, the whole file or nothing.
 
     Sentences with text and offsets are written as text and entities, others as tokens and BIO
     tags. Reading the text form splits the words anew.
@@ -123,11 +123,11 @@ def write_jsonl(path: str | Path, sentences: Iterable[Sentence]) -> None:
     Raises:
         DataError: The file cannot be written.
     """
-    lines = [json.dumps(row_of(sentence), ensure_ascii=False) for sentence in sentences]
+    lines = [json.dumps(row_of(s), ensure_ascii=False) for s in to_sentences(sentences)]
     _write(path, lines)
 
 
-def write_conll(path: str | Path, sentences: Iterable[Sentence], *, scheme: str = "bio") -> None:
+def write_conll(path: str | Path, sentences: Iterable[Example], *, scheme: str = "bio") -> None:
     """Write sentences as word, tab, tag, the whole file or nothing.
 
     Ids are not written, and sentences without words are left out.
@@ -136,7 +136,7 @@ def write_conll(path: str | Path, sentences: Iterable[Sentence], *, scheme: str 
         DataError: The file cannot be written, or a word or label does not fit into a column.
     """
     blocks: list[str] = []
-    for sentence in sentences:
+    for sentence in to_sentences(sentences):
         _check_columns(sentence)
         tags = tags_from_mentions(len(sentence.words), sentence.mentions, scheme)
         blocks += [f"{w}\t{tag}" for w, tag in zip(sentence.words, tags, strict=True)]

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import dataclasses
 import time
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -17,6 +17,7 @@ from labelwise.data import labels_of
 from labelwise.errors import DataError, LabelError, did_you_mean, some_of
 from labelwise.labels import LabelSet
 from labelwise.metrics import ErrorBreakdown, Scores, error_breakdown, score_mentions
+from labelwise.rows import Example, to_sentences
 from labelwise.spans import tidy_mentions
 from labelwise.tagger import Tagger
 
@@ -44,6 +45,19 @@ class Evaluation:
         """Words tagged a second."""
         return self.n_words / max(self.seconds, 1e-9)
 
+    def __str__(self) -> str:
+        """Lay the scores out as a table, a line a label."""
+        total, labels = self.scores, self.scores.per_label
+        rows = [(name, s.precision, s.recall, s.f1, s.n_gold) for name, s in labels.items()]
+        rows.append(("all", total.precision, total.recall, total.micro_f1, total.n_gold))
+        width = max(len("label"), *(len(name) for name, *_ in rows))
+        lines = [f"{'label':{width}}  precision  recall      F1  mentions"]
+        lines += [f"{n:{width}}  {p:9.1%}  {r:6.1%}  {f:6.1%}  {g:8,}" for n, p, r, f, g in rows]
+        errors = dataclasses.asdict(self.errors)
+        kinds = ", ".join(f"{kind.replace('_', ' ')} {count:,}" for kind, count in errors.items())
+        speed = f"{self.n_words:,} words in {self.n_sentences:,} sentences, {self.words_per_s:,.0f}"
+        return "\n".join([*lines, f"errors: {kinds}", f"{speed} words a second"])
+
     def to_dict(self) -> dict[str, Any]:
         """Return everything as JSON-able values."""
         return self.scores.to_dict() | {
@@ -57,7 +71,7 @@ class Evaluation:
 
 def evaluate(
     tagger: Tagger,
-    sentences: Sequence[Sentence],
+    sentences: Iterable[Example],
     labels: Labels | None = None,
     *,
     threshold: float | None = None,
@@ -66,7 +80,7 @@ def evaluate(
 
     Args:
         tagger: The model.
-        sentences: Annotated sentences, such as a test split.
+        sentences: Annotated sentences, such as a test split, in any form of ``to_sentences``.
         labels: What to look for; by default the tagger's own label set, or else the labels of
             the sentences.
         threshold: Drop predicted mentions whose score is lower.
@@ -78,6 +92,7 @@ def evaluate(
         DataError: There are no sentences.
         LabelError: A sentence bears a label that is not looked for.
     """
+    sentences = to_sentences(sentences)
     if not sentences:
         raise DataError("No sentences to evaluate on. Expected annotated sentences.")
     if labels is None:
@@ -107,11 +122,11 @@ def _in_text(sentence: Sentence, found: list[Mention]) -> list[Mention]:
 
 def _check_gold(sentences: Sequence[Sentence], label_set: LabelSet) -> None:
     """Refuse gold labels outside the label set: leaving them out would flatter the scores."""
-    for sentence in sentences:
+    for i, sentence in enumerate(sentences):
         for mention in sentence.mentions:
             if mention.label not in label_set:
                 raise LabelError(
-                    f"Label '{mention.label}' ({sentence.id or 'sentence without id'}, words "
+                    f"Label '{mention.label}' ({sentence.id or f'sentences[{i}]'}, words "
                     f"{mention.start}-{mention.end}) is not in the label set "
                     f"[{some_of(label_set.names)}].{did_you_mean(mention.label, label_set.names)} "
                     "Add it to the labels, or take it out of the data."

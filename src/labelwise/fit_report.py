@@ -29,7 +29,7 @@ class FitReport:
         strength: Strength of the prior that was used.
         curve: Makes scores of mentions probabilities, found on held-out mentions; the identity
             where there are too few.
-        seconds: Time of the solve, encoding left out.
+        seconds: Time of the solve; encoding and the import of the solver left out.
         missing: Labels without a mention; they keep the vectors of their words.
         method: ``"instant"``, or ``"finetune"`` where both encoders were trained instead.
     """

@@ -72,8 +72,9 @@ class LabelSet:
         """Build a label set from what a user gives.
 
         Args:
-            spec: A label set; a list of names; a mapping of names to descriptions; or a mapping
-                of names to mappings with any of ``words``, ``description``, ``threshold``.
+            spec: A label set; names or ``Label`` values, a set of them sorted; a mapping of names
+                to descriptions; or a mapping of names to mappings with any of ``words``,
+                ``description``, ``threshold``.
 
         Raises:
             LabelError: The spec is of another form, or a label is empty, doubled or misspelt.
@@ -83,9 +84,11 @@ class LabelSet:
         if isinstance(spec, Mapping):
             entries = cast("Mapping[object, object]", spec)
             return cls(tuple(_label(name, value) for name, value in entries.items()))
-        if isinstance(spec, (list, tuple)):
-            names = cast("list[object]", spec)
-            return cls(tuple(_label(name, None) for name in names))
+        if isinstance(spec, Iterable) and not isinstance(spec, str | bytes | Label):
+            names = cast("Iterable[object]", spec)
+            if isinstance(spec, set | frozenset):  # in an order that no run repeats
+                names = sorted(names, key=lambda x: x.name if isinstance(x, Label) else str(x))
+            return cls(tuple(x if isinstance(x, Label) else _label(x, None) for x in names))
         found = f"the string {spec[:60]!r}" if isinstance(spec, str) else type(spec).__name__
         raise LabelError(
             f"Labels are given as {found}. Expected a list of names, or a mapping of names to "
@@ -172,6 +175,11 @@ class LabelSet:
         Raises:
             LabelError: There is no label of that name.
         """
+        if not isinstance(name, str):
+            raise LabelError(
+                f"A label is asked for by {name!r}. Expected a name of [{some_of(self.names)}]. "
+                "For one by position, use label_set.labels."
+            )
         try:
             return self._positions[name]
         except KeyError:

@@ -6,8 +6,9 @@ Matrix products only; chooses no strength and reads no settings.
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Self
+from typing import Any, Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -231,7 +232,7 @@ class MapProblem:
         Returns:
             The solution.
         """
-        from scipy.optimize import minimize  # noqa: PLC0415  # takes 0.2 s to import, and prediction needs none
+        minimize = load_minimize()
 
         def objective(flat: NDArray[np.float64]) -> tuple[float, NDArray[np.float64]]:
             moves = flat.reshape(start.shape).astype(self.features.dtype)
@@ -243,6 +244,13 @@ class MapProblem:
         found = minimize(objective, start.ravel(), jac=True, method="L-BFGS-B", options=options)
         moves = found.x.reshape(start.shape).astype(np.float32)
         return Solution(moves, float(found.fun), int(found.nit))
+
+
+def load_minimize() -> Callable[..., Any]:
+    """Import the solver: it takes longer than a small fit, and prediction needs none."""
+    from scipy.optimize import minimize  # noqa: PLC0415
+
+    return minimize
 
 
 _SURE = 0.99  # probability of O from which words stand for one another

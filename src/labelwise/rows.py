@@ -1,16 +1,18 @@
-"""One JSON object or dataset row into one sentence, whichever of the known forms it has.
+"""One example, JSON object or dataset row into one sentence, whichever of the known forms it has.
 
-The forms are words with tags, words with spans, and raw text with spans. Files are not opened
-here.
+The forms are words with tags, words with spans, raw text with spans, and text with the mentions
+marked in place. Files are not opened here.
 """
 
 from __future__ import annotations
 
 import json
+import os
+import re
 from bisect import bisect_left, bisect_right
 from collections.abc import Iterable, Mapping, Sequence
 from itertools import pairwise
-from typing import Any, NamedTuple, TypeGuard
+from typing import Any, NamedTuple, TypeGuard, cast
 
 from labelwise.annotation import Mention, Sentence
 from labelwise.errors import DataError, some_of
@@ -18,7 +20,10 @@ from labelwise.schemes import check_scheme, detect_scheme, mentions_from_tags, t
 from labelwise.words import split_words, without_surrogates
 
 Span = tuple[int, int, str]  # start, end (exclusive), label
+Example = Sentence | str | Mapping[str, Any] | tuple[str, Any]
+"""What ``to_sentences`` reads."""
 
+_MARKED = re.compile(r"\[([^\[\]]+)\]\(([^()]+)\)")
 _FORMS = "'tokens' and 'tags'; 'text' and 'entities' (or 'spans'); or 'tokenized_text' and 'ner'"
 
 
@@ -74,6 +79,80 @@ def sentences_from_rows(
     tag_lists = (row.values["tags"] for row in rows if _is_strings(row.values.get("tags")))
     scheme = check_scheme(scheme or detect_scheme(tag_lists))
     return [_sentence(row, scheme, strict) for row in rows]
+
+
+def to_sentences(examples: Iterable[Example]) -> list[Sentence]:
+    """Take annotated examples in any form that a person writes them in.
+
+    Args:
+        examples: Each a ``Sentence``; a text with its mentions marked in place; a pair of a text
+            and its spans, as ``[(start, end, label)]`` or spaCy's ``{"entities": [...]}``; or a
+            mapping as in a line of JSONL. A text without marks has no mentions.
+
+    Raises:
+        DataError: They are no iterable of examples, or one has no known form.
+
+    >>> [s] = to_sentences(["[Ada Lovelace](person) moved to [London](city)."])
+    >>> s.words, [(m.start, m.end, m.label) for m in s.mentions]
+    (('Ada', 'Lovelace', 'moved', 'to', 'London', '.'), [(0, 2, 'person'), (4, 5, 'city')])
+    >>> to_sentences([("Ada left", [(0, 3, "person")])])[0].mentions
+    (Mention(start=0, end=1, label='person', score=1.0),)
+    """
+    is_one = isinstance(examples, str | bytes | Mapping | Sentence | os.PathLike)
+    if is_one or not isinstance(examples, Iterable):
+        raise DataError(
+            f"Examples are given as {type(examples).__name__} {str(examples)[:60]!r}. Expected a "
+            "list of them. Put a single one into a list; read a file with read_jsonl or read_conll."
+        )
+    given = list(examples)
+    rows = [_row(x, f"examples[{i}]") for i, x in enumerate(given) if not isinstance(x, Sentence)]
+    made = iter(sentences_from_rows(rows))
+    return [x if isinstance(x, Sentence) else next(made) for x in given]
+
+
+def read_marks(text: str, place: str) -> dict[str, Any]:
+    """Read a text with mentions marked as in ``[Oslo](city)`` as a row of text and entities.
+
+    Args:
+        text: The marked text.
+        place: Where it is, for messages.
+
+    Raises:
+        DataError: A mark is not closed, or has no text or no label.
+    """
+    plain, at = "", 0
+    entities: list[dict[str, Any]] = []
+    for found in _MARKED.finditer(text):
+        plain += text[at : found.start()]
+        surface, label = found.groups()
+        entities.append({"start": len(plain), "end": len(plain) + len(surface), "label": label})
+        plain += surface
+        at = found.end()
+    plain += text[at:]
+    if "](" in plain:
+        raise DataError(
+            f"A mark is not closed or is empty ({place}): {text[:80]!r}. Expected marks such as "
+            "'[Oslo](city)'. Correct it; for a text that holds '](' itself, give the text and "
+            "its spans."
+        )
+    return {"text": plain, "entities": entities}
+
+
+def _row(example: object, place: str) -> Row:
+    values: object = example
+    if isinstance(example, str):
+        values = read_marks(example, place)
+    elif isinstance(example, tuple) and len(example) == 2 and isinstance(example[0], str):
+        text, spans = example
+        values = {"entities": spans} if not isinstance(spans, Mapping) else spans
+        values = {**values, "text": text}
+    if not isinstance(values, Mapping):
+        raise DataError(
+            f"An example is {type(example).__name__} {str(example)[:60]!r} ({place}). Expected a "
+            "Sentence; a text with marks such as '[Oslo](city)'; a text with its spans, "
+            f"('Oslo', [(0, 4, 'city')]); or a mapping with {_FORMS}."
+        )
+    return Row(cast("Mapping[str, Any]", values), place, "")
 
 
 def row_of(sentence: Sentence) -> dict[str, Any]:
@@ -185,6 +264,9 @@ def _items(row: Row, key: str) -> Sequence[object]:
 
 
 def _text_span(item: object, text: str, place: str) -> Span:
+    if isinstance(item, list | tuple) and len(item) == 3:
+        start, end, label = item
+        return _span(start, end, label, item, place)
     if not isinstance(item, Mapping):
         raise _bad_span(item, place)
     start, end, label = _span(
@@ -209,7 +291,7 @@ def _span(start: object, end: object, label: object, item: object, place: str) -
 def _bad_span(item: object, place: str) -> DataError:
     return DataError(
         f"Span {item!r} ({place}) is not understood. Expected whole numbers 'start' and 'end' and "
-        "a 'label', or [start, last, label] in 'ner'. Correct the span."
+        "a 'label', or these three in a list; in 'ner' [start, last, label]. Correct the span."
     )
 
 

@@ -7,14 +7,16 @@ from __future__ import annotations
 
 import hashlib
 import json
+import operator
 import random
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, SupportsIndex
 
 from labelwise.annotation import Sentence
 from labelwise.errors import SamplingError, some_of
+from labelwise.rows import Example, to_sentences
 
 SAMPLER_VERSION = 1  # raise it when the same arguments would give another set
 _K_2K_ATTEMPTS = 20
@@ -57,7 +59,7 @@ class _Candidate:
 
 
 def sample_support_set(
-    sentences: Iterable[Sentence],
+    sentences: Iterable[Example],
     k: int,
     seed: int,
     *,
@@ -91,8 +93,9 @@ def sample_support_set(
         SamplingError: A label has too few mentions, no set within ``2k`` was found, or an
             argument is out of range.
     """
+    k, seed = _whole(k, "k"), _whole(seed, "seed")
     _check_arguments(k, seed, mode)
-    pool = sorted(sentences, key=_sort_key)
+    pool = sorted(to_sentences(sentences), key=_sort_key)
     wanted = sorted({m.label for s in pool for m in s.mentions} if labels is None else set(labels))
     candidates = [_Candidate(s, _count(s, wanted)) for s in pool]
     needed = _needed(candidates, wanted, k, allow_short)
@@ -111,6 +114,12 @@ def sample_support_set(
         mode=mode,
         digest=_digest(chosen, k, mode, seed),
     )
+
+
+def _whole(value: object, name: str) -> int:
+    if isinstance(value, SupportsIndex) and not isinstance(value, bool):
+        return operator.index(value)
+    raise SamplingError(f"'{name}' is {value!r}. Expected a whole number, such as 5.")
 
 
 def _check_arguments(k: int, seed: int, mode: str) -> None:

@@ -15,7 +15,12 @@ from dataclasses import dataclass
 import numpy as np
 
 from labelwise.annotation import Sentence
-from labelwise.calibration import IDENTITY, choose_thresholds, fit_score_curve
+from labelwise.calibration import (
+    IDENTITY,
+    MIN_MENTIONS_FOR_CURVE,
+    choose_thresholds,
+    fit_score_curve,
+)
 from labelwise.data import labels_of
 from labelwise.decode import label_probabilities, mentions_from_tag_ids
 from labelwise.encoding import FloatArray, IntArray
@@ -24,6 +29,7 @@ from labelwise.errors import LabelError, RequestError, did_you_mean, some_of
 from labelwise.fit_report import FitReport
 from labelwise.instant import FitSettings, HeldOut, fit_tag_vectors
 from labelwise.labels import LabelSet
+from labelwise.map_problem import load_minimize
 from labelwise.schemes import MARKS
 from labelwise.tag_params import WITH_NEIGHBOURS, TagParams, add_neighbours
 from labelwise.tag_table import TagTable, decode_tags
@@ -68,8 +74,15 @@ class Session:
         )  # label words read the first part
         self._params = self._prior
         self._last = self._prior  # where the next solve starts
-        self._curve = IDENTITY
-        self._limits: dict[str, float] = {}
+        self._start = start
+        self._forget_scores()
+
+    def _forget_scores(self) -> None:
+        """Go back to what the start says about scores."""
+        start = self._start
+        limits = {x.name: x.threshold for x in start.label_set} if start else {}
+        self._curve = start.curve if start else IDENTITY
+        self._limits = {name: x for name, x in limits.items() if x is not None}
 
     @property
     def examples(self) -> list[Sentence]:
@@ -108,6 +121,11 @@ class Session:
                 example marks one that is not in ``labels``.
         """
         sentences = list(examples)
+        if isinstance(labels, str):
+            raise LabelError(
+                f"The labels that the examples speak about are given as the string '{labels}'. "
+                f"Expected a list of names. Write ['{labels}']."
+            )
         spoken = None if labels is None else frozenset(labels)
         check_labels(sentences, self.label_set, spoken or ())
         _check_spoken(sentences, spoken)
@@ -120,6 +138,29 @@ class Session:
             readable = states.any(1)
             wide = add_neighbours(states, np.zeros(len(states), dtype=np.int64))
             self._examples.append(_Example(sentence, spoken, wide[readable], tags[readable]))
+
+    def widened(self, labels: LabelSet) -> Session:
+        """Look for more labels, about which the examples so far say nothing.
+
+        Args:
+            labels: What to look for as well; a label that is looked for stays as it is.
+
+        Returns:
+            Another session with these examples, or this one where no label is new.
+        """
+        more = [x for x in labels if x.name not in self.label_set]
+        if not more:
+            return self
+        old = frozenset(self.label_set.names)
+        label_set = LabelSet((*self.label_set, *more))  # old ones first: tags keep their ids
+        start = self._start and self._start.for_labels(label_set, self._engine.tag_table)
+        wider = Session(self._engine, label_set, self.settings, start=start)
+        wider._curve, wider._limits = self._curve, self._limits
+        wider._examples = [
+            dataclasses.replace(e, spoken=old if e.spoken is None else e.spoken)
+            for e in self._examples
+        ]
+        return wider
 
     def undo(self) -> Sentence:
         """Take the last example back and fit again.
@@ -134,16 +175,17 @@ class Session:
         return removed.sentence
 
     def fit(self) -> FitReport:
-        """Move the tag vectors to where all examples pull them; without any, back to the words.
+        """Move the tag vectors to where all examples pull them; without any, back to the start.
 
         A fit of a given strength holds nothing out, and keeps what an earlier one has found out
-        about scores.
+        about scores. So does one with too few held-out mentions of what it started from.
         """
+        load_minimize()
         started = time.perf_counter()
         self._params, strength = self._prior, float("inf")
         examples = [e for e in self._examples if len(e.tags)]
         if not examples or self.settings.strength is None:
-            self._curve, self._limits = IDENTITY, {}
+            self._forget_scores()
         if examples:
             strength = self._solve(examples)
         present = {m.label for s in self.examples for m in s.mentions}
@@ -189,13 +231,14 @@ class Session:
         right = np.array(
             [m in wanted for wanted, all_ in zip(gold, found, strict=True) for m in all_], np.bool_
         )
-        self._curve = fit_score_curve(scores, right)
+        if len(scores) >= MIN_MENTIONS_FOR_CURVE:
+            self._curve = fit_score_curve(scores, right)
         if self.settings.thresholds:
             index = {name: i for i, name in enumerate(names)}
             label_ids = np.array([index[m.label] for all_ in found for m in all_], np.int64)
             n_gold = np.bincount([index[m.label] for all_ in gold for m in all_], None, len(names))
             limits = choose_thresholds(self._curve(scores), label_ids, right, n_gold)
-            self._limits = {n: x for n, x in zip(names, limits, strict=True) if x is not None}
+            self._limits |= {n: x for n, x in zip(names, limits, strict=True) if x is not None}
 
     def _allowed(self, examples: Sequence[_Example]) -> np.ndarray | None:
         """Labels each word speaks about; None if all do. Shape ``(words, labels)``."""

@@ -180,7 +180,7 @@ def add_neighbours(
         Shape ``(words, dim)``, three times as wide.
     """
     same = (sentence_ids[1:] == sentence_ids[:-1])[:, None]
-    gap = np.zeros((1, states.shape[1]), states.dtype)
-    before = np.concatenate([gap, states[:-1] * same])
-    after = np.concatenate([states[1:] * same, gap])
+    before, after = np.zeros_like(states), np.zeros_like(states)
+    before[1:] = states[:-1] * same
+    after[:-1] = states[1:] * same
     return np.concatenate([states, before * share, after * share], axis=1).astype(np.float32)

@@ -5,7 +5,8 @@ Knows no encoder: states come from wherever they come.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+import dataclasses
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -21,7 +22,7 @@ from labelwise.decode import (
     mentions_from_tag_ids,
 )
 from labelwise.encoding import FloatArray, IntArray
-from labelwise.labels import LabelSet
+from labelwise.labels import Label, LabelSet, words_from_name
 from labelwise.schemes import MARKS
 from labelwise.segments import Segment
 from labelwise.tag_params import add_neighbours
@@ -46,6 +47,58 @@ class TagTable:
     bias: FloatArray
     curve: ScoreCurve = IDENTITY
 
+    def positions(self, label_set: LabelSet) -> IntArray:
+        """Find the labels of another set here, by name; -1 where one is not or reads otherwise.
+
+        A label named without words means the one here, whatever its words. A description has had
+        its say in these vectors, so another one makes no other label.
+
+        Args:
+            label_set: The labels to find.
+
+        Returns:
+            Shape ``(labels,)``.
+        """
+        return np.array([self._position(label) for label in label_set], np.int64)
+
+    def _position(self, label: Label) -> int:
+        if label.name not in self.label_set:
+            return -1
+        own = self.label_set[label.name]
+        is_same = label.words == own.words or label.words == words_from_name(label.name)
+        return self.label_set.index(label.name) if is_same else -1
+
+    def for_labels(
+        self, label_set: LabelSet, words_table: Callable[[LabelSet], TagTable]
+    ) -> TagTable:
+        """Take the labels of another set from here, and those that are new from their words.
+
+        Args:
+            label_set: The labels, in any order.
+            words_table: Makes the table of a label set's words.
+
+        Returns:
+            A row a tag, beside the O of this table; the table of the words if no label is here.
+        """
+        if label_set.digest == self.label_set.digest:
+            return dataclasses.replace(self, label_set=label_set.limited(_limits(self.label_set)))
+        found = self.positions(label_set)
+        is_new = found < 0
+        if is_new.all():
+            return words_table(label_set)
+        n_marks = (len(self.bias) - 1) // len(self.label_set)
+        rows = 1 + np.add.outer(n_marks * found, np.arange(n_marks))  # (labels, marks)
+        rows[is_new] = 0
+        rows = np.append(0, rows)
+        matrix, bias = self.matrix[rows], self.bias[rows]
+        if is_new.any():
+            words, fresh = words_table(label_set), np.append(False, np.repeat(is_new, n_marks))
+            matrix[fresh] = 0
+            matrix[fresh, : words.matrix.shape[1]] = words.matrix[fresh]
+            bias[fresh] = words.bias[fresh]
+        limits = _limits(self.label_set.labels[i] for i in found[~is_new])
+        return TagTable(label_set.limited(limits), matrix, bias, self.curve)
+
     def logits(self, states: FloatArray, lengths: Sequence[int]) -> FloatArray:
         """Score the words of some sentences, one after the other.
 
@@ -61,6 +114,10 @@ class TagTable:
         logits = states @ self.matrix.T
         logits += self.bias
         return logits
+
+
+def _limits(labels: Iterable[Label]) -> dict[str, float]:
+    return {x.name: x.threshold for x in labels if x.threshold is not None}
 
 
 def decode_tags(

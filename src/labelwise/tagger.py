@@ -1,37 +1,29 @@
 """``Tagger``: what users hold. Texts and label names in, entities out; examples in, better ones.
 
-Joins the engine with loading, the instant fit and training; has no logic of scoring itself.
+Joins loading and prediction to what is learned; has no logic of scoring itself.
 """
 
 from __future__ import annotations
 
-import dataclasses
 import itertools
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Self, overload
+from typing import Self, overload
 
-from labelwise.annotation import Mention, Record, Sentence
-from labelwise.arguments import Labels, check_threshold, resolve_labels
+from labelwise.annotation import Mention, Record
+from labelwise.arguments import Labels, check_flat, check_texts, check_threshold
 from labelwise.backend import EncoderBackend
-from labelwise.config import TrainConfig
 from labelwise.encoding import FloatArray
 from labelwise.engine import Engine
-from labelwise.errors import RequestError, require
-from labelwise.fit_report import FitReport, choose_method
-from labelwise.instant import FitSettings
+from labelwise.errors import some_of
 from labelwise.labels import LabelSet
-from labelwise.loading import load_model, save_model, trainable
+from labelwise.learning import Learning
+from labelwise.loading import load_model, save_model
 from labelwise.records import above_threshold, as_sentences, make_record, records_in, split_text
-from labelwise.session import Session, check_labels
-from labelwise.suggest import most_instructive
 from labelwise.tag_table import TagTable
 
-if TYPE_CHECKING:
-    from labelwise.training import Progress
 
-
-class Tagger:
+class Tagger(Learning):
     """Finds entities of any kinds you name.
 
     Args:
@@ -52,17 +44,8 @@ class Tagger:
         label_vectors: Mapping[str, FloatArray] | None = None,
     ) -> None:
         """Take the parts as they are."""
-        self.engine = Engine(backend)
+        super().__init__(Engine(backend), label_set, folder, fitted)
         self.engine.remember(label_vectors or {})
-        self.label_set = label_set
-        self.folder = folder
-        self._fitted = fitted
-        self._session: Session | None = None
-
-    @property
-    def backend(self) -> EncoderBackend:
-        """What runs the encoders."""
-        return self.engine.backend
 
     @classmethod
     def from_pretrained(
@@ -97,19 +80,16 @@ class Tagger:
             label_vectors=model.label_vectors,
         )
 
+    def __repr__(self) -> str:
+        """Say which model it is, what runs it and what it looks for."""
+        names = some_of(self.labels) or "none of its own"
+        fitted = ", fitted" if self._is_fitted else ""
+        backend = type(self.backend).__name__
+        return f"<Tagger '{self.folder or 'unsaved'}' on {backend}, labels: {names}{fitted}>"
+
     def save_pretrained(self, path: str | Path) -> None:
         """Write the model, its label set and what it was fitted to, whole or not at all."""
         save_model(path, self.backend, self.label_set, fitted=self._own_fit, source=self.folder)
-
-    @property
-    def _own_fit(self) -> TagTable | None:
-        """Fitted vectors, unless the label set has been changed since."""
-        is_own = (
-            self._fitted
-            and self.label_set
-            and (self._fitted.label_set.digest == self.label_set.digest)
-        )
-        return self._fitted if is_own else None
 
     @overload
     def predict(
@@ -138,7 +118,7 @@ class Tagger:
         """
         if isinstance(texts, str):
             return next(self.stream([texts], labels, threshold=threshold))
-        return list(self.stream(texts, labels, threshold=threshold))
+        return list(self.stream(check_texts(texts), labels, threshold=threshold))
 
     def stream(
         self,
@@ -164,10 +144,38 @@ class Tagger:
             yield records_in(text, offsets, above_threshold(found, table.label_set, limit))
 
     def predict_entities(
-        self, text: str, labels: Labels | None = None, threshold: float = 0.5
+        self,
+        text: str,
+        labels: Labels | None = None,
+        flat_ner: bool = True,
+        threshold: float = 0.5,
+        multi_label: bool = False,
     ) -> list[Record]:
-        """Find entities in one text, with GLiNER's signature and record."""
+        """Find entities in one text, with GLiNER's signature and record.
+
+        Args:
+            text: The text.
+            labels: As for ``predict``.
+            flat_ner: True: entities neither nest nor overlap.
+            threshold: As for ``predict``.
+            multi_label: False: an entity has one label.
+        """
+        check_flat(flat_ner, multi_label)
         return self.predict(text, labels, threshold=threshold)
+
+    def batch_predict_entities(
+        self,
+        texts: Iterable[str],
+        labels: Labels | None = None,
+        flat_ner: bool = True,
+        threshold: float = 0.5,
+        multi_label: bool = False,
+    ) -> list[list[Record]]:
+        """Find entities in many texts, as ``predict_entities`` does in one."""
+        check_flat(flat_ner, multi_label)
+        return self.predict(check_texts(texts), labels, threshold=threshold)
+
+    inference = batch_predict_entities  # GLiNER's later name
 
     @overload
     def predict_words(
@@ -226,136 +234,3 @@ class Tagger:
         table, limit = self.table(labels), check_threshold(threshold)
         for found in self.engine.tag(sentences, table):
             yield above_threshold(found, table.label_set, limit)
-
-    def fit(
-        self,
-        examples: Iterable[Sentence],
-        labels: Labels | None = None,
-        *,
-        only: Collection[str] | None = None,
-        settings: FitSettings | None = None,
-        method: str = "instant",
-    ) -> FitReport:
-        """Learn from examples in a fraction of a second: only the tag vectors move.
-
-        The vectors of the label words are the centre of a Gaussian prior, so a single example
-        already helps; both encoders stay as they are. Starts afresh: see ``partial_fit``.
-
-        Args:
-            examples: Annotated sentences; one without mentions says that nothing is in it.
-            labels: The label set; by default the model's own, or the labels of the examples.
-            only: Labels these examples speak about, if not all of the label set.
-            settings: Strength of the prior; chosen from the examples by default.
-            method: ``"instant"``; ``"finetune"`` to train both encoders instead; ``"auto"`` for
-                whichever suits the number of examples.
-
-        Returns:
-            What the fit did.
-
-        Raises:
-            LabelError: The examples bear labels that the label set lacks.
-            ConfigError: The method does not exist.
-            RequestError: ``only`` or ``settings`` are given to the method "finetune".
-        """
-        given = list(examples)
-        label_set = self._label_set(labels, given)
-        is_plain = only is None and settings is None
-        if choose_method(method, given, is_plain=is_plain) == "finetune":
-            progress = self.finetune(given, label_set)
-            return FitReport.of_training(given, label_set, progress.elapsed_s)
-        session = Session(self.engine, label_set, settings)
-        session.add(given, labels=only)
-        return self._take(session)
-
-    def partial_fit(
-        self, examples: Iterable[Sentence], *, only: Collection[str] | None = None
-    ) -> FitReport:
-        """Learn from more examples, on top of those of the last ``fit``.
-
-        Args:
-            examples: As for ``fit``.
-            only: As for ``fit``.
-
-        Returns:
-            What the fit did, over all examples.
-        """
-        if self._session is None:
-            self._session = Session(self.engine, self._label_set(None), start=self._own_fit)
-        self._session.add(examples, labels=only)
-        return self._take(self._session)
-
-    def undo(self) -> Sentence:
-        """Take back the last example and fit again; returns it.
-
-        Raises:
-            RequestError: There is none.
-        """
-        if self._session is None:
-            raise RequestError("There is no example to take back. Add one with fit().")
-        removed = self._session.undo()
-        self._fitted = self._session.table
-        return removed
-
-    def _take(self, session: Session) -> FitReport:
-        report = session.fit()
-        self._session, self._fitted = session, session.table
-        self.label_set = self._fitted.label_set
-        return report
-
-    def suggest(self, texts: Sequence[str], k: int = 5, labels: Labels | None = None) -> list[int]:
-        """Rank unlabelled texts by how much annotating them would teach.
-
-        Args:
-            texts: Candidates.
-            k: How many to pick.
-            labels: As for ``predict``.
-
-        Returns:
-            Indices of the texts to annotate next: unsure ones that differ from each other.
-        """
-        words = [split_text(text, i)[1] for i, text in enumerate(texts)]
-        return most_instructive(self.engine, self.table(labels), words, k)
-
-    def finetune(
-        self,
-        examples: Sequence[Sentence],
-        labels: Labels | None = None,
-        *,
-        config: TrainConfig | None = None,
-        **options: Any,
-    ) -> Progress:
-        """Train both towers on annotated examples (the paper's second stage); needs torch.
-
-        Args:
-            examples: Annotated sentences.
-            labels: The label set; by default the model's own, or the labels of the examples.
-            config: Training settings; see ``config.PRESETS``.
-            **options: As for ``training.finetune``: ``output_dir``, ``resume``, ``on_progress``.
-
-        Raises:
-            LabelError: The examples bear labels that the label set lacks.
-            MissingExtraError: torch is not installed.
-        """
-        require("torch", "train", "Fine-tuning")
-        from labelwise.training import finetune  # noqa: PLC0415
-
-        label_set = self._label_set(labels, examples)
-        check_labels(examples, label_set)
-        self.label_set, self._fitted, self._session = label_set, None, None
-        backend = trainable(self.backend, self.folder)
-        if backend is not self.backend:
-            self.engine = Engine(backend)
-        return finetune(backend, examples, label_set, config, **options)
-
-    def _label_set(
-        self, labels: Labels | None, examples: Sequence[Sentence] | None = None
-    ) -> LabelSet:
-        return resolve_labels(labels, self.label_set, examples)
-
-    def table(self, labels: Labels | None = None) -> TagTable:
-        """Fitted vectors where the label set is the fitted one, else those of the words."""
-        label_set = self._label_set(labels)
-        if self._fitted is not None and label_set.digest == self._fitted.label_set.digest:
-            found = {x.name: x.threshold for x in self._fitted.label_set if x.threshold is not None}
-            return dataclasses.replace(self._fitted, label_set=label_set.limited(found))
-        return self.engine.tag_table(label_set)

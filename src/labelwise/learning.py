@@ -1,0 +1,234 @@
+"""The learning half of a tagger: examples in, tag vectors or trained encoders out.
+
+Keeps the label set, what was fitted to it, and the session of examples; predicts nothing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from labelwise.annotation import Sentence
+from labelwise.arguments import Labels, check_texts, resolve_labels
+from labelwise.backend import EncoderBackend
+from labelwise.config import TrainConfig
+from labelwise.data import labels_of
+from labelwise.engine import Engine
+from labelwise.errors import RequestError, require
+from labelwise.fit_report import FitReport, choose_method
+from labelwise.instant import FitSettings
+from labelwise.labels import LabelSet
+from labelwise.loading import trainable
+from labelwise.records import split_text
+from labelwise.rows import Example, to_sentences
+from labelwise.session import Session, check_labels
+from labelwise.suggest import most_instructive
+from labelwise.tag_table import TagTable
+
+if TYPE_CHECKING:
+    from labelwise.training import Progress
+
+
+class Learning:
+    """What a tagger knows of its labels, and how it learns more.
+
+    Args:
+        engine: Encodes words and labels.
+        label_set: Labels to use when a call names none.
+        folder: Where the model was loaded from; fine-tuning reads its weights there.
+        fitted: Tag vectors that an earlier fit of this label set has found.
+    """
+
+    def __init__(
+        self,
+        engine: Engine,
+        label_set: LabelSet | None = None,
+        folder: Path | None = None,
+        fitted: TagTable | None = None,
+    ) -> None:
+        """Start from what an earlier fit has found, if there was one."""
+        self.engine = engine
+        self.label_set = label_set
+        self.folder = folder
+        self._fitted = fitted
+        self._session: Session | None = None
+        self._inferred: LabelSet | None = None  # the label set, where examples have given it
+
+    @property
+    def backend(self) -> EncoderBackend:
+        """What runs the encoders."""
+        return self.engine.backend
+
+    @property
+    def labels(self) -> tuple[str, ...]:
+        """Names of the labels that are looked for when a call names none."""
+        return self.label_set.names if self.label_set else ()
+
+    @property
+    def _is_fitted(self) -> bool:
+        """Whether any label of the label set has been fitted."""
+        fitted, label_set = self._fitted, self.label_set
+        return bool(fitted and label_set and (fitted.positions(label_set) >= 0).any())
+
+    @property
+    def _own_fit(self) -> TagTable | None:
+        """Fitted vectors of the label set, beside those of the words of its new labels."""
+        return self.table() if self._is_fitted else None
+
+    def fit(
+        self,
+        examples: Iterable[Example],
+        labels: Labels | None = None,
+        *,
+        only: Collection[str] | None = None,
+        settings: FitSettings | None = None,
+        method: str = "instant",
+    ) -> FitReport:
+        """Learn from examples in a fraction of a second: only the tag vectors move.
+
+        The vectors of the label words are the centre of a Gaussian prior, so a single example
+        already helps; both encoders stay as they are. Starts afresh, and without examples goes
+        back to the label words: see ``partial_fit``.
+
+        Args:
+            examples: In any form of ``to_sentences``, such as "[Ada](person) left." or a
+                ``Sentence``; one without mentions says that nothing is in it.
+            labels: The label set; by default the model's own, or the labels of the examples if it
+                has none that was given to it.
+            only: Labels these examples speak about, if not all of the label set.
+            settings: Strength of the prior; chosen from the examples by default.
+            method: ``"instant"``; ``"finetune"`` to train both encoders instead; ``"auto"`` for
+                whichever suits the number of examples.
+
+        Returns:
+            What the fit did.
+
+        Raises:
+            LabelError: The examples bear labels that the label set lacks.
+            ConfigError: The method does not exist.
+            RequestError: ``only`` or ``settings`` are given to the method "finetune".
+        """
+        given = to_sentences(examples)
+        label_set, inferred = self._label_set(labels, given), self._infers(labels)
+        is_plain = only is None and settings is None
+        if choose_method(method, given, is_plain=is_plain) == "finetune":
+            progress = self.finetune(given, labels)
+            return FitReport.of_training(given, label_set, progress.elapsed_s)
+        session = Session(self.engine, label_set, settings)
+        session.add(given, labels=only)
+        return self._take(session, inferred=inferred)
+
+    def partial_fit(
+        self,
+        examples: Iterable[Example],
+        labels: Labels | None = None,
+        *,
+        only: Collection[str] | None = None,
+    ) -> FitReport:
+        """Learn from more examples, on top of those of the last ``fit``.
+
+        Args:
+            examples: As for ``fit``.
+            labels: Labels to look for beside those of the last fit, whose examples say nothing
+                about them. Where examples have given the label set, new labels in these do too.
+            only: As for ``fit``.
+
+        Returns:
+            What the fit did, over all examples.
+        """
+        given = to_sentences(examples)
+        named, inferred = self._label_set(labels, given), self._infers(labels)
+        session = self._session
+        if session is None:
+            session = Session(self.engine, self.label_set or named, start=self._own_fit)
+        session = session.widened(named)
+        session.add(given, labels=only)
+        return self._take(session, inferred=inferred)
+
+    def undo(self) -> Sentence:
+        """Take back the last example and fit again; returns it.
+
+        Raises:
+            RequestError: There is none.
+        """
+        if self._session is None:
+            raise RequestError("There is no example to take back. Add one with fit().")
+        removed = self._session.undo()
+        self._fitted = self._session.table
+        return removed
+
+    def _take(self, session: Session, *, inferred: bool) -> FitReport:
+        report = session.fit()
+        self._session, self._fitted = session, session.table
+        self.label_set = self._fitted.label_set
+        self._inferred = self.label_set if inferred else None
+        return report
+
+    def suggest(self, texts: Iterable[str], k: int = 5, labels: Labels | None = None) -> list[int]:
+        """Rank unlabelled texts by how much annotating them would teach.
+
+        Args:
+            texts: Candidates.
+            k: How many to pick.
+            labels: As for ``predict``.
+
+        Returns:
+            Indices of the texts to annotate next: unsure ones that differ from each other.
+        """
+        words = [split_text(text, i)[1] for i, text in enumerate(check_texts(texts))]
+        return most_instructive(self.engine, self.table(labels), words, k)
+
+    def finetune(
+        self,
+        examples: Iterable[Example],
+        labels: Labels | None = None,
+        *,
+        config: TrainConfig | None = None,
+        **options: Any,
+    ) -> Progress:
+        """Train both towers on annotated examples (the paper's second stage); needs torch.
+
+        Args:
+            examples: As for ``fit``.
+            labels: The label set; by default the model's own, or the labels of the examples.
+            config: Training settings; see ``config.PRESETS``.
+            **options: As for ``training.finetune``: ``output_dir``, ``resume``, ``on_progress``.
+
+        Raises:
+            LabelError: The examples bear labels that the label set lacks.
+            MissingExtraError: torch is not installed.
+        """
+        require("torch", "train", "Fine-tuning")
+        from labelwise.training import finetune  # noqa: PLC0415
+
+        given = to_sentences(examples)
+        label_set, inferred = self._label_set(labels, given), self._infers(labels)
+        check_labels(given, label_set)
+        self.label_set, self._fitted, self._session = label_set, None, None
+        self._inferred = label_set if inferred else None
+        backend = trainable(self.backend, self.folder)
+        if backend is not self.backend:
+            self.engine = Engine(backend)
+        return finetune(backend, given, label_set, config, **options)
+
+    def _infers(self, labels: Labels | None) -> bool:
+        """Tell whether it is for the examples to give the label set, as nobody else has."""
+        return labels is None and self.label_set is self._inferred
+
+    def _label_set(
+        self, labels: Labels | None, examples: Sequence[Sentence] | None = None
+    ) -> LabelSet:
+        is_given = not (examples and self._infers(labels) and labels_of(examples))
+        return resolve_labels(labels, self.label_set if is_given else None, examples)
+
+    def table(self, labels: Labels | None = None) -> TagTable:
+        """Fitted vectors of the labels that were fitted, those of their words for all others.
+
+        A label was fitted if its name and words are the same, or it is named without words; order
+        and company are free.
+        """
+        label_set = self._label_set(labels)
+        if self._fitted is None:
+            return self.engine.tag_table(label_set)
+        return self._fitted.for_labels(label_set, self.engine.tag_table)

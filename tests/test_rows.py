@@ -1,0 +1,106 @@
+"""Examples in any form that a person writes them in, as sentences."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from builders import people_and_cities, tiny_backend
+from labelwise.annotation import Mention, Sentence
+from labelwise.config import ModelConfig
+from labelwise.data import read_jsonl, write_jsonl
+from labelwise.errors import DataError
+from labelwise.evaluation import evaluate
+from labelwise.rows import read_marks, to_sentences
+from labelwise.sampling import sample_support_set
+from labelwise.tagger import Tagger
+
+TEXT = "Ada moved to New York."
+SPANS = [(0, 3, "person"), (13, 21, "city")]
+ENTITIES = [{"start": start, "end": end, "label": label} for start, end, label in SPANS]
+WORDS = ["Ada", "moved", "to", "New", "York", "."]
+FORMS: dict[str, Any] = {
+    "marks": "[Ada](person) moved to [New York](city).",
+    "pair": (TEXT, SPANS),
+    "spacy": (TEXT, {"entities": SPANS}),
+    "entities": {"text": TEXT, "entities": ENTITIES},
+    "triples": {"text": TEXT, "entities": [list(span) for span in SPANS]},
+    "tags": {"tokens": WORDS, "tags": ["B-person", "O", "O", "B-city", "I-city", "O"]},
+    "gliner": {"tokenized_text": WORDS, "ner": [[0, 0, "person"], [3, 4, "city"]]},
+    "sentence": Sentence(tuple(WORDS), (Mention(0, 1, "person"), Mention(3, 5, "city"))),
+}
+each_form = pytest.mark.parametrize("example", FORMS.values(), ids=FORMS)
+
+
+@each_form
+def test_every_form_of_an_example_is_the_same_sentence(example: Any) -> None:
+    [found] = to_sentences([example])
+    assert (found.words, found.mentions) == (FORMS["sentence"].words, FORMS["sentence"].mentions)
+
+
+@each_form
+def test_every_form_teaches_the_same(example: Any) -> None:
+    tagger = Tagger(tiny_backend(ModelConfig(max_pieces=64)))
+    report = tagger.fit([example], ["person", "city"])
+    assert (report.n_examples, report.n_mentions, report.missing) == (1, 2, ())
+    assert tagger.partial_fit(iter([example])).n_mentions == 4
+    assert evaluate(tagger, (x for x in [example])).scores.n_gold == 2
+    assert sample_support_set([example], 1, 0).counts == {"person": 1, "city": 1}
+
+
+def test_every_form_can_be_written(tmp_path: Path) -> None:
+    write_jsonl(tmp_path / "a.jsonl", FORMS.values())
+    found = read_jsonl(tmp_path / "a.jsonl")
+    assert {(s.words, s.mentions) for s in found} == {(tuple(WORDS), FORMS["sentence"].mentions)}
+
+
+def test_forms_may_be_mixed_and_keep_their_order() -> None:
+    [given] = people_and_cities()[:1]
+    found = to_sentences(["nothing here", given, "[Ada](person)"])
+    assert [len(s.mentions) for s in found] == [0, len(given.mentions), 1]
+    assert found[1] is given
+
+
+_PLAIN = st.text("aé漢 .-😀", max_size=6)
+_SURFACE, _LABEL = (st.text(chars, min_size=1, max_size=4) for chars in ("aé漢😀", "abc"))
+
+
+@given(st.lists(st.tuples(_PLAIN, _SURFACE, _LABEL), max_size=4), _PLAIN)
+def test_marks_give_the_text_without_them(parts: list[tuple[str, str, str]], rest: str) -> None:
+    row = read_marks("".join(f"{a}[{b}]({c})" for a, b, c in parts) + rest, "here")
+    assert row["text"] == "".join(a + b for a, b, _ in parts) + rest
+    found = [(row["text"][e["start"] : e["end"]], e["label"]) for e in row["entities"]]
+    assert found == [(b, c) for _, b, c in parts]
+
+
+@pytest.mark.parametrize("text", ["[Ada](person left", "[](person)", "[Ada]()", "[A](b) and [C]("])
+def test_a_mark_that_is_not_closed_is_refused(text: str) -> None:
+    with pytest.raises(DataError, match=r"not closed or is empty \(examples\[1\]\)"):
+        to_sentences(["[Ada](person)", text])
+
+
+@pytest.mark.parametrize(
+    "examples", ["train.jsonl", Path("train.jsonl"), FORMS["tags"], FORMS["sentence"], None, 5]
+)
+def test_one_example_or_a_file_is_no_list_of_examples(examples: Any) -> None:
+    with pytest.raises(DataError, match=r"Examples are given as .*Expected a list .*read_jsonl"):
+        to_sentences(examples)
+
+
+@pytest.mark.parametrize("example", [5, None, ["Ada", "left"], ("Ada", "left", "early")], ids=str)
+def test_something_else_than_an_example_is_named_by_its_index(example: Any) -> None:
+    with pytest.raises(DataError, match=r"An example is .*\(examples\[1\]\)\. Expected a Sentence"):
+        to_sentences(["Ada", example])
+
+
+def test_a_wrong_span_is_named_by_the_index_of_its_example() -> None:
+    with pytest.raises(DataError, match=r"Span 0-9 'person' \(examples\[0\]\) does not fit the 3"):
+        to_sentences([("Ada", [(0, 9, "person")])])
+    with pytest.raises(DataError, match=r"'entities' is str \(examples\[0\]\)"):
+        to_sentences([("Ada", "person")])
+    with pytest.raises(DataError, match=r"The keys are 'text', 'label'? ?\(examples\[0\]\)"):
+        to_sentences([{"text": "Ada", "label": "person"}])
