@@ -89,7 +89,7 @@ def _checked_text(text: object, what: str) -> str:
 def _checked_threshold(threshold: object, name: str) -> float | None:
     if threshold is None:
         return None
-    is_number = isinstance(threshold, Real) and not isinstance(threshold, bool)
+    is_number = not isinstance(threshold, bool) and isinstance(threshold, Real)
     if not is_number or not 0 <= cast("float", threshold) <= 1:
         raise LabelError(
             f"Label '{name}' has threshold {threshold!r}. Expected a number from 0 to 1, or none."
