@@ -80,14 +80,14 @@ def choose_method(method: str, examples: Sequence[Sentence], *, is_plain: bool =
             f"There is no method '{method}'. Expected {some_of(METHODS)}."
             f"{did_you_mean(method, METHODS)}"
         )
+    if method == "finetune" and not is_plain:
+        raise RequestError(
+            "The method 'finetune' was asked for with 'only' or 'settings'. Expected neither: "
+            "it trains on all labels of the label set. Leave them out, or use 'instant'."
+        )
     if method != "auto":
         return method
     if not is_plain:
-        if method == "finetune":
-            raise RequestError(
-                "The method 'finetune' was asked for with 'only' or 'settings'. Expected neither: "
-                "it trains on all labels of the label set. Leave them out, or use 'instant'."
-            )
         return "instant"
     counts = Counter(m.label for s in examples for m in s.mentions)
     is_many = bool(counts) and np.median(list(counts.values())) >= FINETUNE_FROM
