@@ -81,6 +81,18 @@ def test_the_models_own_labels_need_not_be_named() -> None:
     assert [r["entities"] for r in answer["results"]] == tagger.predict(TEXTS)
 
 
+def test_labels_that_the_model_was_fitted_to_keep_what_was_learned() -> None:
+    tagger = tiny_tagger()
+    tagger.fit(EXAMPLES, LABELS)
+    asked = [*LABELS[::-1], "year"]
+    with client(tagger) as http:
+        answer = http.post("/v1/predict", json={"texts": TEXTS, "labels": asked}).json()
+    with client() as http:
+        unfitted = http.post("/v1/predict", json={"texts": TEXTS, "labels": asked}).json()
+    assert [r["entities"] for r in answer["results"]] == tagger.predict(TEXTS, asked)
+    assert answer["label_set"] != unfitted["label_set"]
+
+
 def test_thresholds_hold_over_http() -> None:
     labels = {"city": {"threshold": 0.999}, "person": None}
     tagger = tiny_tagger()

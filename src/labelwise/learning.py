@@ -72,7 +72,7 @@ class Learning:
         return bool(fitted and label_set and (fitted.positions(label_set) >= 0).any())
 
     @property
-    def _own_fit(self) -> TagTable | None:
+    def fitted(self) -> TagTable | None:
         """Fitted vectors of the label set, beside those of the words of its new labels."""
         return self.table() if self._is_fitted else None
 
@@ -141,7 +141,7 @@ class Learning:
         named, inferred = self._label_set(labels, given), self._infers(labels)
         session = self._session
         if session is None:
-            session = Session(self.engine, self.label_set or named, start=self._own_fit)
+            session = Session(self.engine, self.label_set or named, start=self.fitted)
         session = session.widened(named)
         session.add(given, labels=only)
         return self._take(session, inferred=inferred)

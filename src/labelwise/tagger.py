@@ -89,7 +89,7 @@ class Tagger(Learning):
 
     def save_pretrained(self, path: str | Path) -> None:
         """Write the model, its label set and what it was fitted to, whole or not at all."""
-        save_model(path, self.backend, self.label_set, fitted=self._own_fit, source=self.folder)
+        save_model(path, self.backend, self.label_set, fitted=self.fitted, source=self.folder)
 
     @overload
     def predict(

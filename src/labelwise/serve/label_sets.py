@@ -107,10 +107,12 @@ def spec_key(spec: object) -> bytes:
     return hashlib.sha256(_dumps(spec).encode()).digest()
 
 
-def encoded(engine: Engine, label_set: LabelSet) -> LabelEntry:
-    """Encode a label set."""
-    id = _id("ls", engine, label_set)
-    return LabelEntry(id, engine.tag_table(label_set))
+def encoded(engine: Engine, label_set: LabelSet, learned: TagTable | None = None) -> LabelEntry:
+    """Encode a label set; labels that the model was fitted to keep what was learned of them."""
+    if learned is None:
+        return LabelEntry(_id("ls", engine, label_set), engine.tag_table(label_set))
+    id = _id("ls", engine, label_set, hashlib.sha256(learned.matrix.tobytes()).hexdigest())
+    return LabelEntry(id, learned.for_labels(label_set, engine.tag_table))
 
 
 def fitted(

@@ -30,6 +30,7 @@ from labelwise.serve.label_sets import (
 )
 from labelwise.serve.metrics import Metrics
 from labelwise.serve.texts import Answer, Part, TextTagger, run_parts
+from labelwise.tag_table import TagTable
 from labelwise.tagger import Tagger
 
 T = TypeVar("T")
@@ -70,6 +71,7 @@ class Service:
         self._load: Callable[[], Tagger] | None = None
         self._loading: asyncio.Task[None] | None = None
         self._default: LabelEntry | None = None
+        self._learned: TagTable | None = None
         self._tagger: Tagger | None = None
         self._texts: TextTagger | None = None
         self._is_draining = False
@@ -146,6 +148,7 @@ class Service:
         tagger.engine.cached_texts = CACHED_LABEL_TEXTS
         if tagger.label_set is not None:
             self._default = LabelEntry(DEFAULT_ID, tagger.table())
+        self._learned = tagger.fitted
         self._tagger, self._texts = tagger, TextTagger(tagger.engine, self._batcher)
 
     def drain(self) -> None:
@@ -225,7 +228,7 @@ class Service:
 
     def _encoded_once(self, engine: Engine, label_set: LabelSet, key: bytes) -> LabelEntry:
         """Encode, unless another caller has in the meantime."""
-        return self.label_sets.by_spec(key) or encoded(engine, label_set)
+        return self.label_sets.by_spec(key) or encoded(engine, label_set, self._learned)
 
     async def fit(
         self,
