@@ -324,7 +324,11 @@ def test_tensorboard_scalars_are_logged(
     assert list((tmp_path / "runs" / "m").glob("events*"))
 
 
-def test_demo_shows_the_third_domain_before_and_after(encoder: Path, tmp_path: Path) -> None:
+def test_demo_shows_the_third_domain_before_and_after(
+    encoder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    short = FINETUNE.replace(min_steps=2, epochs=0.1)  # of the minutes that all updates take
+    monkeypatch.setattr("labelwise.training.FINETUNE", short)
     output = tmp_path / "demo"
     shown = run("demo", "--encoder", encoder, "--seconds", 0.2, "-o", output).stdout
     for part in ("Zero-shot: contracts", "instant fit", "F1 on the", "labelwise predict"):
