@@ -40,7 +40,7 @@ TESTS = Path(__file__).parent
 KINDS = LabelSet.parse(["person", "city"])
 FAST = FINETUNE.replace(
     learning_rate=3e-3, epochs=40.0, freeze_word_embeddings=False, precision="fp32",
-    resplit_prob=0.0,
+    resplit_prob=0.0, keep_start=0.0,
 )  # fmt: skip
 WITHOUT_CHECKPOINTS = SETTINGS.replace(checkpoint_every_s=1e9)
 
