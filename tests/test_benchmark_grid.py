@@ -19,7 +19,7 @@ from labelwise.benchmark.grid import plan_benchmark, run_benchmark
 from labelwise.benchmark.plan import Plan
 from labelwise.benchmark.report import write_report
 from labelwise.benchmark.spec import Spec, preset_spec, read_spec
-from labelwise.errors import DataError
+from labelwise.errors import ConfigError, DataError
 from labelwise.sample_data import sample_path
 from labelwise.training import Progress
 
@@ -228,7 +228,7 @@ def test_a_source_stage_with_settings_of_its_own_is_trained_apart(tmp_path: Path
 
 
 def test_the_device_is_that_of_every_model(spec: Spec, tmp_path: Path) -> None:
-    with pytest.raises(RuntimeError, match="nowhere"):
+    with pytest.raises(ConfigError, match="device .nowhere."):
         run_benchmark(spec, tmp_path, device="nowhere")
 
 
