@@ -128,6 +128,7 @@ def test_remembered_words_encode_as_whole_sentences_do(
     tokenizer: PieceTokenizer, sentences: list[list[str]]
 ) -> None:
     whole, space = Tokenizer.from_str(tokenizer.to_json()), tokenizer._space
+    whole.encode_special_tokens = True
     for pieces, words in zip(tokenizer.encode_words(sentences), sentences, strict=True):
         clean = [w and space + without_surrogates(w) for w in words]
         encoding = whole.encode(clean, is_pretokenized=True, add_special_tokens=False)
@@ -138,6 +139,16 @@ def test_remembered_words_encode_as_whole_sentences_do(
         assert pieces.ids[1:-1].tolist() == [encoding.ids[i] for i in read]
         assert pieces.first.tolist() == first
         assert pieces.ids.dtype == pieces.first.dtype == np.int64
+
+
+def test_special_pieces_written_in_a_text_are_the_marks_they_are_made_of() -> None:
+    words, (label,) = (
+        TOKENIZER.encode_words([["a", "[SEP]"]])[0],
+        TOKENIZER.encode_texts(["[SEP]"], 9),
+    )
+    separator = int(words.ids[-1])
+    assert separator not in words.ids[:-1]
+    assert separator not in label[:-1]
 
 
 def test_the_memory_of_words_is_bounded() -> None:
