@@ -220,7 +220,6 @@ def test_a_spec_gives_words_description_and_threshold() -> None:
     [
         ("person, city", r"string 'person, city'\. Expected a list of names.*parse_names"),
         (7, "given as int. Expected a list"),
-        ({"a", "b"}, "given as set. Expected a list"),
         ([], "No labels are given"),
         ({}, "No labels are given"),
         (["a", " "], "name is empty"),
