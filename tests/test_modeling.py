@@ -191,7 +191,7 @@ def test_static_table_holds_the_word_embeddings_as_long_as_states() -> None:
     with torch.no_grad():
         states = states_of(STATIC, SENTENCES)
     lengths = (float(x.norm(dim=1).mean()) for x in (table, states))
-    assert next(lengths) == pytest.approx(next(lengths), rel=1e-3)
+    assert next(lengths) == pytest.approx(next(lengths), rel=0.02)
 
 
 @pytest.mark.parametrize("scheme", SCHEMES)
