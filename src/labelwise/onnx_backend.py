@@ -101,7 +101,6 @@ def open_session(data: bytes, threads: int) -> onnxruntime.InferenceSession:
     options.intra_op_num_threads = threads
     options.log_severity_level = 3
     options.add_session_config_entry(*_EXACT_INT8)
-    options.add_session_config_entry("session.intra_op.allow_spinning", "0")  # others need cores
     try:
         return onnxruntime.InferenceSession(
             data, options, providers=["CPUExecutionProvider"], disabled_optimizers=_SLOWER
