@@ -157,7 +157,7 @@ def fit_tag_vectors(  # noqa: PLR0913
     """
     settings = settings or FitSettings()
     check_examples(states, tag_ids, sentence_ids, prior, allowed, weights)
-    with _quiet_threads(len(states) * len(prior.tag_vectors)):
+    with _one_thread():
         problem = MapProblem.build(states, tag_ids, prior, settings.bias_reach, allowed, weights)
         strength, held_out = settings.strength, None
         if strength is None:
@@ -177,11 +177,8 @@ def fit_tag_vectors(  # noqa: PLR0913
 
 
 @contextlib.contextmanager
-def _quiet_threads(n_scores: int) -> Iterator[None]:
-    """Keep small matrix products on one thread: waking others costs ten times the product."""
-    if n_scores > _MANY_SCORES:
-        yield
-        return
+def _one_thread() -> Iterator[None]:
+    """Keep matrix products on one thread: others that wake and wait for them cost more."""
     from threadpoolctl import threadpool_limits  # noqa: PLC0415  # prediction needs none
 
     with threadpool_limits(limits=1, user_api="blas"):
@@ -296,7 +293,7 @@ def _folds(sentence_ids: IntArray, n_folds: int) -> list[BoolArray]:
     return [order % n_folds == fold for fold in range(n_folds)]
 
 
-_MANY_SCORES = 100_000  # words times tags; below, threads hinder and a solve is short anyhow
+_MANY_SCORES = 100_000  # words times tags; below, a solve is short anyhow
 _ONE_SHOT_STRENGTH = 0.01
 _EVIDENCE_A_MENTION = 0.3  # words; fewer than a mention has, as words of one sentence agree
 _MAX_LEAVE_ONE_OUT = 12  # sentences; from there on, folds
