@@ -65,7 +65,7 @@ def _no_network(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch)
 def pytest_runtest_setup(item: pytest.Item) -> None:
     """Skip tests of a GPU where there is none."""
     if item.get_closest_marker("gpu"):
-        torch = pytest.importorskip("torch")
+        torch = pytest.importorskip("torch", reason="GPU tests need labelwise[train]")
         if not torch.cuda.is_available():
             pytest.skip("This machine has no CUDA device.")
 

@@ -185,6 +185,7 @@ def test_static_vector_of_a_text_without_pieces_is_finite() -> None:
 def test_static_table_holds_the_word_embeddings_as_long_as_states() -> None:
     assert STATIC.label_tower is None
     assert STATIC.static_table is not None
+    assert STATIC.static_table is not word_table(STATIC.text_tower)
     table, embeddings = STATIC.static_table.detach(), word_table(STATIC.text_tower).detach()
     factor = float(table.norm() / embeddings.norm())
     torch.testing.assert_close(table, embeddings * factor)

@@ -15,7 +15,7 @@ from labelwise.words import without_surrogates
 Span = tuple[int, int, str]  # start, end (exclusive), label
 
 
-def spans_of(results: Sequence[object], text: str, place: str) -> list[Span]:
+def spans_of_regions(results: Sequence[object], text: str, place: str) -> list[Span]:
     """Read the spans of an annotation in the unit that the page counts, or else in code points.
 
     One unit holds for the whole annotation: where words repeat, a single span may read right in

@@ -18,7 +18,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from labelwise.annotation import Record, Sentence
 from labelwise.errors import DataError, RequestError
-from labelwise.label_studio import spans_of, value_of
+from labelwise.label_studio import spans_of_regions, value_of
 from labelwise.labels import LabelSet
 from labelwise.rows import Row, sentences_from_rows
 from labelwise.serve.json_route import JsonRoute
@@ -305,7 +305,7 @@ def _example(text: str, regions: object, config: LabelConfig) -> Sentence:
         for region in (regions if isinstance(regions, list) else ())
         if isinstance(region, Mapping) and region.get("from_name") == config.from_name
     ]
-    spans = spans_of(mine, text, "annotation.result")
+    spans = spans_of_regions(mine, text, "annotation.result")
     for *_, label in spans:
         if label not in config.labels:
             raise DataError(

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any, cast
 
 from labelwise.errors import DataError, some_of
-from labelwise.label_studio import Span, spans_of, value_of
+from labelwise.label_studio import Span, spans_of_regions, value_of
 from labelwise.studio.nouns import NewText, ProjectText
 from labelwise.words import without_surrogates
 
@@ -70,7 +70,7 @@ def read_tasks(name: str, content: str) -> tuple[list[NewText], int]:
             texts.append(NewText(without_surrogates(task), place))
             continue
         text, results = _task(task, place)
-        spans = None if results is None else spans_of(results, text, place)
+        spans = None if results is None else spans_of_regions(results, text, place)
         kept, n_left = _without_overlaps(spans or ())
         n_overlapping += n_left
         texts.append(NewText(text, place, None if spans is None else kept))
