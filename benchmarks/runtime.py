@@ -1,12 +1,14 @@
 """Speed of prediction: this engine, other libraries, the bare session, the processor's limit.
 
     python benchmarks/runtime.py [--smoke] [--write-docs] [--gliner-python PATH]
+        [--span-marker-python PATH]
 
 Words a second from raw text to entities, on texts joined from the sample corpus. Every rival runs
 the same encoder, with random output layers where it needs one, in turns with the others, so that
 all meet the same machine. Median of five; processor time, load and versions are recorded. Slow
-rivals get the first texts only. GLiNER 0.2.29 needs older libraries than we do: make a virtual
-environment for it and name its interpreter. ``--write-docs`` writes docs/performance.md.
+rivals get the first texts only. GLiNER 0.2.29 and SpanMarker 1.8.1 need older libraries than we
+do: make a virtual environment for each and name its interpreter. ``--write-docs`` writes
+docs/performance.md.
 """
 
 from __future__ import annotations
@@ -26,7 +28,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from rivals import Gliner, Seconds, encoder_operations, pipeline_run, product_run, timed
+from rivals import Library, Seconds, encoder_operations, pipeline_run, product_run, timed
 
 from labelwise import Tagger
 from labelwise.config import RECOMMENDED_MODEL
@@ -44,17 +46,19 @@ BATCH_SIZES = (1, 8, 32, 64)
 TEN = [f"kind {i}" for i in range(10)]
 THOUSAND = [f"kind {i}" for i in range(1000)]
 SLOW_TEXTS = {32: 96, 128: 24}  # for rivals that take seconds for them
-GLINER_RUNS = (("joint", 10), ("joint", 500), ("bi", 10), ("bi", 500))
+LIBRARY_RUNS = {  # name: library, kind, labels
+    "GLiNER joint, 10 labels": ("gliner", "joint", 10),
+    "GLiNER joint, 500 labels": ("gliner", "joint", 500),
+    "GLiNER bi, 10 labels": ("gliner", "bi", 10),
+    "GLiNER bi, 500 labels": ("gliner", "bi", 500),
+    "SpanMarker, 10 labels": ("span_marker", "spans", 10),
+}
 PAGE = Path(__file__).resolve().parents[1] / "docs" / "performance.md"
 NOT_MEASURED = """\
 ## Not measured
 
-Two more libraries would be rivals, but can't be installed beside transformers 5.5 or later, below
-which a model's configuration can run code:
-
-- SpanMarker 1.8.1 asks for transformers below 5. pip falls back to 1.5.0, which names no bound.
-- spacy-transformers 1.4.0 asks for transformers below 4.53.3; spacy-curated-transformers 2.1.2 for
-  thinc 9.0 or 9.1, while spaCy 3.8 comes with thinc 8.3. Older ones were not tried.
+spaCy's transformer pipeline: spacy-transformers 1.4.0 asks for transformers below 4.53.3,
+spacy-curated-transformers 2.1.2 for thinc 9.0 or 9.1, while spaCy 3.8 comes with thinc 8.3.
 """
 PACKAGES = ("labelwise", "numpy", "onnxruntime", "tokenizers", "torch", "transformers")
 Measured = dict[str, float]
@@ -70,24 +74,27 @@ def main() -> None:
     taggers = {p: Tagger(onnx_backends(g, backend)[0]) for p, g in graphs.items()}
     results: dict[str, Any] = {"machine": machine(), "encoder": ENCODER, "smoke": smoke}
     texts = {n: sample_texts(taggers["fp32"], n, n_texts[n]) for n in PIECES}
-    gliner = None
-    if arguments.gliner_python:
-        few = {n: t[: 2 if smoke else SLOW_TEXTS[n] // 2] for n, t in texts.items()}
-        gliner = Gliner(arguments.gliner_python, ENCODER, few, THOUSAND[:500])
+    few = {n: t[: 2 if smoke else SLOW_TEXTS[n] // 2] for n, t in texts.items()}
+    libraries = {
+        name: Library(name, python, ENCODER, few, THOUSAND[:500])
+        for name, python in arguments.libraries().items()
+        if python
+    }
     config = backend.encoder_configs()["text"]
     for pieces in PIECES:
-        found = speeds(taggers, texts[pieces], pieces, rounds, gliner, smoke=smoke)
+        found = speeds(taggers, texts[pieces], pieces, rounds, libraries, smoke=smoke)
         operations = encoder_operations(config, pieces) * pieces_a_word(
             taggers["int8"], texts[pieces]
         )
         results[f"{pieces}_pieces"] = found | shares_of_peak(found["runs"], operations)
-    if gliner is not None:
-        gliner.close()
+    for library in libraries.values():
+        library.close()
     with tempfile.TemporaryDirectory() as folder:
         model = Path(folder) / "model"
         label_set = LabelSet.parse(["person", "city"])
         save_model(model, backend, label_set, extra_files=graphs["int8"])
         results["cold_start"] = cold_start(model, rounds)
+        results["long_document"] = long_documents(model, taggers["int8"], smoke=smoke)
     results["machine"]["load_after"] = os.getloadavg()
     arguments.output.parent.mkdir(parents=True, exist_ok=True)
     arguments.output.write_text(json.dumps(results, indent=2) + "\n")
@@ -96,7 +103,15 @@ def main() -> None:
         PAGE.write_text(page(results))
 
 
-def parsed() -> argparse.Namespace:
+class Arguments(argparse.Namespace):
+    """The command line."""
+
+    def libraries(self) -> dict[str, str | None]:
+        """Interpreters of the libraries that need an environment of their own."""
+        return {"gliner": self.gliner_python, "span_marker": self.span_marker_python}
+
+
+def parsed() -> Arguments:
     """Read the command line."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
@@ -104,8 +119,9 @@ def parsed() -> argparse.Namespace:
     parser.add_argument("--smoke", action="store_true", help="one short round, to see that it runs")
     parser.add_argument("--write-docs", action="store_true", help="write docs/performance.md")
     parser.add_argument("--gliner-python", help="interpreter of an environment with GLiNER 0.2.29")
+    parser.add_argument("--span-marker-python", help="the same with SpanMarker 1.8.1")
     parser.add_argument("--output", type=Path, default=Path("benchmarks/results/runtime.json"))
-    return parser.parse_args()
+    return parser.parse_args(namespace=Arguments())
 
 
 def machine() -> dict[str, Any]:
@@ -150,7 +166,7 @@ def speeds(
     texts: list[str],
     pieces: int,
     rounds: int,
-    gliner: Gliner | None,
+    libraries: dict[str, Library],
     *,
     smoke: bool,
 ) -> dict[str, Any]:
@@ -167,11 +183,11 @@ def speeds(
     for size in BATCH_SIZES[1:2] if smoke else BATCH_SIZES:
         run = pipeline_run(ENCODER, len(TEN), few, size)
         runs[f"pipeline, batch {size}"] = timed_run(run), n_few
-    if gliner is not None:
-        half = n_words_of(texts[: 2 if smoke else SLOW_TEXTS[pieces] // 2])
-        for kind, n_labels in GLINER_RUNS:
-            run = gliner_run(gliner, kind, n_labels, pieces)
-            runs[f"GLiNER {kind}, {n_labels} labels"] = run, half
+    half = n_words_of(texts[: 2 if smoke else SLOW_TEXTS[pieces] // 2])
+    for name, (library, kind, n_labels) in LIBRARY_RUNS.items():
+        if library in libraries:
+            run = library_run(libraries[library], kind, n_labels, pieces)
+            runs[name] = run, half
     for kind in ("int8", "fp32"):
         run, operations = product_run(kind)
         runs[f"products {kind}"] = timed_run(run), operations
@@ -189,9 +205,9 @@ def predict_run(tagger: Tagger, texts: list[str], labels: list[str]) -> Callable
     return lambda: tagger.predict(texts, labels)
 
 
-def gliner_run(gliner: Gliner, kind: str, n_labels: int, pieces: int) -> Callable[[], Seconds]:
-    """Return a run of one of GLiNER's models."""
-    return lambda: gliner.seconds(kind, n_labels, pieces)
+def library_run(library: Library, kind: str, n_labels: int, pieces: int) -> Callable[[], Seconds]:
+    """Return a run of one of a library's models."""
+    return lambda: library.seconds(kind, n_labels, pieces)
 
 
 def n_words_of(texts: Sequence[str]) -> int:
@@ -205,12 +221,15 @@ def ratios(found: dict[str, Measured]) -> dict[str, Any]:
     ours = speed["labelwise int8"]
     best = max((n for n in speed if n.startswith("pipeline")), key=speed.__getitem__)
     many = speed["labelwise int8, 1,000 labels"]
-    against = {n: ours / v for n, v in speed.items() if n.startswith("GLiNER") and "10 " in n}
-    against |= {n: many / v for n, v in speed.items() if n.startswith("GLiNER") and "500" in n}
+    against = {
+        name: (many if n_labels > len(TEN) else ours) / speed[name]
+        for name, (_, _, n_labels) in LIBRARY_RUNS.items()
+        if name in speed
+    }
     return {
         "best_pipeline": best,
         "times_pipeline": round(ours / speed[best], 2),
-        "times_gliner": {name: round(times, 1) for name, times in against.items()},
+        "times_libraries": {name: round(times, 1) for name, times in against.items()},
         "share_of_bare_session": round(ours / speed["bare session int8"], 3),
         "time_of_1000_labels_over_10": round(ours / many, 3),
     }
@@ -300,6 +319,24 @@ def cold_start(model: Path, rounds: int) -> Measured:
     }
 
 
+def long_documents(model: Path, tagger: Tagger, *, smoke: bool) -> list[Measured]:
+    """Most memory and the time for one text of a million characters, and of ten million."""
+    code = (
+        "import sys; from labelwise import Tagger; t = Tagger.from_pretrained(sys.argv[1]);"
+        "t.predict(open(sys.argv[2]).read(), ['person', 'city'], threshold=0.999)"
+    )
+    (page,) = sample_texts(tagger, 128, 1)
+    found: list[Measured] = []
+    for n_characters in (10_000, 100_000) if smoke else (1_000_000, 10_000_000):
+        text = model.parent / "long.txt"
+        text.write_text(" ".join([page] * (n_characters // len(page) + 1))[:n_characters])
+        started = time.perf_counter()
+        peak = peak_memory_mb([sys.executable, "-c", code, str(model), str(text)])
+        seconds = round(time.perf_counter() - started, 1)
+        found.append({"characters": n_characters, "resident_mb": peak, "seconds": seconds})
+    return found
+
+
 def median_seconds(command: list[str], rounds: int) -> float:
     """Run a command some times; return the median of its seconds."""
     seconds = []
@@ -344,6 +381,13 @@ def page(results: dict[str, Any]) -> str:
         f"- `import labelwise`: {start['import_s']} s (Python alone {start['bare_python_s']} s)",
         f"- `labelwise predict --text ...`: {start['predict_s']} s, "
         f"{start['predict_resident_mb']} MB resident\n",
+        "## One long text\n",
+        "All in memory, both times, the text and what is found in it too.\n",
+        *(
+            f"- {x['characters']:,.0f} characters: {x['seconds']} s, {x['resident_mb']} MB resident"
+            for x in results["long_document"]
+        ),
+        "",
         NOT_MEASURED,
     ]
     return "\n".join(parts)
@@ -363,7 +407,7 @@ def table(pieces: int, speed: dict[str, Any]) -> str:
         "",
         f"- int8: {speed['times_pipeline']} times the pipeline at its best "
         f"({speed['best_pipeline']})",
-        *(f"- int8: {times} times {name}" for name, times in speed["times_gliner"].items()),
+        *(f"- int8: {times} times {name}" for name, times in speed["times_libraries"].items()),
         f"- int8: {speed['share_of_bare_session']} of the bare session on the same batches",
         f"- 1,000 labels take {speed['time_of_1000_labels_over_10']} times the time of 10",
         f"- Matrix products alone reach {peaks[0]} (int8) and {peaks[1]} (fp32) billion operations "

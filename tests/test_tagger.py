@@ -200,7 +200,11 @@ def test_something_else_than_a_text_is_refused_by_number(texts: list[Any]) -> No
 )
 def test_something_else_than_texts_is_refused(texts: Any) -> None:
     match = r"Texts are given as \w+ .*Expected an iterable of texts"
-    for call in (TAGGER.predict, lambda x, labels: TAGGER.suggest(x, labels=labels)):
+    for call in (
+        TAGGER.predict,
+        lambda x, labels: next(TAGGER.stream(x, labels)),
+        lambda x, labels: TAGGER.suggest(x, labels=labels),
+    ):
         with pytest.raises(RequestError, match=match):
             call(texts, LABELS)
 
@@ -208,6 +212,11 @@ def test_something_else_than_texts_is_refused(texts: Any) -> None:
 def test_one_text_is_nothing_to_rank() -> None:
     with pytest.raises(RequestError, match="Texts are given as str 'Bob'"):
         TAGGER.suggest("Bob", labels=LABELS)
+
+
+def test_one_text_is_no_stream_of_letters() -> None:
+    with pytest.raises(RequestError, match="Texts are given as str 'Bob'"):
+        next(TAGGER.stream("Bob", LABELS))
 
 
 # Long and endless input

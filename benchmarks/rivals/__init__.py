@@ -45,23 +45,24 @@ def pipeline_run(
     return lambda: run(texts, batch_size=batch_size)
 
 
-class Gliner:
-    """GLiNER in a process of its own, so that it may have other versions of its libraries.
+class Library:
+    """Another library in a process of its own, as it needs other versions of what it builds on.
 
     Args:
-        python: Interpreter of an environment with gliner 0.2.29.
+        name: ``"gliner"`` (0.2.29) or ``"span_marker"`` (1.8.1).
+        python: Interpreter of an environment that has it.
         encoder: Name of the encoder.
         texts: Texts by their pieces.
         labels: Names of the labels; a run takes the first of them.
     """
 
     def __init__(
-        self, python: str, encoder: str, texts: dict[int, list[str]], labels: list[str]
+        self, name: str, python: str, encoder: str, texts: dict[int, list[str]], labels: list[str]
     ) -> None:
         """Start the process."""
-        script = Path(__file__).with_name("gliner_process.py")
+        script = Path(__file__).with_name("library_process.py")
         self._process = subprocess.Popen(
-            [python, str(script)],
+            [python, str(script), name],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.DEVNULL,
@@ -82,7 +83,7 @@ class Gliner:
         self._process.stdin.flush()
 
     def seconds(self, kind: str, n_labels: int, pieces: int) -> Seconds:
-        """Run ``"joint"`` or ``"bi"`` once over the texts of so many pieces."""
+        """Run ``"joint"``, ``"bi"`` or ``"spans"`` once over the texts of so many pieces."""
         assert self._process.stdout is not None
         self._send(f"{kind} {n_labels} {pieces}")
         answer = json.loads(self._process.stdout.readline())

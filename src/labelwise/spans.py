@@ -15,6 +15,7 @@ from labelwise.annotation import Mention
 
 WRAPPED = 50  # characters from which on a line may go on in the next
 _BREAK = re.compile("\r\n|[\n\r\v\f\x85\u2028\u2029]")
+_GAP = re.compile(f"{_BREAK.pattern}|\t")
 _MARKS = frozenset("-*+•‣◦·–—>|#")  # begin an item of a list
 _NO_END = frozenset(",;:([{")
 _NO_START = frozenset(",;:)]}")
@@ -47,7 +48,10 @@ def tidy_mentions(text: str, offsets: Any, mentions: Iterable[Mention]) -> list[
 
 def _parts(text: str, offsets: Any, mention: Mention) -> list[Mention]:
     words = range(mention.start, mention.end)
-    breaks = [i for i in words[1:] if _ends_line(text, offsets[i - 1][1], offsets[i][0])]
+    first, last = offsets[words.start][0], offsets[words.stop - 1][1]
+    breaks = list[int]()
+    if _GAP.search(text, first, last):  # hardly any mention has one, and words are many
+        breaks = [i for i in words[1:] if _ends_line(text, offsets[i - 1][1], offsets[i][0])]
     borders = [(words.start, False), *((i, True) for i in breaks), (words.stop, True)]
     parts: list[Mention] = []
     for (start, begins_line), (end, _) in pairwise(borders):

@@ -118,7 +118,7 @@ class Tagger(Learning):
         """
         if isinstance(texts, str):
             return next(self.stream([texts], labels, threshold=threshold))
-        return list(self.stream(check_texts(texts), labels, threshold=threshold))
+        return list(self.stream(texts, labels, threshold=threshold))
 
     def stream(
         self,
@@ -138,7 +138,8 @@ class Tagger(Learning):
             Entities of each text.
         """
         table, limit = self.table(labels), check_threshold(threshold)
-        for_words, for_records = itertools.tee(split_text(t, i) for i, t in enumerate(texts))
+        numbered = enumerate(check_texts(texts))
+        for_words, for_records = itertools.tee(split_text(t, i) for i, t in numbered)
         mentions = self.engine.tag((words for _, words, _ in for_words), table)
         for (text, _, offsets), found in zip(for_records, mentions, strict=True):
             yield records_in(text, offsets, above_threshold(found, table.label_set, limit))

@@ -1,8 +1,8 @@
-"""GLiNER on the encoder of the benchmark, with random weights, in an environment of its own.
+"""GLiNER or SpanMarker on the encoder of the benchmark, in an environment of its own.
 
-Started by ``rivals.Gliner``. The first line on stdin is a JSON object with the folder of the
-encoder, texts by their pieces, and label names; every other line names a run, such as
-``joint 10 32``, and is answered by a JSON object with its seconds.
+Started by ``rivals.Library`` with the library's name; weights are random. The first line on stdin
+is a JSON object with the folder of the encoder, texts by their pieces, and label names; every other
+line names a run, such as ``joint 10 32``, and is answered by a JSON object with its seconds.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ from typing import Any
 
 os.environ["HF_HUB_OFFLINE"] = "1"
 THRESHOLD = 0.999  # random weights find hardly anything then: little decoding
+Run = Callable[[list[str], list[str]], object]
 
 
 def main() -> None:
@@ -24,7 +25,7 @@ def main() -> None:
     warnings.simplefilter("ignore")
     answers, sys.stdout = sys.stdout, sys.stderr  # the library prints
     task = json.loads(sys.stdin.readline())
-    runs = build(task)
+    runs = {"gliner": gliner_runs, "span_marker": span_marker_runs}[sys.argv[1]](task)
     for line in sys.stdin:
         kind, n_labels, pieces = line.split()
         started, cpu = time.perf_counter(), time.process_time()
@@ -34,7 +35,7 @@ def main() -> None:
         answers.flush()
 
 
-def build(task: dict[str, Any]) -> dict[str, Callable[[list[str], list[str]], object]]:
+def gliner_runs(task: dict[str, Any]) -> dict[str, Run]:
     """Build both models; the labels of the second are encoded once."""
     import torch
     from gliner import GLiNER
@@ -71,6 +72,26 @@ def build(task: dict[str, Any]) -> dict[str, Callable[[list[str], list[str]], ob
         return joint.inference(texts, labels, threshold=THRESHOLD, batch_size=size)
 
     return {"joint": run_joint, "bi": run_bi}
+
+
+def span_marker_runs(task: dict[str, Any]) -> dict[str, Run]:
+    """Build a model; its labels are its output layer, so their names don't matter."""
+    import torch
+    from span_marker import SpanMarkerModel
+
+    torch.set_num_threads(task["threads"])
+    model = SpanMarkerModel.from_pretrained(
+        task["encoder"],
+        labels=["O", *task["labels"][:10]],
+        model_max_length=256,
+        entity_max_length=8,  # words in an entity, as the library has it by default
+        marker_max_length=128,
+    ).eval()
+
+    def run(texts: list[str], labels: list[str]) -> object:
+        return model.predict(texts, batch_size=task["batch"], show_progress_bar=False)
+
+    return {"spans": run}
 
 
 if __name__ == "__main__":
