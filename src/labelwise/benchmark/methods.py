@@ -150,7 +150,8 @@ class Methods:
 def _as_variant(backend: TorchBackend, task: Task) -> TorchBackend:
     """Change how a model reads labels, where a variant says more than other words."""
     if task.variant == "no_marks":
-        backend.model.config = backend.config.replace(composition="names")
+        # Alike, the tags of a mention's first and later words can only be read as IO.
+        backend.model.config = backend.config.replace(composition="names", scheme="io")
         return _rebuilt(backend, backend.model)
     if task.variant == "context":
         from labelwise.baselines.context import in_context  # noqa: PLC0415
