@@ -18,6 +18,7 @@ RUNTIME = f"onnxruntime {onnxruntime.__version__}"
 
 _SLOWER = ["SkipLayerNormFusion"]  # its kernel takes ten times as long as the parts it joins
 _EXACT_INT8 = "session.x64quantprecision"  # two thirds of the speed where sums are exact anyway
+_YIELDING = ("session.force_spinning_stop", "1")  # between two calls, threads leave their cores
 _EXTERNAL_DATA = b"\x0a\x08location\x12"  # protobuf: an entry whose key is "location"
 
 
@@ -101,6 +102,7 @@ def open_session(data: bytes, threads: int) -> onnxruntime.InferenceSession:
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = threads
     options.log_severity_level = 3
+    options.add_session_config_entry(*_YIELDING)
     if not Processor.here().multiplies_bytes:  # sums of products of bytes overflow there
         options.add_session_config_entry(_EXACT_INT8, "1")
     try:
