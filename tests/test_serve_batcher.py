@@ -25,7 +25,7 @@ from hypothesis.stateful import (
 )
 
 from labelwise.labels import LabelSet
-from labelwise.serve.batcher import Batcher, QueueFullError, run_apart
+from labelwise.serve.batcher import MIN_SHARE, Batcher, QueueFullError, run_apart
 from labelwise.serve.texts import CALL_PIECES, TextTagger, little_padding, run_parts
 from serving import tiny_tagger
 
@@ -276,6 +276,37 @@ def test_batches_form_while_the_one_before_runs() -> None:
     assert sizes == [1, 19]
 
 
+def test_workers_share_what_there_is_and_no_more_run_than_there_are() -> None:
+    batches: list[list[int]] = []
+    running, most = 0, 0
+    lock, go = threading.Lock(), threading.Event()
+
+    def run(jobs: Sequence[int]) -> list[int]:
+        nonlocal running, most
+        with lock:
+            batches.append(list(jobs))
+            running += 1
+            most = max(most, running)
+        go.wait(10)
+        with lock:
+            running -= 1
+        return list(jobs)
+
+    async def main() -> list[int]:
+        with ThreadPoolExecutor(8) as executor:
+            batcher: Batcher[int, int] = Batcher(run, executor, Counts(), batch_pieces=1000)
+            batcher.n_workers = 2
+            first = [batcher.submit(i, MIN_SHARE) for i in range(2)]
+            rest = [batcher.submit(i, 10) for i in range(2, 82)]  # 800 pieces wait
+            go.set()
+            return await asyncio.gather(*first, *rest)
+
+    assert asyncio.run(main()) == list(range(82))
+    assert most == 2
+    assert sorted(len(batch) for batch in batches[:2]) == [1, 1]
+    assert max(len(batch) for batch in batches) <= (800 + MIN_SHARE) / 10 / 2 + 1
+
+
 def test_more_requests_than_may_be_inside_are_refused() -> None:
     async def main() -> None:
         with one_worker() as executor:
@@ -327,9 +358,10 @@ LABEL_SETS = [["person"], ["person", "city"], ["drug", "date", "city"]]
         max_size=8,
     ),
     batch_pieces=st.sampled_from([16, 64, 512]),
+    n_workers=st.sampled_from([1, 3]),
 )
 def test_requests_with_a_real_engine_get_what_the_tagger_gives(
-    requests: list[tuple[list[str], list[str], float | None]], batch_pieces: int
+    requests: list[tuple[list[str], list[str], float | None]], batch_pieces: int, n_workers: int
 ) -> None:
     tagger = tiny_tagger()
     tables = {tuple(names): tagger.table(LabelSet.parse(names)) for names in LABEL_SETS}
@@ -345,13 +377,14 @@ def test_requests_with_a_real_engine_get_what_the_tagger_gives(
         return None
 
     async def main() -> list[Any]:
-        with one_worker() as executor:
+        with ThreadPoolExecutor(n_workers) as executor:
             batcher: Batcher[Any, Any] = Batcher(
                 lambda parts: run_parts(tagger.engine, parts),
                 executor,
                 Counts(),
                 batch_pieces=batch_pieces,
             )
+            batcher.n_workers = n_workers
             texts = TextTagger(tagger.engine, batcher)
             found = await asyncio.gather(*(ask(texts, request) for request in requests))
             assert batcher.n_pieces == 0

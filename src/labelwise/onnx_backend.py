@@ -54,6 +54,7 @@ class OnnxBackend:
         self.bias: FloatArray = np.array(facts["bias"], dtype=np.float32)
         self.max_positions = int(facts["max_positions"])
         self.frozen = bool(facts.get("frozen"))
+        self.threads = threads
         self._text = open_session(graphs["text"], threads)
         own_label_tower = "label" in graphs
         self._label = open_session(graphs["label"], threads) if own_label_tower else self._text

@@ -40,8 +40,13 @@ def serve(
         Literal["auto", "onnx", "torch"], typer.Option(help="What runs the encoders.")
     ] = "auto",
     threads: Annotated[
-        int, typer.Option(min=0, help="Threads of the encoder; 0 takes every core.")
-    ] = 0,
+        int,
+        typer.Option(
+            min=0,
+            help="Threads of one batch, of which so many run at a time as there are cores for; 0 "
+            "runs one on every core: slower under load, sooner with the answer for a lone caller.",
+        ),
+    ] = 1,
     *,
     flags: Mapping[str, Any],
 ) -> None:

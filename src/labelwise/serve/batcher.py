@@ -1,7 +1,8 @@
-"""One batch at a time from many callers: bounded, fair, and nobody pays for a neighbour.
+"""Batches from many callers: bounded, fair, and nobody pays for a neighbour.
 
-Callers live on an event loop; one worker thread runs the batches. A batch forms while the one
-before it runs. Whatever the work is, an item has a size in pieces. Knows no HTTP and no model.
+Callers live on an event loop; worker threads run the batches, each its share of what there is. A
+batch forms while those before it run. Whatever the work is, an item has a size in pieces. Knows no
+HTTP and no model.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ from typing import Generic, Protocol, TypeVar
 
 from labelwise.errors import LabelwiseError
 
+MIN_SHARE = 128  # pieces: fewer are not worth a worker of their own
 Work = TypeVar("Work")
 Result = TypeVar("Result")
 
@@ -66,12 +68,15 @@ class Batcher(Generic[Work, Result]):
     batch fails it is halved until the items that fail stand alone.
 
     Args:
-        run: Results of some work, in order; called in ``executor``, one call at a time.
-        executor: Has one thread.
+        run: Results of some work, in order; called in ``executor``.
+        executor: Has a thread for every worker.
         observer: Counts.
         max_requests: Requests inside at a time; see ``request``.
         max_pieces: Pieces that wait, above which no further request is let in.
         batch_pieces: Pieces of a batch; a larger item runs alone.
+
+    Attributes:
+        n_workers: Batches that run at a time.
     """
 
     def __init__(
@@ -89,7 +94,8 @@ class Batcher(Generic[Work, Result]):
         self._max_requests, self._max_pieces = max_requests, max_pieces
         self.batch_pieces = batch_pieces
         self._queue: deque[Item[Work, Result]] = deque()
-        self._is_running = False
+        self._running: list[int] = []  # pieces of each batch
+        self.n_workers = 1
         self.n_requests = 0
         self.n_pieces = 0
 
@@ -149,28 +155,31 @@ class Batcher(Generic[Work, Result]):
             self.n_pieces -= item.n_pieces
 
     def _start(self) -> None:
-        """Run the next batch, if none is running."""
-        if self._is_running:
-            return
+        """Run batches while a worker is free."""
         loop = asyncio.get_running_loop()
-        if batch := self._form(loop.time()):
-            self._is_running = True
+        while len(self._running) < self.n_workers and (batch := self._form(loop.time())):
+            self._running.append(sum(item.n_pieces for item in batch))
             for item in batch:
                 self._leave(item)
                 self._observer.waited(loop.time() - item.since)
             self._executor.submit(self._work, loop, batch)
 
+    def _limit(self) -> int:
+        """Pieces of the next batch: no more than leaves the other workers as much."""
+        inside = self.n_pieces + sum(self._running)
+        return min(self.batch_pieces, max(MIN_SHARE, -(-inside // self.n_workers)))
+
     def _form(self, now: float) -> list[Item[Work, Result]]:
         """Take the next batch out of the queue."""
         batch: list[Item[Work, Result]] = []
-        n_pieces = 0
+        n_pieces, limit = 0, self._limit()
         while self._queue:
             item = self._queue[0]
             if not item.future.done() and now >= item.deadline:
                 item.future.set_exception(TimeoutError())
             if not item.future.done():
                 n_pieces += item.n_pieces
-                if batch and n_pieces > self.batch_pieces:
+                if batch and n_pieces > limit:
                     break
                 batch.append(item)
             self._queue.popleft()
@@ -194,9 +203,10 @@ class Batcher(Generic[Work, Result]):
         seconds: float,
     ) -> None:
         """Hand out results and go on."""
-        self._is_running = False
+        n_pieces = sum(item.n_pieces for item in batch)
+        self._running.remove(n_pieces)
         self._start()
-        self._observer.ran(sum(item.n_pieces for item in batch), seconds)
+        self._observer.ran(n_pieces, seconds)
         for item, outcome in zip(batch, outcomes, strict=True):
             if item.future.done():
                 continue

@@ -1,6 +1,7 @@
 """One model at work: loading, tagging, learning, and whether it is ready. Knows no HTTP.
 
-Two threads do the work: one runs the batches of the text tower, the other encodes labels and fits.
+Workers run the batches of the text tower, as many as there are cores for; one more thread encodes
+labels and fits.
 """
 
 from __future__ import annotations
@@ -9,6 +10,7 @@ import asyncio
 import contextlib
 import logging
 import math
+import os
 from collections.abc import AsyncIterator, Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, Literal, TypeVar
@@ -58,11 +60,11 @@ class Service:
         """Take the parts; nothing is loaded yet, unless a tagger is given."""
         self.config, self.metrics = config, metrics
         self.label_sets = LabelRegistry(config.label_sets, config.label_set_mb << 20)
-        self._worker = ThreadPoolExecutor(1, thread_name_prefix="labelwise-batches")
+        self._workers = ThreadPoolExecutor(_n_cores(), thread_name_prefix="labelwise-batches")
         self._learner = ThreadPoolExecutor(1, thread_name_prefix="labelwise-labels")
         self._batcher: Batcher[Part, list[Any]] = Batcher(
             self._run_parts,
-            self._worker,
+            self._workers,
             metrics,
             max_requests=config.queue_requests,
             max_pieces=config.queue_pieces,
@@ -131,7 +133,7 @@ class Service:
         finally:
             if self._loading is not None:
                 self._loading.cancel()
-            self._worker.shutdown(wait=False, cancel_futures=True)
+            self._workers.shutdown(wait=False, cancel_futures=True)
             self._learner.shutdown(wait=False, cancel_futures=True)
 
     async def _load_now(self, load: Callable[[], Tagger]) -> None:
@@ -146,6 +148,8 @@ class Service:
     def _take(self, tagger: Tagger) -> None:
         """Be ready with a model."""
         tagger.engine.cached_texts = CACHED_LABEL_TEXTS
+        threads = getattr(tagger.backend, "threads", 0) or _n_cores()  # of one call
+        self._batcher.n_workers = max(1, _n_cores() // threads)
         if tagger.label_set is not None:
             self._default = LabelEntry(DEFAULT_ID, tagger.table())
         self._learned = tagger.fitted
@@ -250,3 +254,7 @@ class Service:
 
     def _run_parts(self, parts: Sequence[Part]) -> list[list[Any]]:
         return run_parts(self.engine, parts, self.metrics.encoded)
+
+
+def _n_cores() -> int:
+    return os.cpu_count() or 1
