@@ -29,6 +29,7 @@ from labelwise.batches import BatchStream, TrainBatch
 from labelwise.config import FINETUNE, RECOMMENDED_MODEL, TrainConfig
 from labelwise.errors import MissingExtraError
 from labelwise.loading import find_model, new_model
+from labelwise.precision import Processor
 from labelwise.sample_data import SAMPLES
 from labelwise.sources import Source, read_source
 from labelwise.torch_backend import TorchBackend
@@ -59,14 +60,7 @@ def main() -> None:
 def machine() -> dict[str, Any]:
     """Describe where and under what load the figures were taken."""
     return {
-        "processor": next(
-            (
-                line.split(":")[1].strip()
-                for line in Path("/proc/cpuinfo").read_text().splitlines()
-                if line.startswith("model name")
-            ),
-            platform.processor(),
-        ),
+        "processor": Processor.here().name,
         "cores": os.cpu_count(),
         "threads": torch.get_num_threads(),
         "load": os.getloadavg(),

@@ -37,6 +37,7 @@ from labelwise.exports import onnx_backends
 from labelwise.labels import LabelSet
 from labelwise.loading import new_model, save_model
 from labelwise.onnx_export import export_towers
+from labelwise.precision import Processor
 from labelwise.sample_data import SAMPLES
 from labelwise.words import split_words
 
@@ -126,13 +127,8 @@ def parsed() -> Arguments:
 
 def machine() -> dict[str, Any]:
     """Describe where and under what load the figures were taken."""
-    names = [
-        line.split(":")[1].strip()
-        for line in Path("/proc/cpuinfo").read_text().splitlines()
-        if line.startswith("model name")
-    ]
     return {
-        "processor": names[0] if names else platform.processor(),
+        "processor": Processor.here().name,
         "cores": os.cpu_count(),
         "load_before": os.getloadavg(),
         "python": platform.python_version(),

@@ -36,6 +36,7 @@ from typing import IO, Any
 
 from labelwise import Tagger
 from labelwise.data import read_dataset
+from labelwise.precision import Processor
 from labelwise.sample_data import SAMPLES
 
 LABELS = [
@@ -81,9 +82,8 @@ def main() -> None:
 
 def machine() -> dict[str, Any]:
     """Describe where and under what load the figures were taken."""
-    names = re.findall(r"model name\s*: (.*)", Path("/proc/cpuinfo").read_text())
     return {
-        "processor": names[0] if names else "unknown",
+        "processor": Processor.here().name,
         "cores": len(os.sched_getaffinity(0)),
         "load_before": os.getloadavg(),
     }

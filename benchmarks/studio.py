@@ -12,7 +12,6 @@ from __future__ import annotations
 import argparse
 import json
 import os
-import platform
 import statistics
 import tempfile
 import time
@@ -22,6 +21,7 @@ from typing import Any
 from labelwise.annotation import Sentence
 from labelwise.data import read_jsonl
 from labelwise.labels import LabelSet
+from labelwise.precision import Processor
 from labelwise.sample_data import sample_path
 from labelwise.studio.nouns import Mark, NewText
 from labelwise.studio.project import Project
@@ -63,7 +63,7 @@ def measure(project: Project, n_texts: int) -> dict[str, Any]:
         "aim_s": AIM_S,
         "seconds": [round(s, 4) for s in seconds],
         "machine": {
-            "processor": platform.processor() or platform.machine(),
+            "processor": Processor.here().name,
             "cores": os.cpu_count(),
             "load": os.getloadavg(),
         },

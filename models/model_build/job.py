@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-import platform
 import time
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,6 +16,7 @@ from labelwise.data import labels_of, read_label_set
 from labelwise.errors import DataError
 from labelwise.files import atomic_write_text
 from labelwise.labels import LabelSet
+from labelwise.precision import Processor
 from model_build.recipe import Recipe
 
 
@@ -99,15 +99,8 @@ def model_digest(folder: Path) -> str:
 
 def hardware() -> str:
     """Name the processor and how many cores this process may use."""
-    name = platform.processor() or platform.machine()
-    info = Path("/proc/cpuinfo")
-    if info.is_file():
-        lines = info.read_text(encoding="utf-8", errors="replace").splitlines()
-        name = next(
-            (x.partition(":")[2].strip() for x in lines if x.startswith("model name")), name
-        )
     usable = getattr(os, "sched_getaffinity", lambda _: range(os.cpu_count() or 1))(0)
-    return f"{name}, {len(usable)} core{'s' if len(usable) > 1 else ''}"
+    return f"{Processor.here().name}, {len(usable)} core{'s' if len(usable) > 1 else ''}"
 
 
 def target_label_set(folder: Path, sentences: list[Sentence], *, described: bool) -> LabelSet:

@@ -9,6 +9,7 @@ import subprocess
 from pathlib import Path
 from typing import Any
 
+from labelwise.precision import Processor
 from labelwise.sampling import SAMPLER_VERSION
 
 _PACKAGES = ("numpy", "scipy", "tokenizers", "torch", "transformers")
@@ -26,7 +27,7 @@ def machine_facts(device: str) -> dict[str, Any]:
         "sampler": SAMPLER_VERSION,
         "python": platform.python_version(),
         "packages": {name: _version(name) for name in _PACKAGES},
-        "processor": _processor(),
+        "processor": Processor.here().name,
         "cores": os.cpu_count(),
         "device": device,
     }
@@ -47,12 +48,3 @@ def _commit() -> str | None:
     except (OSError, subprocess.TimeoutExpired):
         return None
     return found.stdout.strip() or None if found.returncode == 0 else None
-
-
-def _processor() -> str:
-    try:
-        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
-    except OSError:
-        return platform.processor() or platform.machine()
-    names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
-    return names[0] if names else platform.machine()
