@@ -89,6 +89,11 @@ def machine() -> dict[str, Any]:
     }
 
 
+def say(line: str) -> None:
+    """Tell who waits how it goes."""
+    sys.stderr.write(f"{line}\n")
+
+
 def sample_texts(n_texts: int) -> list[str]:
     """Sentences of the sample corpora, over and over, each with a number to be distinct."""
     corpora = ("support", "incidents", "contracts")
@@ -317,6 +322,8 @@ def load(rounds: int, seconds: float) -> dict[str, Any]:
             row["batch_per_s"] = batch_speed(tagger, texts, seconds)
             row["few"] = drive(4, seconds / 4)
             rows.append(row)
+            asked, batched = row["many"]["per_s"], row["batch_per_s"]
+            say(f"{asked:.0f} texts/s for {N_CLIENTS} clients, {batched:.0f} in batches")
         overload = drive(2 * ADMITTED, seconds)
     found = summary(rows)
     unexpected = set(overload["statuses"]) - {"200", "429"}
@@ -456,6 +463,7 @@ def soak(seconds: float) -> dict[str, Any]:
         while (left := until - time.monotonic()) > 0:
             time.sleep(min(60.0, seconds / 5, left))
             memory.append(running.resident_mb())
+            say(f"{memory[-1]:.0f} MB, {max(0.0, until - time.monotonic()):.0f} s left")
         running.process.send_signal(signal.SIGTERM)
         found = clients.result()
         code = running.process.wait(60)
