@@ -76,9 +76,10 @@ def main() -> None:
     results: dict[str, Any] = {"machine": machine(), "encoder": ENCODER, "smoke": smoke}
     texts = {n: sample_texts(taggers["fp32"], n, n_texts[n]) for n in PIECES}
     few = {n: t[: 2 if smoke else SLOW_TEXTS[n] // 2] for n, t in texts.items()}
+    pythons = {"gliner": arguments.gliner_python, "span_marker": arguments.span_marker_python}
     libraries = {
         name: Library(name, python, ENCODER, few, THOUSAND[:500])
-        for name, python in arguments.libraries().items()
+        for name, python in pythons.items()
         if python
     }
     config = backend.encoder_configs()["text"]
@@ -104,15 +105,7 @@ def main() -> None:
         PAGE.write_text(page(results))
 
 
-class Arguments(argparse.Namespace):
-    """The command line."""
-
-    def libraries(self) -> dict[str, str | None]:
-        """Interpreters of the libraries that need an environment of their own."""
-        return {"gliner": self.gliner_python, "span_marker": self.span_marker_python}
-
-
-def parsed() -> Arguments:
+def parsed() -> argparse.Namespace:
     """Read the command line."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
@@ -122,7 +115,7 @@ def parsed() -> Arguments:
     parser.add_argument("--gliner-python", help="interpreter of an environment with GLiNER 0.2.29")
     parser.add_argument("--span-marker-python", help="the same with SpanMarker 1.8.1")
     parser.add_argument("--output", type=Path, default=Path("benchmarks/results/runtime.json"))
-    return parser.parse_args(namespace=Arguments())
+    return parser.parse_args()
 
 
 def machine() -> dict[str, Any]:

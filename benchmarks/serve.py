@@ -36,7 +36,7 @@ from typing import IO, Any
 
 from labelwise import Tagger
 from labelwise.data import read_dataset
-from labelwise.precision import Processor
+from labelwise.precision import Processor, usable_cores
 from labelwise.sample_data import SAMPLES
 
 LABELS = [
@@ -84,7 +84,7 @@ def machine() -> dict[str, Any]:
     """Describe where and under what load the figures were taken."""
     return {
         "processor": Processor.here().name,
-        "cores": len(os.sched_getaffinity(0)),
+        "cores": usable_cores(),
         "load_before": os.getloadavg(),
     }
 

@@ -15,6 +15,7 @@ from labelwise.config import ModelConfig
 from labelwise.errors import ShapeError
 from labelwise.modeling import (
     DualEncoder,
+    _state_length,
     compose_sum,
     dual_encoder,
     encoder_from_config,
@@ -191,6 +192,8 @@ def test_static_table_holds_the_word_embeddings_as_long_as_states() -> None:
     torch.testing.assert_close(table, embeddings * factor)
     with torch.no_grad():
         states = states_of(STATIC, SENTENCES)
+    length = float(table.norm(dim=1).mean())
+    assert length == pytest.approx(_state_length(STATIC.text_tower), rel=1e-3)
     lengths = (float(x.norm(dim=1).mean()) for x in (table, states))
     assert next(lengths) == pytest.approx(next(lengths), rel=0.02)
 

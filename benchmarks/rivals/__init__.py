@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import subprocess
 import time
 from collections.abc import Callable
@@ -15,6 +14,7 @@ import onnxruntime
 from onnx import TensorProto, helper, numpy_helper
 
 from labelwise.encoders import find_encoder
+from labelwise.precision import usable_cores
 
 Seconds = tuple[float, float]  # wall clock, processor
 
@@ -73,7 +73,7 @@ class Library:
             "texts": texts,
             "labels": labels,
             "batch": 8,
-            "threads": len(os.sched_getaffinity(0)),
+            "threads": usable_cores(),
         }
         self._send(json.dumps(task))
 

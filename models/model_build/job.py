@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 import time
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,7 +15,7 @@ from labelwise.data import labels_of, read_label_set
 from labelwise.errors import DataError
 from labelwise.files import atomic_write_text
 from labelwise.labels import LabelSet
-from labelwise.precision import Processor
+from labelwise.precision import Processor, usable_cores
 from model_build.recipe import Recipe
 
 
@@ -99,8 +98,8 @@ def model_digest(folder: Path) -> str:
 
 def hardware() -> str:
     """Name the processor and how many cores this process may use."""
-    usable = getattr(os, "sched_getaffinity", lambda _: range(os.cpu_count() or 1))(0)
-    return f"{Processor.here().name}, {len(usable)} core{'s' if len(usable) > 1 else ''}"
+    cores = usable_cores()
+    return f"{Processor.here().name}, {cores} core{'s' if cores > 1 else ''}"
 
 
 def target_label_set(folder: Path, sentences: list[Sentence], *, described: bool) -> LabelSet:

@@ -59,6 +59,11 @@ class EncoderBackend(Protocol):
         """Longest sequence the encoder can read, in pieces."""
         ...
 
+    @property
+    def threads(self) -> int:
+        """Threads of one call; 0 means every core."""
+        ...
+
     def word_states(self, batch: Batch) -> FloatArray:
         """Encode a batch; one row a word in ``batch.rows``. Shape ``(words, dim)``."""
         ...
@@ -125,6 +130,7 @@ class FakeBackend:
         self.dim = dim
         self.digest = hashlib.sha256(repr(sorted((vectors or {}).items())).encode()).hexdigest()
         self.frozen = False
+        self.threads = 0
         self.scale = 1.0
         self.bias = np.zeros(1, dtype=np.float32)
         self.max_positions = 512

@@ -79,6 +79,13 @@ class Processor:
         return bool(self.flags & _DOT_PRODUCTS)
 
 
+def usable_cores() -> int:
+    """Count the cores that this process may run on."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
+
+
 def faster_precision(
     key: str,
     measured: Callable[[], Seconds],

@@ -58,6 +58,7 @@ class TorchBackend:
         self.dim: int = model.dim
         self.max_positions = max_positions(model.text_tower)
         self.frozen = False
+        self.threads = 0
         self._digest: str | None = None
 
     @property

@@ -167,7 +167,7 @@ class Batcher(Generic[Work, Result]):
     def _limit(self) -> int:
         """Pieces of the next batch: no more than leaves the other workers as much."""
         inside = self.n_pieces + sum(self._running)
-        return min(self.batch_pieces, max(MIN_SHARE, -(-inside // self.n_workers)))
+        return min(self.batch_pieces, max(MIN_SHARE, math.ceil(inside / self.n_workers)))
 
     def _form(self, now: float) -> list[Item[Work, Result]]:
         """Take the next batch out of the queue."""

@@ -10,7 +10,6 @@ import asyncio
 import contextlib
 import logging
 import math
-import os
 from collections.abc import AsyncIterator, Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, Literal, TypeVar
@@ -20,6 +19,7 @@ from labelwise.config import ServeConfig
 from labelwise.engine import Engine
 from labelwise.errors import LabelwiseError, RequestError
 from labelwise.labels import LabelSet
+from labelwise.precision import usable_cores
 from labelwise.serve.batcher import Batcher
 from labelwise.serve.label_sets import (
     DEFAULT_ID,
@@ -60,7 +60,7 @@ class Service:
         """Take the parts; nothing is loaded yet, unless a tagger is given."""
         self.config, self.metrics = config, metrics
         self.label_sets = LabelRegistry(config.label_sets, config.label_set_mb << 20)
-        self._workers = ThreadPoolExecutor(_n_cores(), thread_name_prefix="labelwise-batches")
+        self._workers = ThreadPoolExecutor(usable_cores(), thread_name_prefix="labelwise-batches")
         self._learner = ThreadPoolExecutor(1, thread_name_prefix="labelwise-labels")
         self._batcher: Batcher[Part, list[Any]] = Batcher(
             self._run_parts,
@@ -148,8 +148,8 @@ class Service:
     def _take(self, tagger: Tagger) -> None:
         """Be ready with a model."""
         tagger.engine.cached_texts = CACHED_LABEL_TEXTS
-        threads = getattr(tagger.backend, "threads", 0) or _n_cores()  # of one call
-        self._batcher.n_workers = max(1, _n_cores() // threads)
+        cores = usable_cores()
+        self._batcher.n_workers = max(1, cores // (tagger.backend.threads or cores))
         if tagger.label_set is not None:
             self._default = LabelEntry(DEFAULT_ID, tagger.table())
         self._learned = tagger.fitted
@@ -254,7 +254,3 @@ class Service:
 
     def _run_parts(self, parts: Sequence[Part]) -> list[list[Any]]:
         return run_parts(self.engine, parts, self.metrics.encoded)
-
-
-def _n_cores() -> int:
-    return os.cpu_count() or 1
