@@ -131,11 +131,13 @@ def test_the_end_of_a_cancelled_job_says_nothing_of_the_next(
     (tmp_path / "scratch").mkdir()
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "scratch"))
     done = json.dumps({"event": "done", "f1": 1.0})
-    lingering = f"exec 3<&0; (read _ <&3; echo '{done}') & exec sleep 100"
+    ready = tmp_path / "ready"
+    lingering = f"exec 3<&0; (read _ <&3; echo '{done}') & touch '{ready}'; exec sleep 100"
     job = FinetuneJob(tmp_path / "p.models")
     with processes(monkeypatch, lingering, "exec cat") as started:
         job.start(EXAMPLES, len(ROWS), LABELS, None)
         (scratch,) = (tmp_path / "scratch").iterdir()
+        until(ready.exists)
         job.cancel()
         assert scratch.exists()  # its end has not been seen yet
         job.start(EXAMPLES, len(ROWS), LABELS, None)
