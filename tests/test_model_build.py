@@ -41,7 +41,7 @@ TARGET = [
     sentence("Thanks a lot !"),
 ]
 SOURCE = [*people_and_cities(), sentence(LEAKED), sentence("Thanks a lot !")]
-SHIPPED = sorted((ROOT / "models/labelwise-mini-en/written").glob("*.txt"))
+SHIPPED = sorted((ROOT / "models/labelwise-mini-en").glob("written*/*.txt"))
 RECIPE = """
 encoder = "{encoder}"
 [model]
@@ -55,9 +55,7 @@ learning_rate = 1e-5
 max_steps = 1
 batch_pieces = 64
 precision = "fp32"
-[blend]
-stage = 1
-share = 0.25
+blend = {{stage = 1, share = 0.25}}
 [sources]
 "source/towns" = 0
 """
@@ -137,7 +135,12 @@ def parsed(tmp_path: Path, text: str) -> None:
         ("[[stages]]\n[sources]\n'../data' = 0", "Expected a folder below the data folder"),
         ("[[stages]]\n[stages.sources]\nb = 1\n[sources]\na = 0", "stages.sources.*setting 'b'"),
         ("[[stages]]\nleave_out = ['b']\n[sources]\na = 0", "'leave_out' has no setting 'b'"),
-        ("[[stages]]\n[blend]\nstage = 1\nshare = 0.5\n[sources]\na = 0", "stage before the last"),
+        (
+            "[[stages]]\nblend = {stage = 1, share = 0.5}\n[sources]\na = 0",
+            "Expected a stage before",
+        ),
+        ("[[stages]]\nblend = {stage = 1}\n[sources]\na = 0", "share None"),
+        ("[[stages]]\nstart = 1\n[sources]\na = 0", "start 1.*0 for the bare encoder"),
         ("stages = [1]\n[sources]\na = 0", "A stage is 1"),
         ("[[stages]]", "no \\[sources\\]"),
         ("[sources]\na = 0", "no \\[\\[stages\\]\\]"),
@@ -337,8 +340,8 @@ def test_the_second_stage_goes_on_from_the_first(built: Path) -> None:
 def test_the_result_is_a_blend_of_the_stages(built: Path) -> None:
     work = built.parents[1] / "work"
     first, last, mixed = (
-        load_model(work / name / "model", engine="torch").backend.tensors()  # type: ignore[attr-defined]
-        for name in ("stage-1", "stage-2", "blended")
+        load_model(work / name, engine="torch").backend.tensors()  # type: ignore[attr-defined]
+        for name in ("stage-1/model", "stage-2/model", "stage-2/blended")
     )
     for name, array in mixed.items():
         np.testing.assert_allclose(array, 0.25 * first[name] + 0.75 * last[name], atol=1e-6)
@@ -357,7 +360,7 @@ def test_a_model_trained_elsewhere_is_exported_and_measured(built: Path, tmp_pat
     write_data(tmp_path / "data")
     text = built.read_text("utf-8").replace("[model]", "[model]\nswitch_cost = 0.5")
     recipe = write_project(tmp_path, text)
-    given = built.parents[1] / "work/blended/model"
+    given = built.parents[1] / "work/stage-2/blended"
     assert run(recipe, "--model", str(given)) == 0
     ours, theirs = results_of(recipe), results_of(built)
     assert ours["training"]["trained"] == theirs["training"]["trained"]

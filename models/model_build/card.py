@@ -135,12 +135,15 @@ def _were_removed(results: Results) -> bool:
 
 def _training(recipe: Recipe, training: Results) -> str:
     rows = []
-    for number, stage in enumerate(training["stages"], start=1):
+    planned = recipe.stages[-len(training["stages"]) :]  # a given model has one record
+    for number, (stage, plan) in enumerate(zip(training["stages"], planned, strict=True), start=1):
         settings, result = stage["settings"], stage["result"] or {}
         n_pieces = result.get("pieces_per_s", 0) * result.get("elapsed_s", 0)
         rows.append(
             [
                 number,
+                plan.start or "the bare encoder",
+                f"{plan.blend.share:.0%} of {plan.blend.stage}" if plan.blend else "",
                 f"{result['step']:,}" if result else "not recorded",
                 f"{n_pieces:,.0f}" if result else "not recorded",
                 f"{result['elapsed_s'] / 3600:.2f}" if result else "not recorded",
@@ -149,18 +152,24 @@ def _training(recipe: Recipe, training: Results) -> str:
                 stage.get("hardware") or "not recorded",
             ]
         )
-    header = ["stage", "updates", "pieces", "hours", "learning rate", "precision", "hardware"]
+    header = [
+        "stage",
+        "goes on from",
+        "then mixed with",
+        "updates",
+        "pieces",
+        "hours",
+        "learning rate",
+        "precision",
+        "hardware",
+    ]
     settings = training["model"] | recipe.decoding
     model = ", ".join(f"{k} = {v}" for k, v in settings.items())
-    blend = training.get("blend")
-    mixed = (
-        f"\n\n{blend['share']:.0%} of the weights are of stage {blend['stage']}." if blend else ""
-    )
     return f"""## Training cost
 
 {table(header, rows)}
 
-Model: {model}.{mixed}"""
+Model: {model}."""
 
 
 def _scores(targets: Results) -> str:

@@ -40,17 +40,16 @@ class Job:
     @property
     def trained(self) -> Path:
         """Folder of the trained model in full precision."""
-        last = self.work / "blended" if self.recipe.blend else self.last_stage
-        return self.given_model or last / "model"
-
-    @property
-    def last_stage(self) -> Path:
-        """Folder of the last training stage."""
-        return self.stage_folder(len(self.recipe.stages))
+        return self.given_model or self.stage_model(len(self.recipe.stages))
 
     def stage_folder(self, number: int) -> Path:
         """Folder of a training stage, counted from 1."""
         return self.work / f"stage-{number}"
+
+    def stage_model(self, number: int) -> Path:
+        """Folder of the weights that a stage ends with."""
+        name = "blended" if self.recipe.stages[number - 1].blend else "model"
+        return self.stage_folder(number) / name
 
     @property
     def results_path(self) -> Path:

@@ -13,10 +13,23 @@ from labelwise.config import RECOMMENDED_MODEL, ModelConfig, TrainConfig
 from labelwise.documents import read_document
 from labelwise.errors import ConfigError, did_you_mean, some_of
 
-SECTIONS = ("encoder", "model", "stages", "blend", "sources", "export")
+SECTIONS = ("encoder", "model", "stages", "sources", "export")
 DECODING = ("decode", "boundary_cost", "switch_cost")  # what no weight depends on
-STAGE_SOURCES: dict[str, Any] = {"sources": {}, "leave_out": []}
+OF_STAGE: dict[str, Any] = {"sources": {}, "leave_out": [], "start": None, "blend": None}
 EXPORT_CHOICES = {"precision": ("int8", "fp32"), "dtype": ("float16", "float32")}
+
+
+@dataclass(frozen=True)
+class Blend:
+    """Weights of an earlier stage that go into those of a stage.
+
+    Attributes:
+        stage: Number of the earlier stage, from 1.
+        share: Of its weights in the mixture; the rest is as the stage was trained.
+    """
+
+    stage: int
+    share: float
 
 
 @dataclass(frozen=True)
@@ -27,24 +40,15 @@ class Stage:
         train: Its settings.
         weights: Sources that it weighs otherwise than the recipe does.
         leave_out: Sources that it does not use.
+        start: Number of the stage it goes on from; 0 for the bare encoder.
+        blend: What of an earlier stage goes into its weights, if anything does.
     """
 
     train: TrainConfig
     weights: Mapping[str, float]
     leave_out: tuple[str, ...]
-
-
-@dataclass(frozen=True)
-class Blend:
-    """Weights of an earlier stage that go into the result.
-
-    Attributes:
-        stage: Number of the stage, from 1.
-        share: Of its weights in the result; the rest is of the last stage.
-    """
-
-    stage: int
-    share: float
+    start: int
+    blend: Blend | None
 
 
 @dataclass(frozen=True)
@@ -55,8 +59,7 @@ class Recipe:
         path: The file; its folder is the model's distribution.
         encoder: What the towers start from: a folder or a hub name.
         model: How words and labels become scores.
-        stages: Training runs, each going on from the last.
-        blend: What of an earlier stage goes into the result, if anything does.
+        stages: Training runs; the last is the result.
         sources: Weight of each source; 0 means by size and number of labels. A name is a folder
             beside the recipe, or else one below the data folder.
         precision: Of the ONNX export.
@@ -67,7 +70,6 @@ class Recipe:
     encoder: str
     model: ModelConfig
     stages: tuple[Stage, ...]
-    blend: Blend | None
     sources: Mapping[str, float]
     precision: str
     dtype: str
@@ -92,15 +94,21 @@ class Recipe:
         """Settings of the model that may change after training."""
         return {name: getattr(self.model, name) for name in DECODING}
 
-    def digest(self, n_stages: int) -> str:
-        """Hash of all that the weights after so many stages depend on, the data's content aside."""
-        stages = [
-            [s.train.replace(checkpoint_every_s=0.0).to_dict(), dict(s.weights), s.leave_out]
-            for s in self.stages[:n_stages]
-        ]
+    def digest(self, number: int) -> str:
+        """Hash of all that the weights of a stage depend on, the data's content aside."""
         model = {k: v for k, v in self.model.to_dict().items() if k not in DECODING}
-        values = [self.encoder, model, stages, dict(self.sources)]
+        values = [self.encoder, model, dict(self.sources), self._history(number)]
         return hashlib.sha256(json.dumps(values, sort_keys=True).encode()).hexdigest()
+
+    def _history(self, number: int) -> list[Any]:
+        """What a stage was made of, and the stages it was made from; none for the bare encoder."""
+        if number == 0:
+            return []
+        stage = self.stages[number - 1]
+        train = stage.train.replace(checkpoint_every_s=0.0).to_dict()
+        blend = stage.blend and [self._history(stage.blend.stage), stage.blend.share]
+        before = self._history(stage.start)
+        return [train, dict(stage.weights), stage.leave_out, before, blend]
 
 
 def read_recipe(path: str | Path) -> Recipe:
@@ -125,8 +133,10 @@ def read_recipe(path: str | Path) -> Recipe:
         path=path,
         encoder=_text(values.get("encoder", "all-MiniLM-L6-v2"), "encoder"),
         model=model,
-        stages=tuple(_stage(run, given, sources) for run, given in zip(runs, stages, strict=True)),
-        blend=_blend(values["blend"], len(stages)) if "blend" in values else None,
+        stages=tuple(
+            _stage(number, run, given, sources)
+            for number, (run, given) in enumerate(zip(runs, stages, strict=True), start=1)
+        ),
         sources=sources,
         precision=_choice(export, "precision"),
         dtype=_choice(export, "dtype"),
@@ -147,23 +157,37 @@ def _check_keys(values: Any, known: Iterable[str], where: str) -> None:
 def _settings(stage: Any) -> dict[str, Any]:
     if not isinstance(stage, dict):
         raise ConfigError(f"A stage is {stage!r}. Expected a table of settings. Write [[stages]].")
-    return {key: value for key, value in stage.items() if key not in STAGE_SOURCES}
+    return {key: value for key, value in stage.items() if key not in OF_STAGE}
 
 
-def _stage(train: TrainConfig, given: Mapping[str, Any], sources: Mapping[str, float]) -> Stage:
-    weights, leave_out = (given.get(key, empty) for key, empty in STAGE_SOURCES.items())
-    _check_keys(weights, sources, "[stages.sources]")
-    _check_keys(dict.fromkeys(leave_out), sources, "'leave_out'")
-    return Stage(train, _weights(weights), tuple(leave_out))
-
-
-def _blend(values: Any, n_stages: int) -> Blend:
-    _check_keys(values, ("stage", "share"), "[blend]")
-    stage, share = values.get("stage"), values.get("share")
-    if stage not in range(1, n_stages) or not isinstance(share, float) or not 0 < share < 1:
+def _stage(
+    number: int, train: TrainConfig, given: Mapping[str, Any], sources: Mapping[str, float]
+) -> Stage:
+    values = OF_STAGE | {"start": number - 1} | given
+    _check_keys(values["sources"], sources, "[stages.sources]")
+    _check_keys(dict.fromkeys(values["leave_out"]), sources, "'leave_out'")
+    start, blend = values["start"], values["blend"]
+    if start not in range(number):
         raise ConfigError(
-            f"[blend] has stage {stage!r} and share {share!r}. Expected a stage before the last, "
-            f"of {n_stages}, and a share between 0 and 1. Correct them."
+            f"Stage {number} has start {start!r}. Expected the number of a stage before it, or 0 "
+            "for the bare encoder. Correct it."
+        )
+    return Stage(
+        train,
+        _weights(values["sources"]),
+        tuple(values["leave_out"]),
+        start,
+        _blend(blend, number) if blend is not None else None,
+    )
+
+
+def _blend(values: Any, number: int) -> Blend:
+    _check_keys(values, ("stage", "share"), "'blend'")
+    stage, share = values.get("stage"), values.get("share")
+    if stage not in range(1, number) or not isinstance(share, float) or not 0 < share < 1:
+        raise ConfigError(
+            f"Stage {number} has the blend stage {stage!r}, share {share!r}. Expected a stage "
+            "before it, and a share between 0 and 1. Correct them."
         )
     return Blend(stage, share)
 

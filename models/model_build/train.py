@@ -39,8 +39,6 @@ def train(job: Job, *, again: bool = False) -> None:
         return
     sources = clean_sources(job)
     stages = _given_stages(job) if job.given_model else _train_stages(job, sources)
-    if job.recipe.blend and not job.given_model:
-        _write_blend(job, job.recipe.blend)
     say("train: counting the pieces of every source")
     facts = {
         "recipe": digest,
@@ -48,7 +46,6 @@ def train(job: Job, *, again: bool = False) -> None:
         "is_given": job.given_model is not None,
         "model": _model_settings(job.trained),
         "stages": stages,
-        "blend": job.recipe.blend and dataclasses.asdict(job.recipe.blend),
         "sources": source_facts(job, sources, stages),
     }
     job.record("training", facts)
@@ -69,6 +66,8 @@ def _train_stages(job: Job, sources: Mapping[str, Source]) -> list[dict[str, Any
             say(f"train: stage {number} done already")
         else:
             record = _train_stage(job, number, stage.train, list(chosen.values()), made_of)
+        if stage.blend:
+            _write_blend(job, number, stage.blend)
         records.append(record)
     return records
 
@@ -107,26 +106,26 @@ def _train_stage(
 
 
 def _start(job: Job, number: int) -> TorchBackend:
-    """The bare encoder for the first stage, the model of the stage before for the others."""
-    if number == 1:
+    """The bare encoder, or the model of the stage that this one goes on from."""
+    start = job.recipe.stages[number - 1].start
+    if start == 0:
         return new_model(job.recipe.encoder, job.recipe.model)
-    before = load_model(job.stage_folder(number - 1) / "model", engine="torch").backend
-    return before  # type: ignore[return-value]
+    return cast("TorchBackend", load_model(job.stage_model(start), engine="torch").backend)
 
 
-def _write_blend(job: Job, blend: Blend) -> None:
+def _write_blend(job: Job, number: int, blend: Blend) -> None:
     """Mix the weights of two stages; models near each other on one path mix into a better one."""
     last, earlier = (
-        cast("TorchBackend", load_model(folder / "model", engine="torch").backend)
-        for folder in (job.last_stage, job.stage_folder(blend.stage))
+        cast("TorchBackend", load_model(folder, engine="torch").backend)
+        for folder in (job.stage_folder(number) / "model", job.stage_model(blend.stage))
     )
     weights = dict(earlier.model.named_parameters())
     with torch.no_grad():
         for name, parameter in last.model.named_parameters():
             parameter.lerp_(weights[name], blend.share)
     last.changed()
-    save_model(job.trained, last)
-    say(f"train: {blend.share:.0%} of stage {blend.stage} blended in")
+    save_model(job.stage_model(number), last)
+    say(f"train: {blend.share:.0%} of stage {blend.stage} blended into stage {number}")
 
 
 def _record(model: Path) -> dict[str, Any]:

@@ -52,7 +52,7 @@ class Engine:
     """
 
     def __init__(
-        self, backend: EncoderBackend, *, batch_pieces: int = 2048, tokenize_ahead: bool = True
+        self, backend: EncoderBackend, *, batch_pieces: int = 1024, tokenize_ahead: bool = True
     ) -> None:
         """Start with an empty label cache."""
         self.backend = backend

@@ -164,8 +164,9 @@ def fit_tag_vectors(  # noqa: PLR0913
             strength, held_out = _choose_strength(problem, sentence_ids, settings)
         moves = problem.moves_to(prior if start is None else start)
         solutions, lean = [], _lean(problem)
+        slope = _NEAR if _is_long(problem) else _EXACT
         for factor in settings.spread:  # each starts where the last one ended
-            solutions.append(lean.solve(strength * factor, moves, settings.max_iterations))
+            solutions.append(lean.solve(strength * factor, moves, settings.max_iterations, slope))
             moves = solutions[-1].moves
     return FitResult(
         params=problem.params_at(np.mean([s.moves for s in solutions], axis=0)),
@@ -282,7 +283,11 @@ def _held_out_logits(
 
 def _lean(problem: MapProblem) -> MapProblem:
     """Thin out a problem that takes long; the solution stays what it is to a tenth of a logit."""
-    return problem.thinned() if problem.offset.size > _MANY_SCORES else problem
+    return problem.thinned() if _is_long(problem) else problem
+
+
+def _is_long(problem: MapProblem) -> bool:
+    return problem.offset.size > _MANY_SCORES
 
 
 def _folds(sentence_ids: IntArray, n_folds: int) -> list[BoolArray]:
@@ -297,5 +302,7 @@ _MANY_SCORES = 100_000  # words times tags; below, a solve is short anyhow
 _ONE_SHOT_STRENGTH = 0.01
 _EVIDENCE_A_MENTION = 0.3  # words; fewer than a mention has, as words of one sentence agree
 _MAX_LEAVE_ONE_OUT = 12  # sentences; from there on, folds
+_EXACT = 1e-5  # slope at which a solve ends
+_NEAR = 1e-4  # the same where it takes long: logits are as near as with all words there
 _LOOSE = 3e-4  # slope at which a solve ends whose held-out logits alone are wanted
 _MAX_SCORES = 1_000_000  # logits a choice may hold out; bounds its time on large support sets

@@ -216,7 +216,7 @@ class MapProblem:
         return float(loss), self.prior.composition.T @ by_tag + strength * moves
 
     def solve(
-        self, strength: float, start: FloatArray, max_iterations: int, tolerance: float = 1e-5
+        self, strength: float, start: FloatArray, max_iterations: int, tolerance: float
     ) -> Solution:
         """Minimise the objective by L-BFGS.
 
