@@ -26,6 +26,7 @@ from labelwise.apps.inputs import GivenText
 from labelwise.apps.parquet import parquet_rows, write_parquet
 from labelwise.apps.text_files import MAX_LINE_BYTES, read_units
 from labelwise.batch import Progress, Shard, Unit, run_job
+from labelwise.data import read_conll
 from labelwise.errors import CheckpointError, DataError, MissingExtraError, RequestError
 from labelwise.guarded import folder_lock
 from labelwise.labels import LabelSet
@@ -255,6 +256,14 @@ def test_tables_are_read_row_by_row_and_bad_rows_rejected(tmp_path: Path) -> Non
         ("1", "Bob; in\nOslo", {"id": "1", "meta": "a"}),
         ("5", "", {"id": "5", "meta": "d"}),
     ]
+
+
+def test_a_byte_order_mark_hides_no_document_start_and_no_comment(tmp_path: Path) -> None:
+    path = tmp_path / "in.conll"
+    for first in ("-DOCSTART- O", "# a comment", "-DOCSTART-"):
+        path.write_text(f"\ufeff{first}\nBob B-PER\n", encoding="utf-8")
+        assert [s.words for s in results_of(path)[0]] == [("Bob",)]
+        assert [s.words for s in read_conll(path)] == [("Bob",)]
 
 
 @given(st.lists(st.text(st.characters(codec="utf-8", exclude_characters="\r\0")), max_size=5))

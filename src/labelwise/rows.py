@@ -25,6 +25,12 @@ Example = Sentence | str | Mapping[str, Any] | tuple[str, Any]
 
 _MARKED = re.compile(r"\[([^\[\]]+)\]\(([^()]+)\)")
 _FORMS = "'tokens' and 'tags'; 'text' and 'entities' (or 'spans'); or 'tokenized_text' and 'ner'"
+_PAIRS_OF_KEYS = (
+    ("tokens", "tags"),
+    ("tokenized_text", "ner"),
+    ("text", "entities"),
+    ("text", "spans"),
+)
 
 
 class Row(NamedTuple):
@@ -183,17 +189,25 @@ def _strings(row: Row, key: str) -> tuple[str, ...]:
     return tuple(without_surrogates(item) for item in value)
 
 
+def annotation_key(values: Mapping[str, Any]) -> str | None:
+    """Name the key that holds the annotation of a row; None if it has no known form.
+
+    >>> annotation_key({"text": "Oslo", "spans": []}), annotation_key({"text": "Oslo"})
+    ('spans', None)
+    """
+    return next((key for given, key in _PAIRS_OF_KEYS if given in values and key in values), None)
+
+
 def _sentence(row: Row, scheme: str, strict: bool) -> Sentence:
-    keys = row.values.keys()
-    if keys >= {"tokens", "tags"}:
+    key = annotation_key(row.values)
+    if key == "tags":
         return _from_tags(row, scheme, strict)
-    if keys >= {"tokenized_text", "ner"}:
+    if key == "ner":
         return _from_word_spans(row)
-    for spans_key in ("entities", "spans"):
-        if keys >= {"text", spans_key}:
-            return _from_text(row, spans_key)
+    if key is not None:
+        return _from_text(row, key)
     raise DataError(
-        f"The keys are {some_of(keys) or 'missing'} ({row.place}). Expected {_FORMS}. "
+        f"The keys are {some_of(row.values) or 'missing'} ({row.place}). Expected {_FORMS}. "
         "Rename the keys; write an empty list where there are no mentions."
     )
 
