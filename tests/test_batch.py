@@ -25,7 +25,7 @@ from labelwise.apps.cli import app
 from labelwise.apps.inputs import GivenText
 from labelwise.apps.parquet import parquet_rows, write_parquet
 from labelwise.apps.text_files import MAX_LINE_BYTES, read_units
-from labelwise.batch import Progress, Shard, Unit, run_job
+from labelwise.batch import JobProgress, Shard, Unit, run_job
 from labelwise.data import read_conll
 from labelwise.errors import CheckpointError, DataError, MissingExtraError, RequestError
 from labelwise.guarded import folder_lock
@@ -184,7 +184,7 @@ def test_two_processes_of_one_shard_do_not_mix(texts: Path, tmp_path: Path) -> N
 
 def test_progress_ends_at_one_and_counts(texts: Path, tmp_path: Path) -> None:
     job = job_of(texts, tmp_path / "out", Shard())
-    seen: list[Progress] = []
+    seen: list[JobProgress] = []
     units = list(read_units(texts, texts.stat().st_size))
     nothing = lambda s: ([] for _ in s)  # noqa: E731
     run_job(job, units, nothing, write_jsonl_results, write_rejects, seen.append)

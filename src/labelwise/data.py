@@ -31,7 +31,7 @@ from labelwise.words import without_surrogates
 _COLUMN = re.compile(r"(?!\ufeff|-DOCSTART-\Z)[^ \t\n\r](?:[^\t\n\r]*[^ \t\n\r])?")
 
 
-class _Line(NamedTuple):
+class _ColumnLine(NamedTuple):
     """A line of a CoNLL file."""
 
     number: int
@@ -300,8 +300,8 @@ def _write(path: str | Path, lines: Iterable[str]) -> None:
         ) from err
 
 
-def _column_blocks(text: str, path: Path, *, has_bare_labels: bool) -> Iterator[list[_Line]]:
-    lines = [_Line(number, columns_of(line)) for number, line in _numbered_lines(text)]
+def _column_blocks(text: str, path: Path, *, has_bare_labels: bool) -> Iterator[list[_ColumnLine]]:
+    lines = [_ColumnLine(number, columns_of(line)) for number, line in _numbered_lines(text)]
     others = ("#", DOCUMENT_START)
     width = next((len(c) for _, c in lines if c and not c[0].startswith(others)), 2)
 
