@@ -27,6 +27,7 @@ from labelwise.benchmark.targets import (
 )
 from labelwise.labels import LabelSet
 from labelwise.metrics import error_breakdown, score_mentions
+from labelwise.precision import usable_cores
 from labelwise.sources import read_source
 
 if TYPE_CHECKING:
@@ -188,7 +189,7 @@ def _spread(
     dealt: Any = context.Queue()
     for i in range(jobs):
         dealt.put(devices[i % len(devices)])
-    threads = max(1, (os.cpu_count() or 1) // jobs)
+    threads = max(1, usable_cores() // jobs)
     pool = concurrent.futures.ProcessPoolExecutor(
         jobs, mp_context=context, initializer=_start, initargs=(arguments, dealt, threads)
     )
