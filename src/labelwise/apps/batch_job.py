@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class BatchOptions:
-    """What the flags of a batch job say; see ``cli.predict``."""
+    """What the flags of a batch job say; see ``predict.predict``."""
 
     folder: Path
     model: str | None = None
