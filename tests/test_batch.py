@@ -25,7 +25,8 @@ from labelwise.apps.cli import app
 from labelwise.apps.inputs import GivenText
 from labelwise.apps.parquet import parquet_rows, write_parquet
 from labelwise.apps.text_files import MAX_LINE_BYTES, read_units
-from labelwise.batch import Progress, Shard, Unit, run_job
+from labelwise.batch import JobProgress, Shard, Unit, run_job
+from labelwise.data import read_conll
 from labelwise.errors import CheckpointError, DataError, MissingExtraError, RequestError
 from labelwise.guarded import folder_lock
 from labelwise.labels import LabelSet
@@ -183,7 +184,7 @@ def test_two_processes_of_one_shard_do_not_mix(texts: Path, tmp_path: Path) -> N
 
 def test_progress_ends_at_one_and_counts(texts: Path, tmp_path: Path) -> None:
     job = job_of(texts, tmp_path / "out", Shard())
-    seen: list[Progress] = []
+    seen: list[JobProgress] = []
     units = list(read_units(texts, texts.stat().st_size))
     nothing = lambda s: ([] for _ in s)  # noqa: E731
     run_job(job, units, nothing, write_jsonl_results, write_rejects, seen.append)
@@ -255,6 +256,14 @@ def test_tables_are_read_row_by_row_and_bad_rows_rejected(tmp_path: Path) -> Non
         ("1", "Bob; in\nOslo", {"id": "1", "meta": "a"}),
         ("5", "", {"id": "5", "meta": "d"}),
     ]
+
+
+def test_a_byte_order_mark_hides_no_document_start_and_no_comment(tmp_path: Path) -> None:
+    path = tmp_path / "in.conll"
+    for first in ("-DOCSTART- O", "# a comment", "-DOCSTART-"):
+        path.write_text(f"\ufeff{first}\nBob B-PER\n", encoding="utf-8")
+        assert [s.words for s in results_of(path)[0]] == [("Bob",)]
+        assert [s.words for s in read_conll(path)] == [("Bob",)]
 
 
 @given(st.lists(st.text(st.characters(codec="utf-8", exclude_characters="\r\0")), max_size=5))

@@ -9,7 +9,15 @@ import numpy as np
 import pytest
 
 from labelwise.benchmark.cells import Cell, CellStore
-from labelwise.benchmark.document import Heading, Items, Plot, Table, Text, to_markdown, to_page
+from labelwise.benchmark.document import (
+    Heading,
+    Items,
+    Paragraph,
+    Plot,
+    Table,
+    to_markdown,
+    to_page,
+)
 from labelwise.benchmark.plots import Curve, curves, error_bars
 from labelwise.benchmark.report import END, START, report_blocks, write_report
 from labelwise.benchmark.spec import Spec
@@ -162,8 +170,10 @@ class _Page(HTMLParser):
 
 
 def test_the_page_is_whole_and_links_to_nothing() -> None:
-    blocks = [Heading("x <y>", 1), Text("a & b"), Items(["c"]), Table(["h", "i"], [["<b>", "1"]]),
-              Plot("p.svg", 'a "plot"')]  # fmt: skip
+    table = Table(["h", "i"], [["<b>", "1"]])
+    blocks = [
+        Heading("x <y>", 1), Paragraph("a & b"), Items(["c"]), table, Plot("p.svg", 'a "plot"')
+    ]  # fmt: skip
     page = _Page()
     page.feed(to_page(blocks, {"p.svg": curves("t", [Curve("m", [("1", 0.5, 0.0)])])}))
     assert {"table", "svg", "ul", "h1"} <= set(page.tags)

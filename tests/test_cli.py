@@ -18,8 +18,11 @@ import typer
 from typer.testing import CliRunner
 
 from builders import people_and_cities, tiny_backend, tiny_encoder_folder, tiny_model_folder
+from labelwise.annotation import Mention
 from labelwise.apps.cli import app
 from labelwise.apps.commands import register
+from labelwise.apps.inputs import sentence_from_object, sentence_from_text
+from labelwise.apps.results import write_results
 from labelwise.apps.runs import prepare_folders, shown_progress
 from labelwise.config import FINETUNE, RECOMMENDED_MODEL, ModelConfig, TrainConfig
 from labelwise.data import read_conll, read_jsonl, write_jsonl
@@ -540,3 +543,17 @@ sys.argv = ["labelwise", "labels", "--labels", {",".join(f"label{i}" for i in ra
 main()
 """
     assert _process(code).stderr == ""
+
+
+def test_cells_that_a_spreadsheet_takes_for_formulas_are_kept_and_told_of(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path, row = tmp_path / "out.csv", {"id": "=1+1", "text": "@ada left"}
+    given = sentence_from_object(row, "in.jsonl:1")
+    n_texts = write_results(path, [(given, [Mention(0, 2, "person")])])
+    with path.open(encoding="utf-8", newline="") as stream:
+        _, cells = csv.reader(stream)
+    assert (n_texts, cells[:2]) == (1, ["=1+1", "@ada"])
+    assert "takes 2 cells of" in capsys.readouterr().err
+    write_results(path, [(sentence_from_text("ada left", "in:1"), [Mention(0, 1, "person")])])
+    assert capsys.readouterr().err == ""

@@ -15,6 +15,7 @@ from builders import WORDS as TOKENS
 from builders import people_and_cities, tiny_backend
 from labelwise.config import ModelConfig
 from labelwise.errors import CheckpointError, RequestError
+from labelwise.evaluation import ExportCheck, check_export
 from labelwise.exports import onnx_backends
 from labelwise.loading import load_model, save_model
 from labelwise.onnx_backend import open_session
@@ -50,6 +51,20 @@ def test_fp32_equals_torch(exported: tuple[TorchBackend, dict[str, bytes]]) -> N
     np.testing.assert_allclose(ours_table.matrix, their_table.matrix, atol=1e-4)
     np.testing.assert_allclose(ours_table.bias, their_table.bias, atol=1e-6)
     assert list(ours.tag(WORDS, LABELS)) == list(theirs.tag(WORDS, LABELS))
+
+
+def test_an_exact_export_passes_its_check(
+    exported: tuple[TorchBackend, dict[str, bytes]],
+) -> None:
+    backend, graphs = exported
+    found = check_export(backend, graphs, people_and_cities(), ["person", "city"])
+    assert found.before == found.after
+    assert found.is_passed
+
+
+def test_an_export_may_lose_half_a_point_of_f1() -> None:
+    assert ExportCheck(0.8, 0.7951).is_passed
+    assert not ExportCheck(0.8, 0.7949).is_passed
 
 
 @given(st.lists(st.lists(st.sampled_from(TOKENS), min_size=1, max_size=30), max_size=4))

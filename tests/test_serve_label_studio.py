@@ -9,7 +9,7 @@ import pytest
 
 from labelwise.config import ServeConfig
 from labelwise.labels import LabelSet
-from labelwise.serve.label_studio import MAX_PROJECTS, Projects
+from labelwise.serve.label_studio import MAX_PROJECTS, TaughtProjects
 from serving import client, tiny_tagger
 
 CONFIG = """<View>
@@ -181,7 +181,7 @@ def test_annotations_that_do_not_fit_are_refused(spans: list[tuple[int, int, str
 
 
 def test_projects_and_their_examples_are_bounded() -> None:
-    projects, labels = Projects(), LabelSet.parse(["a"])
+    projects, labels = TaughtProjects(), LabelSet.parse(["a"])
     kept = projects.get("0.1", labels)
     for i in range(1, MAX_PROJECTS):
         projects.get(i, labels)

@@ -49,6 +49,7 @@ TASK = {
         ("a.tsv", "a\ttext\n1\tone\n", "csv", ["one"]),
         ("a.conll", "Ada\tB-P\nhere\tO\n\nOslo\tB-C\n", "conll", ["Ada here", "Oslo"]),
         ("pasted", "Ada B-P\nhere O\n", "conll", ["Ada here"]),
+        ("pasted", "one more TO\nJUST SAY HELLO\n", "lines", ["one more TO", "JUST SAY HELLO"]),
         ("a.json", json.dumps([TASK]), "label-studio", ["Ada 😀 lives in Oslo"]),
         ("pasted", '["one", "two"]', "label-studio", ["one", "two"]),
         ("\ufeffa.txt", "\ufeffone", "lines", ["one"]),

@@ -12,7 +12,7 @@ from builders import sentence, tiny_tokenizer
 from labelwise.backend import FakeBackend
 from labelwise.engine import Engine
 from labelwise.labels import LabelSet
-from labelwise.studio.learner import Example, Learner
+from labelwise.studio.learner import AcceptedText, Learner
 from labelwise.studio.nouns import Mark, ProjectLabel
 from labelwise.studio.state_cache import StateCache
 from labelwise.studio.worker import Worker
@@ -22,7 +22,7 @@ from studios import project
 
 LABELS = LabelSet.parse(["person", "city"])
 EXAMPLES = [
-    Example(i, sentence(text))
+    AcceptedText(i, sentence(text))
     for i, text in enumerate(
         [
             "ada/B-person lives in oslo/B-city",
@@ -113,11 +113,12 @@ def test_the_cache_has_a_bound() -> None:
 
 def test_the_score_is_of_texts_that_were_not_seen() -> None:
     learner = Learner(tiny_tagger())
-    told_twice = [Example(i, EXAMPLES[0].sentence) for i in range(4)]
+    told_twice = [AcceptedText(i, EXAMPLES[0].sentence) for i in range(4)]
     learner.learn(LABELS, told_twice)
     (twice,) = [s for s in learner.score(LABELS) if s is not None]
     learner.learn(
-        LABELS, [Example("a", sentence("ada/B-person")), Example("b", sentence("fever/B-city"))]
+        LABELS,
+        [AcceptedText("a", sentence("ada/B-person")), AcceptedText("b", sentence("fever/B-city"))],
     )
     (apart,) = [s for s in learner.score(LABELS) if s is not None]
     assert twice.f1 == 1.0  # each has its twin among the others
@@ -127,7 +128,7 @@ def test_the_score_is_of_texts_that_were_not_seen() -> None:
 
 def test_many_texts_are_scored_by_fifths() -> None:
     learner = Learner(tiny_tagger())
-    examples = [Example(i, EXAMPLES[i % 4].sentence) for i in range(12)]
+    examples = [AcceptedText(i, EXAMPLES[i % 4].sentence) for i in range(12)]
     learner.learn(LABELS, examples)
     steps = list(learner.score(LABELS))
     assert len(steps) == 6

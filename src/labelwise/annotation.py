@@ -10,6 +10,9 @@ from typing import TypedDict
 
 from labelwise.errors import DataError
 
+LabelledSpan = tuple[int, int, str]
+"""Start, end (exclusive) and label, in code points or words, as a file gives them."""
+
 
 class Record(TypedDict):
     """One entity found in a text, as users see it.

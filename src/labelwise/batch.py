@@ -86,7 +86,7 @@ class Shard:
 
 
 @dataclass(frozen=True)
-class Progress:
+class JobProgress:
     """Where a run stands.
 
     Attributes:
@@ -171,8 +171,8 @@ def run_job(
     find: Find,
     write: Write,
     write_rejects: WriteRejects,
-    on_progress: Callable[[Progress], None] = lambda _: None,
-) -> Progress:
+    on_progress: Callable[[JobProgress], None] = lambda _: None,
+) -> JobProgress:
     """Write the parts that are missing; a killed run is taken up where it stopped.
 
     Args:
@@ -192,7 +192,7 @@ def run_job(
     """
     with _scratch_folder(job) as scratch:
         _check_manifest(job, scratch)
-        run = _Run(job, scratch, on_progress)
+        run = _PartWriter(job, scratch, on_progress)
         parts = itertools.groupby(enumerate(units), key=lambda pair: pair[0] // job.part_size)
         for part, members in parts:
             part_units = (unit for _, unit in members)
@@ -248,11 +248,11 @@ def _check_manifest(job: Job, scratch: Path) -> None:
         )
 
 
-class _Run:
+class _PartWriter:
     """Writes parts and counts."""
 
-    def __init__(self, job: Job, scratch: Path, on_progress: Callable[[Progress], None]) -> None:
-        self.progress = Progress()
+    def __init__(self, job: Job, scratch: Path, on_progress: Callable[[JobProgress], None]) -> None:
+        self.progress = JobProgress()
         self._job, self._scratch, self._on_progress = job, scratch, on_progress
         self._started = time.monotonic()
         self._n_texts = self._n_words = self._n_parts = self._n_kept = self._n_rejected = 0
@@ -319,13 +319,13 @@ class _Run:
             if self._n_texts % PROGRESS_EVERY == 0:
                 self.report(unit.done, is_work=True)
 
-    def report(self, done: float, *, is_work: bool = False) -> Progress:
+    def report(self, done: float, *, is_work: bool = False) -> JobProgress:
         """Tell where the run stands; only work counts for the time left."""
         elapsed = time.monotonic() - self._started
         if is_work:
             self._worked += max(0.0, done - self.progress.done)
         to_do = max(0.0, 1.0 - done) / self._job.shard.count
-        self.progress = Progress(
+        self.progress = JobProgress(
             done=done,
             n_texts=self._n_texts,
             n_words=self._n_words,

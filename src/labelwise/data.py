@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from labelwise.annotation import Sentence
+from labelwise.conll import DOCUMENT_START, blocks, columns_of
 from labelwise.errors import DataError, some_of
 from labelwise.files import atomic_write_text
 from labelwise.labels import LabelSet
@@ -27,16 +28,14 @@ from labelwise.schemes import (
 )
 from labelwise.words import without_surrogates
 
-_DOCUMENT_START = "-DOCSTART-"
 _COLUMN = re.compile(r"(?!\ufeff|-DOCSTART-\Z)[^ \t\n\r](?:[^\t\n\r]*[^ \t\n\r])?")
 
 
-class _Columns(NamedTuple):
-    """One sentence of a CoNLL file; ``lines`` holds the line number of every word."""
+class _ColumnLine(NamedTuple):
+    """A line of a CoNLL file."""
 
-    lines: list[int]
-    words: list[str]
-    tags: list[str]
+    number: int
+    columns: list[str]
 
 
 def read_jsonl(
@@ -60,13 +59,24 @@ def read_jsonl(
     Raises:
         DataError: The file or a line of it cannot be read.
     """
+    return sentences_from_rows(list(jsonl_rows(path)), scheme=scheme, strict=strict)
+
+
+def jsonl_rows(path: str | Path, content: str | None = None) -> Iterator[Row]:
+    """Read the objects of a JSONL file, whatever they hold; blank lines are passed over.
+
+    Args:
+        path: The file, in UTF-8.
+        content: What the file holds, if it has been read already.
+
+    Raises:
+        DataError: The file cannot be read, or a line is not a JSON object.
+    """
     path = Path(path)
-    rows = [
-        Row(json_object(line, f"{path}:{number}"), f"{path}:{number}", f"{path.stem}:{number}")
-        for number, line in _numbered_lines(_read_text(path))
-        if line.strip()
-    ]
-    return sentences_from_rows(rows, scheme=scheme, strict=strict)
+    for number, line in _numbered_lines(_read_text(path) if content is None else content):
+        if line.strip():
+            place = f"{path}:{number}"
+            yield Row(json_object(line, place), place, f"{path.stem}:{number}")
 
 
 def read_conll(
@@ -95,22 +105,22 @@ def read_conll(
     """
     path = Path(path)
     text = _read_text(path) if content is None else content
-    blocks = list(_column_blocks(text, path, has_bare_labels=scheme == BARE))
-    scheme = check_scheme(scheme or detect_scheme(block.tags for block in blocks))
+    found = list(_column_blocks(text, path, has_bare_labels=scheme == BARE))
+    scheme = check_scheme(scheme or detect_scheme([x.columns[-1] for x in b] for b in found))
     return [
         Sentence(
-            words=tuple(block.words),
+            words=tuple(line.columns[0] for line in block),
             mentions=tuple(
                 mentions_from_tags(
-                    block.tags,
+                    [line.columns[-1] for line in block],
                     scheme,
                     strict=strict,
-                    where=lambda index, lines=block.lines: f"{path}:{lines[index]}",
+                    where=lambda index, block=block: f"{path}:{block[index].number}",
                 )
             ),
-            id=f"{path.stem}:{block.lines[0]}",
+            id=f"{path.stem}:{block[0].number}",
         )
-        for block in blocks
+        for block in found
     ]
 
 
@@ -135,13 +145,13 @@ def write_conll(path: str | Path, sentences: Iterable[Example], *, scheme: str =
     Raises:
         DataError: The file cannot be written, or a word or label does not fit into a column.
     """
-    blocks: list[str] = []
+    lines: list[str] = []
     for sentence in to_sentences(sentences):
         _check_columns(sentence)
         tags = tags_from_mentions(len(sentence.words), sentence.mentions, scheme)
-        blocks += [f"{w}\t{tag}" for w, tag in zip(sentence.words, tags, strict=True)]
-        blocks.append("")
-    _write(path, blocks)
+        lines += [f"{w}\t{tag}" for w, tag in zip(sentence.words, tags, strict=True)]
+        lines.append("")
+    _write(path, lines)
 
 
 def read_dataset(path: str | Path, split: str) -> list[Sentence]:
@@ -290,31 +300,18 @@ def _write(path: str | Path, lines: Iterable[str]) -> None:
         ) from err
 
 
-def _columns(line: str) -> list[str]:
-    """Split a line at its tabs or, if it has none, at runs of spaces."""
-    line = line.rstrip(" \t\r")
-    if "\t" in line:
-        return [column.strip(" ") for column in line.split("\t")]
-    return [column for column in line.split(" ") if column]
+def _column_blocks(text: str, path: Path, *, has_bare_labels: bool) -> Iterator[list[_ColumnLine]]:
+    lines = [_ColumnLine(number, columns_of(line)) for number, line in _numbered_lines(text)]
+    others = ("#", DOCUMENT_START)
+    width = next((len(c) for _, c in lines if c and not c[0].startswith(others)), 2)
 
+    def is_word(columns: Sequence[str]) -> bool:
+        return len(columns) == width and (has_bare_labels or is_tag(columns[-1]))
 
-def _column_blocks(text: str, path: Path, *, has_bare_labels: bool) -> Iterator[_Columns]:
-    lines = [(number, _columns(line)) for number, line in _numbered_lines(text)]
-    width = next((len(c) for _, c in lines if c and not c[0].startswith(("#", _DOCUMENT_START))), 2)
-    block = _Columns([], [], [])
-    for number, columns in [*lines, (len(lines) + 1, [])]:
-        if not columns or columns[0] == _DOCUMENT_START:
-            if block.words:
-                yield block
-            block = _Columns([], [], [])
-            continue
-        is_word = len(columns) == width and (has_bare_labels or is_tag(columns[-1]))
-        if columns[0].startswith("#") and not block.words and not is_word:
-            continue
-        _check_width(columns, width, f"{path}:{number}")
-        block.lines.append(number)
-        block.words.append(columns[0])
-        block.tags.append(columns[-1])
+    for block in blocks(lines, lambda line: line.columns, is_word):
+        for line in block:
+            _check_width(line.columns, width, f"{path}:{line.number}")
+        yield block
 
 
 def _check_width(columns: Sequence[str], width: int, place: str) -> None:

@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from labelwise.annotation import Mention
-from labelwise.schemes import MARKS
+from labelwise.schemes import MARKS, SCHEMES, SHAPES
 
 IntArray = NDArray[np.int64]
 FloatArray = NDArray[np.float32]
@@ -23,10 +23,10 @@ _CHUNK_SCORES = 1 << 16  # scores per step, so that temporaries stay in the cach
 
 @dataclass(frozen=True, slots=True)
 class MarkRules:
-    """Which neighbours a scheme allows, one flag a mark in ``schemes.MARKS`` order.
+    """``schemes.Shape`` as arrays: which neighbours a scheme allows, one flag a mark.
 
     Attributes:
-        starts: May begin a mention.
+        starts: May begin a mention. Shape ``(marks,)``, as the others, in ``schemes.MARKS`` order.
         extends: May follow an open mark of the same label.
         is_open: May be followed by a mark that extends it.
         is_closed: May be followed by O, a new mention, or the end.
@@ -38,15 +38,13 @@ class MarkRules:
     is_closed: NDArray[np.bool_]
 
 
-def _rules(scheme: str, *flags: str) -> MarkRules:
-    return MarkRules(*(np.array([mark in flag for mark in MARKS[scheme]]) for flag in flags))
+def _rules(scheme: str) -> MarkRules:
+    shape = SHAPES[scheme]
+    marks_by_rule = (shape.starts, shape.extends, shape.is_open, shape.is_closed)
+    return MarkRules(*(np.array([m in marks for m in MARKS[scheme]]) for marks in marks_by_rule))
 
 
-RULES = {
-    "io": _rules("io", "I", "I", "I", "I"),
-    "bio": _rules("bio", "B", "I", "BI", "BI"),
-    "bioes": _rules("bioes", "BS", "IE", "BI", "ES"),
-}
+RULES = {scheme: _rules(scheme) for scheme in SCHEMES}
 
 
 class Costs(NamedTuple):

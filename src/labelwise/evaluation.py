@@ -7,19 +7,26 @@ from __future__ import annotations
 
 import dataclasses
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from labelwise.annotation import Mention, Sentence
 from labelwise.arguments import Labels
 from labelwise.data import labels_of
 from labelwise.errors import DataError, LabelError, did_you_mean, some_of
+from labelwise.exports import onnx_backends
 from labelwise.labels import LabelSet
 from labelwise.metrics import ErrorBreakdown, Scores, error_breakdown, score_mentions
 from labelwise.rows import Example, to_sentences
 from labelwise.spans import tidy_mentions
 from labelwise.tagger import Tagger
+
+if TYPE_CHECKING:
+    from labelwise.torch_backend import TorchBackend
+
+MAX_EXPORT_LOSS = 0.005
+"""F1 that an export may lose, from 0 to 1."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,6 +74,39 @@ class Evaluation:
             "seconds": round(self.seconds, 3),
             "words_per_s": round(self.words_per_s, 1),
         }
+
+
+@dataclass(frozen=True, slots=True)
+class ExportCheck:
+    """Micro-F1 of a model and of its export, from 0 to 1."""
+
+    before: float
+    after: float
+
+    @property
+    def is_passed(self) -> bool:
+        """Whether the export loses no more than ``MAX_EXPORT_LOSS``."""
+        return self.after >= self.before - MAX_EXPORT_LOSS
+
+
+def check_export(
+    backend: TorchBackend,
+    graphs: Mapping[str, bytes],
+    sentences: Iterable[Example],
+    labels: Labels,
+) -> ExportCheck:
+    """Score a model and its export on the same sentences.
+
+    Args:
+        backend: The model.
+        graphs: Its export, as for ``onnx_backends``; of two precisions, int8 is scored.
+        sentences: Annotated sentences, as for ``evaluate``.
+        labels: What to look for.
+    """
+    sentences = to_sentences(sentences)
+    exported = onnx_backends(graphs, backend)[0]
+    taggers = (Tagger(backend), Tagger(exported))
+    return ExportCheck(*(evaluate(t, sentences, labels).scores.micro_f1 for t in taggers))
 
 
 def evaluate(

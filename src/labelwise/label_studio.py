@@ -8,14 +8,13 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any
 
+from labelwise.annotation import LabelledSpan
 from labelwise.errors import DataError
 from labelwise.label import checked_name
 from labelwise.words import without_surrogates
 
-Span = tuple[int, int, str]  # start, end (exclusive), label
 
-
-def spans_of_regions(results: Sequence[object], text: str, place: str) -> list[Span]:
+def spans_of_regions(results: Sequence[object], text: str, place: str) -> list[LabelledSpan]:
     """Read the spans of an annotation in the unit that the page counts, or else in code points.
 
     One unit holds for the whole annotation: where words repeat, a single span may read right in
@@ -48,7 +47,7 @@ def value_of(text: str, start: int, end: int, label: str) -> dict[str, Any]:
 
 def _span(
     result: object, text: str, place: str, position: Callable[[str, int], int]
-) -> Span | None:
+) -> LabelledSpan | None:
     if not isinstance(result, dict):
         raise DataError(f"A result is {type(result).__name__} ({place}). Expected an object.")
     value: Any = result.get("value", result)

@@ -14,17 +14,22 @@ from collections.abc import Iterable, Mapping, Sequence
 from itertools import pairwise
 from typing import Any, NamedTuple, TypeGuard, cast
 
-from labelwise.annotation import Mention, Sentence
+from labelwise.annotation import LabelledSpan, Mention, Sentence
 from labelwise.errors import DataError, some_of
 from labelwise.schemes import check_scheme, detect_scheme, mentions_from_tags, tags_from_mentions
 from labelwise.words import split_words, without_surrogates
 
-Span = tuple[int, int, str]  # start, end (exclusive), label
 Example = Sentence | str | Mapping[str, Any] | tuple[str, Any]
 """What ``to_sentences`` reads."""
 
 _MARKED = re.compile(r"\[([^\[\]]+)\]\(([^()]+)\)")
 _FORMS = "'tokens' and 'tags'; 'text' and 'entities' (or 'spans'); or 'tokenized_text' and 'ner'"
+_PAIRS_OF_KEYS = (
+    ("tokens", "tags"),
+    ("tokenized_text", "ner"),
+    ("text", "entities"),
+    ("text", "spans"),
+)
 
 
 class Row(NamedTuple):
@@ -183,17 +188,25 @@ def _strings(row: Row, key: str) -> tuple[str, ...]:
     return tuple(without_surrogates(item) for item in value)
 
 
+def annotation_key(values: Mapping[str, Any]) -> str | None:
+    """Name the key that holds the annotation of a row; None if it has no known form.
+
+    >>> annotation_key({"text": "Oslo", "spans": []}), annotation_key({"text": "Oslo"})
+    ('spans', None)
+    """
+    return next((key for given, key in _PAIRS_OF_KEYS if given in values and key in values), None)
+
+
 def _sentence(row: Row, scheme: str, strict: bool) -> Sentence:
-    keys = row.values.keys()
-    if keys >= {"tokens", "tags"}:
+    key = annotation_key(row.values)
+    if key == "tags":
         return _from_tags(row, scheme, strict)
-    if keys >= {"tokenized_text", "ner"}:
+    if key == "ner":
         return _from_word_spans(row)
-    for spans_key in ("entities", "spans"):
-        if keys >= {"text", spans_key}:
-            return _from_text(row, spans_key)
+    if key is not None:
+        return _from_text(row, key)
     raise DataError(
-        f"The keys are {some_of(keys) or 'missing'} ({row.place}). Expected {_FORMS}. "
+        f"The keys are {some_of(row.values) or 'missing'} ({row.place}). Expected {_FORMS}. "
         "Rename the keys; write an empty list where there are no mentions."
     )
 
@@ -218,7 +231,7 @@ def _from_tags(row: Row, scheme: str, strict: bool) -> Sentence:
 
 def _from_word_spans(row: Row) -> Sentence:
     words = _strings(row, "tokenized_text")
-    spans: list[Span] = []
+    spans: list[LabelledSpan] = []
     for item in _items(row, "ner"):
         if not isinstance(item, list | tuple) or len(item) != 3:
             raise _bad_span(item, row.place)
@@ -263,7 +276,7 @@ def _items(row: Row, key: str) -> Sequence[object]:
     return value
 
 
-def _text_span(item: object, text: str, place: str) -> Span:
+def _text_span(item: object, text: str, place: str) -> LabelledSpan:
     if isinstance(item, list | tuple) and len(item) == 3:
         start, end, label = item
         return _span(start, end, label, item, place)
@@ -281,7 +294,7 @@ def _text_span(item: object, text: str, place: str) -> Span:
     return start, end, label
 
 
-def _span(start: object, end: object, label: object, item: object, place: str) -> Span:
+def _span(start: object, end: object, label: object, item: object, place: str) -> LabelledSpan:
     name = label.strip() if isinstance(label, str) else ""
     if type(start) is not int or type(end) is not int or not name:
         raise _bad_span(item, place)
@@ -295,7 +308,7 @@ def _bad_span(item: object, place: str) -> DataError:
     )
 
 
-def _flat(spans: Iterable[Span], length: int, unit: str, place: str) -> list[Span]:
+def _flat(spans: Iterable[LabelledSpan], length: int, unit: str, place: str) -> list[LabelledSpan]:
     """Sort spans and refuse those that overlap or lie outside."""
     spans = sorted(spans)
     for start, end, label in spans:

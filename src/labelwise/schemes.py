@@ -16,13 +16,10 @@ from labelwise.annotation import Mention
 from labelwise.errors import DataError, SchemeError, did_you_mean, some_of
 
 SCHEMES = ("io", "bio", "bioes")
-MARKS: Mapping[str, tuple[str, ...]] = types.MappingProxyType(
-    {"io": ("I",), "bio": ("B", "I"), "bioes": ("B", "I", "E", "S")}
-)
 
 
 @dataclass(frozen=True, slots=True)
-class _Shape:
+class Shape:
     """The marks of a mention: of its only word, or of its first, inner and last one."""
 
     only: str
@@ -31,13 +28,52 @@ class _Shape:
     last: str
 
     def marks(self, n_words: int) -> list[str]:
+        """Return the marks of a mention, a word each."""
         if n_words == 1:
             return [self.only]
         return [self.first, *[self.inner] * (n_words - 2), self.last]
 
+    @property
+    def all(self) -> tuple[str, ...]:
+        """Its different marks, in the order that tags are numbered in."""
+        return tuple(dict.fromkeys((self.first, self.inner, self.last, self.only)))
+
+    @property
+    def starts(self) -> frozenset[str]:
+        """Marks that may begin a mention."""
+        return frozenset((self.only, self.first))
+
+    @property
+    def extends(self) -> frozenset[str]:
+        """Marks that may follow an open one of the same label."""
+        return frozenset((self.inner, self.last))
+
+    @property
+    def is_open(self) -> frozenset[str]:
+        """Marks that may be followed by one that extends them."""
+        return frozenset((self.first, self.inner))
+
+    @property
+    def is_closed(self) -> frozenset[str]:
+        """Marks that may be followed by O, a new mention, or the end."""
+        return frozenset((self.only, self.last))
+
+
+SHAPES: Mapping[str, Shape] = types.MappingProxyType(
+    {
+        "io": Shape("I", "I", "I", "I"),
+        "bio": Shape("B", "B", "I", "I"),
+        "bioes": Shape("S", "B", "I", "E"),
+        "bilou": Shape("U", "B", "I", "L"),
+    }
+)
+MARKS: Mapping[str, tuple[str, ...]] = types.MappingProxyType(
+    {scheme: SHAPES[scheme].all for scheme in SCHEMES}
+)
+
 
 @dataclass(frozen=True, slots=True)
-class _Rules:
+class _Strictness:
     """What strict tags of a scheme look like.
 
     Attributes:
@@ -49,28 +85,33 @@ class _Rules:
 
     opener: str
     marks: frozenset[str]
-    must_follow: frozenset[str] = frozenset()
-    must_go_on: frozenset[str] = frozenset()
+    must_follow: frozenset[str]
+    must_go_on: frozenset[str]
+
+    @classmethod
+    def of(cls, shape: Shape) -> _Strictness:
+        return cls(
+            shape.first,
+            frozenset(shape.all),
+            must_follow=shape.extends - shape.starts,
+            must_go_on=shape.is_open - shape.is_closed,
+        )
 
 
-_SHAPES = {
-    "io": _Shape("I", "I", "I", "I"),
-    "bio": _Shape("B", "B", "I", "I"),
-    "bioes": _Shape("S", "B", "I", "E"),
-}
-_RULES = {
-    "io": _Rules("I", frozenset("I")),
-    "bio": _Rules("B", frozenset("BI"), must_follow=frozenset("I")),
-    "iob1": _Rules("I", frozenset("BI"), must_follow=frozenset("B")),
-    "bioes": _Rules("B", frozenset("BIES"), frozenset("IE"), frozenset("BI")),
-    "bilou": _Rules("B", frozenset("BILU"), frozenset("IL"), frozenset("BI")),
+_STRICT = {
+    "io": _Strictness.of(SHAPES["io"]),
+    "bio": _Strictness.of(SHAPES["bio"]),
+    # The mark depends on the mention before, so IOB1 has no shape.
+    "iob1": _Strictness("I", frozenset("BI"), must_follow=frozenset("B"), must_go_on=frozenset()),
+    "bioes": _Strictness.of(SHAPES["bioes"]),
+    "bilou": _Strictness.of(SHAPES["bilou"]),
 }
 BARE = "bare"  # labels for tags: IO without its mark
-READABLE_SCHEMES = (*_RULES, BARE)
+READABLE_SCHEMES = (*_STRICT, BARE)
 
-_ALL_MARKS = frozenset("BIESLU")
-_OPEN = frozenset("BI")
-_CONTINUING = frozenset("IEL")
+_ALL_MARKS = frozenset(mark for shape in SHAPES.values() for mark in shape.all)
+_OPEN = frozenset(mark for shape in SHAPES.values() for mark in shape.is_open)
+_CONTINUING = frozenset(mark for shape in SHAPES.values() for mark in shape.extends)
 _OUTSIDE = ("O", "")
 
 
@@ -150,7 +191,7 @@ def tags_from_mentions(n_words: int, mentions: Iterable[Mention], scheme: str) -
     >>> tags_from_mentions(4, [Mention(0, 2, "PER"), Mention(2, 3, "PER")], "bio")
     ['B-PER', 'I-PER', 'B-PER', 'O']
     """
-    shape = _SHAPES[check_scheme(scheme, SCHEMES)]
+    shape = SHAPES[check_scheme(scheme, SCHEMES)]
     tags = ["O"] * n_words
     for mention in mentions:
         place = slice(mention.start, mention.end)
@@ -198,11 +239,11 @@ def mentions_from_tags(
     if check_scheme(scheme) == BARE:
         return list(_mentions([_OUTSIDE if tag == "O" else ("I", tag) for tag in tags]))
     pairs = [_read_tag(tag, scheme, where, index) for index, tag in enumerate(tags)]
-    if strict and (found := _first_break(pairs, _RULES[scheme])):
+    if strict and (found := _first_break(pairs, _STRICT[scheme])):
         index, problem = found
         raise SchemeError(
             f"Tag '{tags[index]}' ({where(index)}) {problem}: scheme '{scheme}' opens mentions "
-            f"with '{_RULES[scheme].opener}-'. Correct the tag or read it with strict=False."
+            f"with '{_STRICT[scheme].opener}-'. Correct the tag or read it with strict=False."
         )
     return list(_mentions(pairs))
 
@@ -234,11 +275,11 @@ def detect_scheme(tag_lists: Iterable[Sequence[str]]) -> str:
     n_marks = Counter(mark for pairs in sequences for mark, _ in pairs if mark != "O")
 
     def misfit(scheme: str) -> tuple[int, bool]:
-        rules = _RULES[scheme]
+        rules = _STRICT[scheme]
         n_foreign = sum(n for mark, n in n_marks.items() if mark not in rules.marks)
         return n_foreign, any(_first_break(pairs, rules) for pairs in sequences)
 
-    return min(_RULES, key=misfit)
+    return min(_STRICT, key=misfit)
 
 
 def _read_tag(tag: str, scheme: str, where: Callable[[int], str], index: int) -> tuple[str, str]:
@@ -246,7 +287,7 @@ def _read_tag(tag: str, scheme: str, where: Callable[[int], str], index: int) ->
         mark, label = split_tag(tag)
     except SchemeError as err:
         raise SchemeError(f"{where(index)}: {err}") from None
-    marks = _RULES[scheme].marks
+    marks = _STRICT[scheme].marks
     if mark != "O" and mark not in marks:
         raise SchemeError(
             f"Tag '{tag}' ({where(index)}) does not belong to scheme '{scheme}', which has the "
@@ -263,7 +304,7 @@ def _continues(before: tuple[str, str], pair: tuple[str, str]) -> bool:
     return pair[0] in _CONTINUING and _follows(before, pair)
 
 
-def _first_break(pairs: Sequence[tuple[str, str]], rules: _Rules) -> tuple[int, str] | None:
+def _first_break(pairs: Sequence[tuple[str, str]], rules: _Strictness) -> tuple[int, str] | None:
     """Find the first tag that breaks the rules, and how."""
     before = _OUTSIDE
     for index, pair in enumerate([*pairs, _OUTSIDE]):

@@ -37,7 +37,7 @@ from labelwise.tags import tag_ids
 
 
 @dataclass(frozen=True, slots=True)
-class _Example:
+class _EncodedExample:
     sentence: Sentence
     spoken: frozenset[str] | None
     states: FloatArray
@@ -67,7 +67,7 @@ class Session:
         self.label_set = label_set
         self.settings = settings or FitSettings()
         self._engine = engine
-        self._examples: list[_Example] = []
+        self._examples: list[_EncodedExample] = []
         prior = self._word_vectors() if start is None else self._from_table(start)
         self._prior = prior.padded(
             WITH_NEIGHBOURS * engine.backend.dim
@@ -137,7 +137,7 @@ class Session:
             tags = tag_ids(len(sentence.words), sentence.mentions, label_ids, scheme)
             readable = states.any(1)
             wide = add_neighbours(states, np.zeros(len(states), dtype=np.int64))
-            self._examples.append(_Example(sentence, spoken, wide[readable], tags[readable]))
+            self._examples.append(_EncodedExample(sentence, spoken, wide[readable], tags[readable]))
 
     def widened(self, labels: LabelSet) -> Session:
         """Look for more labels, about which the examples so far say nothing.
@@ -198,7 +198,7 @@ class Session:
             missing=tuple(n for n in self.label_set.names if n not in present),
         )
 
-    def _solve(self, examples: Sequence[_Example]) -> float:
+    def _solve(self, examples: Sequence[_EncodedExample]) -> float:
         """Fit to examples; returns the strength of the prior."""
         tags = np.concatenate([e.tags for e in examples])
         result = fit_tag_vectors(
@@ -215,7 +215,7 @@ class Session:
             self._calibrate(result.held_out, examples)
         return result.strength
 
-    def _calibrate(self, held_out: HeldOut, examples: Sequence[_Example]) -> None:
+    def _calibrate(self, held_out: HeldOut, examples: Sequence[_EncodedExample]) -> None:
         """Learn from held-out sentences how often mentions of a score are right."""
         config, names = self._engine.backend.config, self.label_set.names
         owner = np.repeat(np.arange(len(examples)), [len(e.tags) for e in examples])
@@ -240,7 +240,7 @@ class Session:
             limits = choose_thresholds(self._curve(scores), label_ids, right, n_gold)
             self._limits |= {n: x for n, x in zip(names, limits, strict=True) if x is not None}
 
-    def _allowed(self, examples: Sequence[_Example]) -> np.ndarray | None:
+    def _allowed(self, examples: Sequence[_EncodedExample]) -> np.ndarray | None:
         """Labels each word speaks about; None if all do. Shape ``(words, labels)``."""
         if all(e.spoken is None for e in examples):
             return None

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import functools
 import hashlib
-import json
 import math
 from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
@@ -12,9 +11,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from labelwise.annotation import Mention, Sentence
-from labelwise.data import labels_of, read_dataset, read_label_set
+from labelwise.data import jsonl_rows, labels_of, read_dataset, read_label_set
 from labelwise.labels import LabelSet
-from labelwise.rows import Row, sentences_from_rows
+from labelwise.rows import sentences_from_rows
 from labelwise.words import split_words
 
 
@@ -90,12 +89,11 @@ def _read_coarse(path: Path) -> list[Sentence]:
     """Sentences of a file by their ``coarse_tags``; none where lines have no such field."""
     if not path.is_file():
         return []
-    with path.open(encoding="utf-8") as lines:
-        rows = [(n, json.loads(line)) for n, line in enumerate(lines, 1) if '"coarse_tags"' in line]
     return sentences_from_rows(
         [
-            Row(values | {"tags": values["coarse_tags"]}, f"{path}:{n}", f"{path.stem}:{n}")
-            for n, values in rows
+            row._replace(values={**row.values, "tags": row.values["coarse_tags"]})
+            for row in jsonl_rows(path)
+            if "coarse_tags" in row.values
         ]
     )
 

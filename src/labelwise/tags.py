@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from labelwise.annotation import Mention
 from labelwise.config import ModelConfig
 from labelwise.labels import MARK_WORDS
-from labelwise.schemes import MARKS
+from labelwise.schemes import MARKS, SHAPES
 
 IntArray = NDArray[np.int64]
 FloatArray = NDArray[np.float32]
@@ -72,13 +72,9 @@ def tag_ids(
     marks = MARKS[scheme]
     ids = np.zeros(n_words, dtype=np.int64)
     for mention in mentions:
-        base = 1 + label_ids[mention.label] * len(marks)
-        ids[mention.start : mention.end] = base + marks.index("I")
-        if "B" in marks:
-            ids[mention.start] = base + marks.index("B")
-        if "E" in marks:
-            single = mention.end - mention.start == 1
-            ids[mention.end - 1] = base + marks.index("S" if single else "E")
+        first_id = 1 + label_ids[mention.label] * len(marks)
+        own = SHAPES[scheme].marks(mention.end - mention.start)
+        ids[mention.start : mention.end] = [first_id + marks.index(mark) for mark in own]
     return ids
 
 

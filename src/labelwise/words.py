@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import bisect
 import functools
+import itertools
 import re
 from collections.abc import Sequence
 from typing import overload
@@ -43,6 +44,17 @@ def without_surrogates(text: str) -> str:
     True
     """
     return text if text.isascii() else _SURROGATE.sub("\ufffd", text)
+
+
+def join_words(words: Sequence[str]) -> tuple[str, list[tuple[int, int]]]:
+    """Join words with spaces; return the text and where each word stands in it.
+
+    >>> join_words(["New York", "!"])
+    ('New York !', [(0, 8), (9, 10)])
+    """
+    ends = itertools.accumulate(len(word) + 1 for word in words)
+    offsets = [(end - 1 - len(word), end - 1) for word, end in zip(words, ends, strict=True)]
+    return " ".join(words), offsets
 
 
 def split_words(text: str) -> list[tuple[int, int]]:

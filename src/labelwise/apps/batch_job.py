@@ -19,7 +19,7 @@ from labelwise.apps.progress import LINE_EVERY_S
 from labelwise.apps.render import stderr
 from labelwise.apps.results import result_row
 from labelwise.apps.text_files import read_units
-from labelwise.batch import Job, Progress, Reject, Result, Shard, describe_file, run_job
+from labelwise.batch import Job, JobProgress, Reject, Result, Shard, describe_file, run_job
 from labelwise.errors import RequestError, require
 from labelwise.loading import load_model
 from labelwise.tagger import Tagger
@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class BatchOptions:
-    """What the flags of a batch job say; see ``cli.predict``."""
+    """What the flags of a batch job say; see ``predict.predict``."""
 
     folder: Path
     model: str | None = None
@@ -127,7 +127,7 @@ def write_rejects(stream: BinaryIO, rejects: Iterable[Reject]) -> None:
         stream.write(json_line(row).encode() + b"\n")
 
 
-def summary(progress: Progress) -> str:
+def summary(progress: JobProgress) -> str:
     """Say where a job stands: speed, rejects and time left."""
     minutes, seconds = divmod(round(progress.left_s), 60)
     rejected = f"  {progress.n_rejected:,} rejected" if progress.n_rejected else ""
@@ -138,7 +138,7 @@ def summary(progress: Progress) -> str:
 
 
 @contextlib.contextmanager
-def _shown() -> Iterator[Callable[[Progress], None]]:
+def _shown() -> Iterator[Callable[[JobProgress], None]]:
     """A bar on a terminal, else a line every ten seconds."""
     console = stderr()
     if console.is_terminal:
@@ -149,7 +149,7 @@ def _shown() -> Iterator[Callable[[Progress], None]]:
         return
     due_s = LINE_EVERY_S
 
-    def show(progress: Progress) -> None:
+    def show(progress: JobProgress) -> None:
         nonlocal due_s
         if progress.elapsed_s >= due_s:
             due_s = progress.elapsed_s + LINE_EVERY_S
@@ -158,7 +158,7 @@ def _shown() -> Iterator[Callable[[Progress], None]]:
     yield show
 
 
-def _outcome(job: Job, progress: Progress) -> str:
+def _outcome(job: Job, progress: JobProgress) -> str:
     kept = f", {progress.n_kept:,} {_were(progress.n_kept)} there" if progress.n_kept else ""
     n = progress.n_rejected
     rejected = f" {counted(n, 'line')} {_were(n)} rejected in this run." if n else ""

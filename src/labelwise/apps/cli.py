@@ -16,7 +16,7 @@ from labelwise.apps.benchmark import benchmark
 from labelwise.apps.commands import register
 from labelwise.apps.learn import export, fit
 from labelwise.apps.output import counted, data, note
-from labelwise.apps.predict import Labels, Threshold, predict
+from labelwise.apps.predict import LabelsToFind, Threshold, predict
 from labelwise.apps.serve import serve
 from labelwise.apps.studio import project, studio
 from labelwise.apps.train import AsJson, Device, Model, finetune, pretrain
@@ -122,7 +122,7 @@ def sample(
 
 
 def labels(
-    labels: Labels = None,
+    labels: LabelsToFind = None,
     model: Model = None,
     scheme: Annotated[
         Literal["io", "bio", "bioes"] | None,

@@ -15,13 +15,13 @@ from typing import Annotated, Any
 import typer
 
 from labelwise.apps.output import printable
-from labelwise.apps.settings import Config, setting_flags
+from labelwise.apps.settings import AnyConfig, setting_flags
 from labelwise.errors import LabelwiseError
 
 Debug = Annotated[bool, typer.Option("--debug", help="Show the traceback of an error.")]
 
 
-def register(app: typer.Typer, function: Callable[..., None], **settings: Config) -> None:
+def register(app: typer.Typer, function: Callable[..., None], **settings: AnyConfig) -> None:
     """Add a function to an app as a command of the same name.
 
     Args:

@@ -8,7 +8,6 @@ from __future__ import annotations
 import os
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from itertools import accumulate
 from pathlib import Path
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
@@ -19,7 +18,7 @@ from labelwise.data import labels_of, read_label_set
 from labelwise.errors import DataError, LabelError, RequestError, some_of
 from labelwise.labels import LabelSet
 from labelwise.records import records_in
-from labelwise.words import split_words
+from labelwise.words import join_words, split_words
 
 if TYPE_CHECKING:
     from labelwise.sources import Source
@@ -60,9 +59,8 @@ def sentence_from_words(
     words: Sequence[str], name: str = "", kept: Mapping[str, Any] = MappingProxyType({})
 ) -> GivenText:
     """Join words with spaces, so that every input has a text that offsets count in."""
-    ends = list(accumulate(len(w) + 1 for w in words))
-    offsets = tuple((end - 1 - len(w), end - 1) for w, end in zip(words, ends, strict=True))
-    return GivenText(tuple(words), id=name, text=" ".join(words), offsets=offsets, kept=kept)
+    text, offsets = join_words(words)
+    return GivenText(tuple(words), id=name, text=text, offsets=tuple(offsets), kept=kept)
 
 
 def sentence_from_object(values: Mapping[str, object], place: str, name: str = "") -> GivenText:

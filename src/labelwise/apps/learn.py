@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
 from labelwise.apps.output import counted, data, note
 from labelwise.apps.train import AsJson, Examples, LabelsToLearn, Model, Output, Split
 
-MAX_F1_LOSS = 0.005
+if TYPE_CHECKING:
+    from labelwise.torch_backend import TorchBackend
 
 
 def fit(
@@ -74,7 +76,6 @@ def export(
     """Write a model that runs without torch."""
     from labelwise.apps.inputs import labels_to_predict
     from labelwise.errors import CheckpointError
-    from labelwise.exports import onnx_backends
     from labelwise.loading import load_model, save_frozen, save_model
     from labelwise.onnx_export import export_towers
     from labelwise.torch_backend import TorchBackend
@@ -87,14 +88,7 @@ def export(
         label_set = labels_to_predict(labels, loaded.label_set)
     graphs = export_towers(loaded.backend, precision)
     if dev is not None:
-        before = _dev_f1(loaded.backend, dev)
-        after = _dev_f1(onnx_backends(graphs, loaded.backend)[0], dev)
-        note(f"F1 on the dev split of '{dev}': {100 * before:.1f} -> {100 * after:.1f}")
-        if after < before - MAX_F1_LOSS:
-            raise CheckpointError(
-                f"The {precision} export loses {100 * (before - after):.2f} F1 on '{dev}'. "
-                "Expected at most 0.5. Nothing was written; export with --precision fp32."
-            )
+        _check_on_dev(loaded.backend, graphs, dev, precision)
     fitted = loaded.fitted if label_set == loaded.label_set else None
     if frozen and label_set is not None:
         save_frozen(output, loaded.backend, label_set, graphs, fitted=fitted)
@@ -103,11 +97,19 @@ def export(
     note(f"Saved '{output}' with {precision} ONNX: {sum(map(len, graphs.values())):,} bytes")
 
 
-def _dev_f1(backend: object, dev: Path) -> float:
+def _check_on_dev(
+    backend: TorchBackend, graphs: Mapping[str, bytes], dev: Path, precision: str
+) -> None:
     from labelwise.data import labels_of, read_dataset, read_label_set
-    from labelwise.evaluation import evaluate
-    from labelwise.tagger import Tagger
+    from labelwise.errors import CheckpointError
+    from labelwise.evaluation import MAX_EXPORT_LOSS, check_export
 
     sentences = read_dataset(dev, "dev")
-    labels = read_label_set(dev) or labels_of(sentences)
-    return evaluate(Tagger(backend), sentences, labels).scores.micro_f1  # type: ignore[arg-type]
+    found = check_export(backend, graphs, sentences, read_label_set(dev) or labels_of(sentences))
+    note(f"F1 on the dev split of '{dev}': {100 * found.before:.1f} -> {100 * found.after:.1f}")
+    if not found.is_passed:
+        raise CheckpointError(
+            f"The {precision} export loses {100 * (found.before - found.after):.2f} F1 on '{dev}'. "
+            f"Expected at most {100 * MAX_EXPORT_LOSS:g}. Nothing was written; export with "
+            "--precision fp32."
+        )

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 SOME_REJECTED = 3
 """Exit code of a batch job that is done, but for lines it could not read."""
 
-Labels = Annotated[
+LabelsToFind = Annotated[
     str | None,
     typer.Option(
         help="Names with commas between them, a JSON or TOML file, a .txt file with a name a "
@@ -57,7 +57,9 @@ OutputDir = Annotated[
         "rejects-*.jsonl and exit code 3; the same command again goes on where a run stopped."
     ),
 ]
-Shard = Annotated[str | None, typer.Option(help="With --output-dir: do only part i of n, as i/n.")]
+ShardOption = Annotated[
+    str | None, typer.Option(help="With --output-dir: do only part i of n, as i/n.")
+]
 PartFormat = Annotated[
     Literal["jsonl", "parquet"], typer.Option(help="With --output-dir: form of the parts.")
 ]
@@ -68,7 +70,7 @@ def predict(
     file: File = None,
     text: Annotated[list[str] | None, typer.Option(help="A text. Repeatable.")] = None,
     model: Model = None,
-    labels: Labels = None,
+    labels: LabelsToFind = None,
     threshold: Threshold = None,
     output: OutputFile = None,
     column: Column = None,
@@ -77,7 +79,7 @@ def predict(
         bool, typer.Option("--json", help="Print one JSON object a text on stdout.")
     ] = False,
     output_dir: OutputDir = None,
-    shard: Shard = None,
+    shard: ShardOption = None,
     part_format: PartFormat = "jsonl",
     part_size: PartSize = 10_000,
 ) -> None:

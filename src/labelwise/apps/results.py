@@ -5,13 +5,13 @@ from __future__ import annotations
 import csv
 import dataclasses
 import io
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 from labelwise.annotation import Mention, Sentence
 from labelwise.apps.inputs import GivenText, records
-from labelwise.apps.output import json_line, write_lines
+from labelwise.apps.output import counted, json_line, note, write_lines
 from labelwise.batch import Result
 from labelwise.data import write_conll
 from labelwise.errors import RequestError, some_of
@@ -20,6 +20,7 @@ from labelwise.words import without_surrogates
 
 SUFFIXES = (".jsonl", ".csv", ".tsv", ".conll")
 _COLUMNS = ("id", "text", "label", "start", "end", "score")
+_FORMULA_STARTS = ("=", "+", "-", "@", "\t", "\r")
 
 
 def result_row(result: Result) -> dict[str, Any]:
@@ -69,7 +70,11 @@ def write_results(path: Path, results: Iterable[Result]) -> int:
     if suffix in (".csv", ".tsv"):
         delimiter = "\t" if suffix == ".tsv" else ","
         top = _table([_COLUMNS], delimiter)
-        return write_lines(path, (_table(_entities(r), delimiter) for r in results), top)
+        formulas: list[str] = []
+        rows = (_table(_watched(_entities(r), formulas), delimiter) for r in results)
+        count = write_lines(path, rows, top)
+        _warn_of_formulas(path, formulas)
+        return count
     return write_lines(path, (f"{json_line(result_row(result))}\n" for result in results))
 
 
@@ -83,6 +88,22 @@ def _entities(result: Result) -> Iterator[tuple[Any, ...]]:
     sentence, mentions = result
     for record in records(sentence, mentions):
         yield kept_of(sentence).get("id", sentence.id), *record.values()
+
+
+def _watched(rows: Iterable[tuple[Any, ...]], formulas: list[str]) -> Iterator[tuple[Any, ...]]:
+    """Pass rows on, noting the cells that a spreadsheet would take for formulas."""
+    for row in rows:
+        formulas += [c[:40] for c in row if isinstance(c, str) and c.startswith(_FORMULA_STARTS)]
+        yield row
+
+
+def _warn_of_formulas(path: Path, formulas: Sequence[str]) -> None:
+    """Cells stay as they are: the offsets count in them, and programs read them too."""
+    if formulas:
+        note(
+            f"A spreadsheet takes {counted(len(formulas), 'cell')} of '{path}' for formulas, such "
+            f"as {formulas[0]!r}, by the first character. Import the columns as text there."
+        )
 
 
 def _table(rows: Iterable[Iterable[Any]], delimiter: str) -> str:

@@ -18,11 +18,11 @@ from labelwise.config import ModelConfig, ServeConfig, TrainConfig
 from labelwise.documents import read_document
 from labelwise.errors import ConfigError, did_you_mean, some_of
 
-Config = ModelConfig | ServeConfig | TrainConfig
+AnyConfig = ModelConfig | ServeConfig | TrainConfig
 C = TypeVar("C", ModelConfig, ServeConfig, TrainConfig)
 
 
-def setting_flags(defaults: Config, panel: str) -> Iterator[inspect.Parameter]:
+def setting_flags(defaults: AnyConfig, panel: str) -> Iterator[inspect.Parameter]:
     """Make one optional flag a field, for the signature of a command.
 
     Args:

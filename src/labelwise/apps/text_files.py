@@ -14,13 +14,13 @@ from labelwise.apps import tables
 from labelwise.apps.inputs import sentence_from_object, sentence_from_text, sentence_from_words
 from labelwise.apps.parquet import parquet_rows
 from labelwise.batch import Unit
+from labelwise.conll import blocks, columns_of
 from labelwise.errors import DataError, RequestError, some_of
 from labelwise.rows import json_object
 from labelwise.schemes import is_tag
 
 MAX_LINE_BYTES = 4 << 20
 SUFFIXES = (".txt", ".jsonl", ".conll", *tables.SUFFIXES, ".parquet")
-_DOCUMENT_START = b"-DOCSTART-"
 
 
 class _Line(NamedTuple):
@@ -142,6 +142,10 @@ def _lines(stream: BinaryIO, limit: int | None) -> Iterator[_Line]:
         yield _Line(number, text, end)
 
 
+def _encoding(line: _Line) -> str:
+    return "utf-8-sig" if line.number == 1 else "utf-8"
+
+
 def _decoded(line: _Line, path: Path) -> str:
     place = f"{path.name}:{line.number}"
     if line.data is None:
@@ -150,7 +154,7 @@ def _decoded(line: _Line, path: Path) -> str:
             "text. Split it."
         )
     try:
-        return line.data.decode("utf-8-sig" if line.number == 1 else "utf-8")
+        return line.data.decode(_encoding(line))
     except UnicodeDecodeError as err:
         raise DataError(
             f"Byte 0x{err.object[err.start]:02x} ({place}) is not UTF-8. Expected UTF-8. "
@@ -176,40 +180,26 @@ def _from_row(row: Mapping[str, Any], path: Path, number: int) -> Sentence:
 
 
 def _conll_units(lines: Iterator[_Line], path: Path, n_bytes: int) -> Iterator[Unit]:
-    """One unit a block of lines; words stand first, comments and document starts are left out."""
-    block: list[_Line] = []
-    for line in lines:
-        if line.data is not None and (not line.data.strip() or _starts_document(line.data)):
-            if block:
-                yield _block_unit(block, path, n_bytes)
-            block = []
-        elif block or not _is_comment(line):
-            block.append(line)
-    if block:
-        yield _block_unit(block, path, n_bytes)
+    for block in blocks(lines, _columns, _is_tagged):
+        read = partial(_from_block, block, path)
+        yield Unit(block[0].number, block[-1].end / n_bytes, read)
 
 
-def _block_unit(block: list[_Line], path: Path, n_bytes: int) -> Unit:
-    return Unit(block[0].number, block[-1].end / n_bytes, partial(_from_block, block, path))
+def _columns(line: _Line) -> list[str]:
+    """Split a line far enough to group it; what is wrong with it is said when it is read."""
+    if line.data is None:
+        return [""]
+    return columns_of(line.data.decode(_encoding(line), "replace"))
 
 
-def _starts_document(data: bytes) -> bool:
-    return data.split(maxsplit=1)[0] == _DOCUMENT_START
-
-
-def _is_comment(line: _Line) -> bool:
-    """Whether a line begins with # and is no word with its tag."""
-    if line.data is None or not line.data.startswith(b"#"):
-        return False
-    columns = line.data.decode("utf-8", "replace").split()
-    return len(columns) < 2 or not is_tag(columns[-1])
+def _is_tagged(columns: Sequence[str]) -> bool:
+    return len(columns) > 1 and is_tag(columns[-1])
 
 
 def _from_block(block: Sequence[_Line], path: Path) -> Sentence:
     words: list[str] = []
     for line in block:
-        text = _decoded(line, path).strip(" ")
-        word = text.split("\t" if "\t" in text else " ", 1)[0].strip(" ")
+        word = columns_of(_decoded(line, path))[0]
         if not word:
             raise DataError(
                 f"The line begins with an empty column ({path.name}:{line.number}). Expected the "

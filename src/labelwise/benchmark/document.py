@@ -29,7 +29,7 @@ class Heading:
 
 
 @dataclass(frozen=True, slots=True)
-class Text:
+class Paragraph:
     """A paragraph."""
 
     text: str
@@ -58,7 +58,7 @@ class Plot:
     caption: str
 
 
-Block = Heading | Text | Items | Table | Plot
+Block = Heading | Paragraph | Items | Table | Plot
 
 
 def to_markdown(blocks: Sequence[Block], *, images: str = "", top: int = 1) -> str:
@@ -76,7 +76,7 @@ def _markdown(block: Block, images: str, top: int) -> str:
     match block:
         case Heading(text, level):
             return f"{'#' * (level + top - 1)} {text}"
-        case Text(text):
+        case Paragraph(text):
             return text
         case Items(texts):
             return "\n".join(f"- {text}" for text in texts)
@@ -113,7 +113,7 @@ def _html(block: Block, plots: Mapping[str, str]) -> str:
     match block:
         case Heading(text, level):
             return f"<h{level}>{html.escape(text)}</h{level}>"
-        case Text(text):
+        case Paragraph(text):
             return f"<p>{html.escape(text)}</p>"
         case Items(texts):
             return f"<ul>{''.join(f'<li>{html.escape(t)}</li>' for t in texts)}</ul>"

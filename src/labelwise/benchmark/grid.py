@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 from labelwise.annotation import Mention, Sentence
 from labelwise.benchmark.cells import Cell, CellStore, cells_of
 from labelwise.benchmark.facts import machine_facts
-from labelwise.benchmark.methods import Methods, Task
+from labelwise.benchmark.methods import Methods, Trial
 from labelwise.benchmark.plan import Plan, make_plan
 from labelwise.benchmark.spec import Spec
 from labelwise.benchmark.targets import (
@@ -27,6 +27,7 @@ from labelwise.benchmark.targets import (
 )
 from labelwise.labels import LabelSet
 from labelwise.metrics import error_breakdown, score_mentions
+from labelwise.precision import usable_cores
 from labelwise.sources import read_source
 
 if TYPE_CHECKING:
@@ -99,8 +100,8 @@ class Runner:
         target, seed = self.target(cell.target), self.spec.seed + cell.support_set
         labels = variant_labels(target, cell, self.spec)
         support = support_set(self.spec, cell, target, self.root)
-        task = Task(support.sentences, labels, cell.variant, target.scored, seed)
-        predicted = self.methods.run(cell.method, task)
+        trial = Trial(support.sentences, labels, cell.variant, target.scored, seed)
+        predicted = self.methods.run(cell.method, trial)
         known = {x.words.casefold() for s in self.methods.sources for x in s.label_set}
         return _scores(target.scored, predicted, labels) | {
             "seed": seed,
@@ -188,7 +189,7 @@ def _spread(
     dealt: Any = context.Queue()
     for i in range(jobs):
         dealt.put(devices[i % len(devices)])
-    threads = max(1, (os.cpu_count() or 1) // jobs)
+    threads = max(1, usable_cores() // jobs)
     pool = concurrent.futures.ProcessPoolExecutor(
         jobs, mp_context=context, initializer=_start, initargs=(arguments, dealt, threads)
     )

@@ -28,14 +28,14 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
-class Task:
+class Trial:
     """What a method is asked to do.
 
     Attributes:
         support: The support set; empty for zero-shot.
         label_set: The labels, with the words of the variant.
         variant: One of ``spec.VARIANTS``.
-        scored: Sentences to tag; the same object for all tasks of a target.
+        scored: Sentences to tag; the same object for all trials of a target.
         seed: Of training.
     """
 
@@ -65,38 +65,38 @@ class Methods:
         self._states: dict[str, tuple[Sequence[Sentence], list[FloatArray]]] = {}
         self._abstract: AbstractTransitions | None = None
 
-    def run(self, method: str, task: Task) -> list[list[Mention]]:
+    def run(self, method: str, trial: Trial) -> list[list[Mention]]:
         """Fit one method on a support set, or on nothing, and tag what is scored."""
         base, stage = base_method(method), self.stages.of_method(method)
         backend = self.stages.load(stage)
         if base in BY_DISTANCE:
-            return self._by_distance(method, backend, task)
-        config = self.spec.finetune_config(method, task.seed)
-        words = [s.words for s in task.scored]
+            return self._by_distance(method, backend, trial)
+        config = self.spec.finetune_config(method, trial.seed)
+        words = [s.words for s in trial.scored]
         if base == "linear_head":
             from labelwise.baselines.linear_head import LinearTagger  # noqa: PLC0415
 
-            return LinearTagger(backend, config).fit(task.support, task.label_set).tag(words)
+            return LinearTagger(backend, config).fit(trial.support, trial.label_set).tag(words)
         if base == "double_town":
             backend = self._double_town(backend)
         else:
-            backend = _as_variant(backend, task)
-        if base == "instant" or not task.support:
-            return self._frozen(stage, backend, task)
-        return _finetuned(backend, task, config)
+            backend = _as_variant(backend, trial)
+        if base == "instant" or not trial.support:
+            return self._frozen(stage, backend, trial)
+        return _finetuned(backend, trial, config)
 
-    def _frozen(self, stage: str, backend: TorchBackend, task: Task) -> list[list[Mention]]:
+    def _frozen(self, stage: str, backend: TorchBackend, trial: Trial) -> list[list[Mention]]:
         """Tag with label vectors alone, or with those of the instant fit."""
         engine, session = Engine(backend), None
-        states = self._states_of(stage, engine, task.scored)
-        if task.support:
-            session = Session(engine, task.label_set)
-            session.add(task.support)
+        states = self._states_of(stage, engine, trial.scored)
+        if trial.support:
+            session = Session(engine, trial.label_set)
+            session.add(trial.support)
             session.fit()
-        table = session.table if session else engine.tag_table(task.label_set)
+        table = session.table if session else engine.tag_table(trial.label_set)
         return engine.tag_states(states, table)
 
-    def _by_distance(self, method: str, backend: TorchBackend, task: Task) -> list[list[Mention]]:
+    def _by_distance(self, method: str, backend: TorchBackend, trial: Trial) -> list[list[Mention]]:
         config, base = self.spec.distance_config(method), base_method(method)
         likeness = Likeness(unit_vectors=config.unit_vectors, dot_product=config.dot_product)
         if config.finetune:
@@ -104,18 +104,18 @@ class Methods:
 
             backend = train_in_episodes(
                 backend,
-                [Source("target", task.support, task.label_set)],
-                self.spec.finetune_config(method, task.seed),
+                [Source("target", trial.support, trial.label_set)],
+                self.spec.finetune_config(method, trial.seed),
                 likeness=likeness,
                 nearest=base != "prototype",
             )
-            states = list(Engine(backend).states(s.words for s in task.scored))
+            states = list(Engine(backend).states(s.words for s in trial.scored))
         else:
             stage = self.stages.of_method(method)
-            states = self._states_of(stage, Engine(backend), task.scored)
-        known = list(Engine(backend).states(s.words for s in task.support))
+            states = self._states_of(stage, Engine(backend), trial.scored)
+        known = list(Engine(backend).states(s.words for s in trial.support))
         model = self._distance_model(base, config, likeness)
-        return model.fit(known, task.support, task.label_set).tag(states)
+        return model.fit(known, trial.support, trial.label_set).tag(states)
 
     def _distance_model(
         self, base: str, config: Distance, likeness: Likeness
@@ -147,16 +147,16 @@ class Methods:
         return _rebuilt(backend, DoubleTown(backend.model.text_tower, config))
 
 
-def _as_variant(backend: TorchBackend, task: Task) -> TorchBackend:
+def _as_variant(backend: TorchBackend, trial: Trial) -> TorchBackend:
     """Change how a model reads labels, where a variant says more than other words."""
-    if task.variant == "no_marks":
+    if trial.variant == "no_marks":
         # Alike, the tags of a mention's first and later words can only be read as IO.
         backend.model.config = backend.config.replace(composition="names", scheme="io")
         return _rebuilt(backend, backend.model)
-    if task.variant == "context":
+    if trial.variant == "context":
         from labelwise.baselines.context import in_context  # noqa: PLC0415
 
-        return in_context(backend, task.support, task.label_set, task.seed)
+        return in_context(backend, trial.support, trial.label_set, trial.seed)
     return backend
 
 
@@ -165,9 +165,9 @@ def _rebuilt(backend: TorchBackend, model: object) -> TorchBackend:
     return type(backend)(model, backend.tokenizer, device=device, precision=precision)  # type: ignore[arg-type]
 
 
-def _finetuned(backend: TorchBackend, task: Task, config: TrainConfig) -> list[list[Mention]]:
+def _finetuned(backend: TorchBackend, trial: Trial, config: TrainConfig) -> list[list[Mention]]:
     from labelwise.training import finetune  # noqa: PLC0415
 
-    finetune(backend, task.support, task.label_set, config)
+    finetune(backend, trial.support, trial.label_set, config)
     engine = Engine(backend)
-    return list(engine.tag((s.words for s in task.scored), engine.tag_table(task.label_set)))
+    return list(engine.tag((s.words for s in trial.scored), engine.tag_table(trial.label_set)))

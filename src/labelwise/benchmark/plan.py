@@ -64,7 +64,7 @@ def make_plan(runner: Runner, cells: Sequence[Cell]) -> Plan:
     Raises:
         DataError: A target is missing or damaged.
     """
-    work = _Work(runner)
+    work = _PieceCounter(runner)
     missing = {c: work.of_cell(c) for c in cells if runner.store.read(c) is None}
     stages = runner.methods.stages
     needed = dict.fromkeys(stages.of_method(c.method) for c in missing)
@@ -83,7 +83,7 @@ def make_plan(runner: Runner, cells: Sequence[Cell]) -> Plan:
     )
 
 
-class _Work:
+class _PieceCounter:
     """Counts pieces; cells that share the states of a split pay for them once."""
 
     def __init__(self, runner: Runner) -> None:

@@ -14,8 +14,8 @@ from labelwise.benchmark.document import (
     Block,
     Heading,
     Items,
+    Paragraph,
     Plot,
-    Text,
     insert_between,
     to_markdown,
     to_page,
@@ -25,7 +25,7 @@ from labelwise.benchmark.spec import VARIANTS, Spec
 from labelwise.benchmark.stages import SourceStages
 from labelwise.benchmark.summary import is_ours, summarise
 from labelwise.benchmark.tables import (
-    Row,
+    ResultRow,
     behind,
     cell_name,
     label_table,
@@ -59,7 +59,7 @@ def report_blocks(summary: Mapping[str, Any]) -> tuple[list[Block], dict[str, st
     Returns:
         Its blocks, and the SVG text of its plots by name.
     """
-    rows: list[Row] = summary["rows"]
+    rows: list[ResultRow] = summary["rows"]
     plots: dict[str, str] = {}
     blocks = [*_opening(summary)]
     for target, name in _section_names(rows).items():
@@ -67,7 +67,7 @@ def report_blocks(summary: Mapping[str, Any]) -> tuple[list[Block], dict[str, st
     drawn = [r for r in rows if r["variant"] == "names"]
     if any(r["shots"] not in ("0", "full") for r in drawn):
         blocks += [Heading("Sentences in a support set"), sizes_table(drawn)]
-        blocks.append(Text("In brackets the paper's."))
+        blocks.append(Paragraph("In brackets the paper's."))
     if summary["skipped"]:
         blocks.append(Heading("Skipped"))
         blocks.append(_skipped(summary["skipped"]))
@@ -91,7 +91,7 @@ def _skipped(skipped: Sequence[Mapping[str, Any]]) -> Items:
 def _opening(summary: Mapping[str, Any]) -> Iterator[Block]:
     split, rows = summary["spec"]["split"], summary["rows"]
     yield Heading("Benchmark", 1)
-    yield Text(
+    yield Paragraph(
         f"Strict micro-F1 in percent on whole {split} splits: mean and standard deviation over "
         "support sets; a number without a deviation is of one set. Differences, on the support "
         "sets that both methods had, have a 95 % interval from a paired bootstrap over the scored "
@@ -99,22 +99,22 @@ def _opening(summary: Mapping[str, Any]) -> Iterator[Block]:
     )
     yield machine_lines(summary)
     if summary["seconds"]:
-        yield Text(time_text(summary["seconds"]))
+        yield Paragraph(time_text(summary["seconds"]))
     if summary["n_missing"]:
-        yield Text(f"The run is not finished: {summary['n_missing']} cells are missing.")
+        yield Paragraph(f"The run is not finished: {summary['n_missing']} cells are missing.")
     for method in (m for m in ("towers", "instant") if any(r["method"] == m for r in rows)):
-        yield Text(f"Where {method_name(method)} does not surely lead at 1 and 5 shots:")
+        yield Paragraph(f"Where {method_name(method)} does not surely lead at 1 and 5 shots:")
         yield behind(rows, method)
 
 
-def _section_names(rows: Sequence[Row]) -> dict[str, str]:
+def _section_names(rows: Sequence[ResultRow]) -> dict[str, str]:
     """Name targets by their last folder, or by all where that is not enough."""
     targets = list(dict.fromkeys(r["target"] for r in rows))
     taken = Counter(short(t) for t in targets)
     return {t: short(t) if taken[short(t)] == 1 else re.sub(r"[/:]+", "-", t) for t in targets}
 
 
-def _target(name: str, rows: Sequence[Row], plots: dict[str, str]) -> Iterator[Block]:
+def _target(name: str, rows: Sequence[ResultRow], plots: dict[str, str]) -> Iterator[Block]:
     """Yield the section of a target."""
     named = [r for r in rows if r["variant"] == "names"]
     yield Heading(name)
@@ -130,7 +130,7 @@ def _target(name: str, rows: Sequence[Row], plots: dict[str, str]) -> Iterator[B
     yield from _ablations(name, rows, plots)
 
 
-def _by_method(rows: Sequence[Row]) -> list[Curve]:
+def _by_method(rows: Sequence[ResultRow]) -> list[Curve]:
     methods = dict.fromkeys(r["method"] for r in rows)
     return [
         _curve(method_name(m), [r for r in rows if r["method"] == m], method_style(m, i))
@@ -138,12 +138,12 @@ def _by_method(rows: Sequence[Row]) -> list[Curve]:
     ]
 
 
-def _curve(name: str, rows: Sequence[Row], style: int) -> Curve:
+def _curve(name: str, rows: Sequence[ResultRow], style: int) -> Curve:
     found = {r["shots"]: r for r in rows}
     return Curve(name, [(s, found[s]["f1"], found[s]["sd"]) for s in shots_of(rows)], style)
 
 
-def _errors(name: str, rows: Sequence[Row], plots: dict[str, str]) -> Iterator[Block]:
+def _errors(name: str, rows: Sequence[ResultRow], plots: dict[str, str]) -> Iterator[Block]:
     """Yield kinds of errors and F1 by label, at the number of shots that most methods have."""
     shots = max(shots_of(rows), key=lambda s: (sum(r["shots"] == s for r in rows), s == "5"))
     own = [r for r in rows if r["shots"] == shots]
@@ -155,7 +155,7 @@ def _errors(name: str, rows: Sequence[Row], plots: dict[str, str]) -> Iterator[B
     yield label_table(rows, shots)
 
 
-def _ablations(name: str, rows: Sequence[Row], plots: dict[str, str]) -> Iterator[Block]:
+def _ablations(name: str, rows: Sequence[ResultRow], plots: dict[str, str]) -> Iterator[Block]:
     """Yield curves and a table of what the label words do."""
     methods = {r["method"] for r in rows if r["variant"] != "names" and is_ours(r["method"])}
     own = [r for r in rows if r["method"] in methods]
@@ -175,7 +175,7 @@ def _ablations(name: str, rows: Sequence[Row], plots: dict[str, str]) -> Iterato
     yield variant_table(own)
 
 
-def _on_common_sets(row: Row, rows: Sequence[Row]) -> Row:
+def _on_common_sets(row: ResultRow, rows: Sequence[ResultRow]) -> ResultRow:
     """Average over the support sets that every variant of a method and shots has."""
     like = [r for r in rows if all(r[k] == row[k] for k in ("method", "shots"))]
     n = min(len(r["cells"]) for r in like)

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from labelwise.benchmark.cells import Cell
-from labelwise.benchmark.document import Block, Heading, Items, Table, Text
+from labelwise.benchmark.document import Block, Heading, Items, Paragraph, Table
 from labelwise.benchmark.plots import shots_order
 from labelwise.benchmark.spec import base_method
 
@@ -39,7 +39,7 @@ _VARIANTS = {
     "description": "description",
     "context": "in context",
 }
-Row = Mapping[str, Any]
+ResultRow = Mapping[str, Any]
 
 
 def method_name(method: str) -> str:
@@ -97,7 +97,7 @@ def published() -> dict[str, Any]:
     return tomllib.loads(path.read_text(encoding="utf-8"))
 
 
-def shots_of(rows: Sequence[Row]) -> list[str]:
+def shots_of(rows: Sequence[ResultRow]) -> list[str]:
     """List the numbers of shots that occur, in order."""
     return sorted({r["shots"] for r in rows}, key=shots_order)
 
@@ -107,7 +107,7 @@ def percent(value: float) -> str:
     return f"{100 * value:.1f}"
 
 
-def _with_spread(row: Row | None) -> str:
+def _with_spread(row: ResultRow | None) -> str:
     if row is None:
         return ""
     return percent(row["f1"]) + (f" ± {percent(row['sd'])}" if row["n_support_sets"] > 1 else "")
@@ -117,7 +117,7 @@ def _shots_header(shots: Sequence[str]) -> list[str]:
     return [f"{s} shot" + ("" if s == "1" else "s") if s != "full" else "full" for s in shots]
 
 
-def main_table(rows: Sequence[Row]) -> Table:
+def main_table(rows: Sequence[ResultRow]) -> Table:
     """F1 of every method over shots, the paper's numbers in brackets."""
     shots, paper = shots_of(rows), published()["table1"]
     own = paper.get(short(rows[0]["target"]), {})
@@ -139,11 +139,11 @@ def _row_of_paper(method: str, own: Mapping[str, Any]) -> str:
     return "towers_separate" if base == "towers" and own else base
 
 
-def overlap_table(rows: Sequence[Row]) -> Iterator[Block]:
+def overlap_table(rows: Sequence[ResultRow]) -> Iterator[Block]:
     """F1 on labels whose words the sources use too, and on labels that are new."""
     known = rows[0]["label_overlap"]
     new = [name for name in rows[0]["label_words"] if name not in known]
-    yield Text(
+    yield Paragraph(
         f"Labels whose words the sources use too: {', '.join(known) or 'none'}. "
         f"New: {', '.join(new) or 'none'}. F1 on either, known / new:"
     )
@@ -155,14 +155,14 @@ def overlap_table(rows: Sequence[Row]) -> Iterator[Block]:
     yield Table(["method", *_shots_header(shots)], lines)
 
 
-def _known_and_new(row: Row | None) -> str:
+def _known_and_new(row: ResultRow | None) -> str:
     if row is None:
         return ""
     parts = [row["f1_known_labels"], row["f1_new_labels"]]
     return " / ".join("-" if p is None else percent(p) for p in parts)
 
 
-def lead_table(rows: Sequence[Row]) -> Table:
+def lead_table(rows: Sequence[ResultRow]) -> Table:
     """Differences of label semantics to its rivals, with bootstrap intervals."""
     rows = [r for r in rows if r["method"] in ("towers", "instant")]
     shots = [s for s in shots_of(rows) if any(r["lead_over"] for r in rows if r["shots"] == s)]
@@ -182,7 +182,7 @@ def lead_table(rows: Sequence[Row]) -> Table:
     )
 
 
-def label_table(rows: Sequence[Row], shots: str) -> Table:
+def label_table(rows: Sequence[ResultRow], shots: str) -> Table:
     """F1 by label of every method at one number of shots."""
     own = [r for r in rows if r["shots"] == shots]
     labels = list(own[0]["per_label"])
@@ -196,7 +196,7 @@ def label_table(rows: Sequence[Row], shots: str) -> Table:
     )
 
 
-def variant_table(rows: Sequence[Row]) -> Table:
+def variant_table(rows: Sequence[ResultRow]) -> Table:
     """F1 of every variant of the label words over shots."""
     shots = shots_of(rows)
     found = {(r["method"], r["variant"], r["shots"]): r for r in rows}
@@ -211,7 +211,7 @@ def variant_table(rows: Sequence[Row]) -> Table:
     )  # fmt: skip
 
 
-def sizes_table(rows: Sequence[Row]) -> Table:
+def sizes_table(rows: Sequence[ResultRow]) -> Table:
     """Mean sentences of the support sets, the paper's in brackets."""
     rows = [r for r in rows if r["shots"] not in ("0", "full")]
     shots, paper = shots_of(rows), published()
@@ -229,7 +229,7 @@ def sizes_table(rows: Sequence[Row]) -> Table:
     return Table(["target", *_shots_header(shots)], lines)
 
 
-def behind(rows: Sequence[Row], method: str) -> Items:
+def behind(rows: Sequence[ResultRow], method: str) -> Items:
     """Where a method of ours does not lead a rival at 1 and 5 shots, or not surely."""
     texts = []
     for r in rows:
@@ -250,7 +250,7 @@ def paper_tables() -> Iterator[Block]:
     """The paper's own tables, for comparison."""
     paper = published()
     yield Heading("The paper's numbers")
-    yield Text(
+    yield Paragraph(
         "From arXiv 2203.08985: another encoder (BERT-base), another source (OntoNotes), and "
         "support sets that are larger than its sampling procedure can give."
     )

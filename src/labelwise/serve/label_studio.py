@@ -180,7 +180,7 @@ class LabelConfig:
 
 
 @dataclass
-class Project:
+class TaughtProject:
     """What one project has taught.
 
     Attributes:
@@ -194,30 +194,30 @@ class Project:
     entry: LabelEntry | None = None
 
 
-class Projects:
+class TaughtProjects:
     """Projects of Label Studio, the least recently used of which make room for others."""
 
     def __init__(self) -> None:
         """Start without any."""
-        self._projects: OrderedDict[str, Project] = OrderedDict()
+        self._projects: OrderedDict[str, TaughtProject] = OrderedDict()
 
-    def get(self, id: object, label_set: LabelSet) -> Project:
+    def get(self, id: object, label_set: LabelSet) -> TaughtProject:
         """Return a project; a new one if it is not known or its labels have changed."""
         key = str(id).partition(".")[0]  # Label Studio appends the time of creation
         known = self._projects.pop(key, None)
         if known is None or known.label_set != label_set:
-            known = Project(label_set)
+            known = TaughtProject(label_set)
         self._projects[key] = known
         while len(self._projects) > MAX_PROJECTS:
             self._projects.popitem(last=False)
         return known
 
 
-def projects_of(request: Request) -> Projects:
+def projects_of(request: Request) -> TaughtProjects:
     """Return the projects of the app that a request came to."""
     state = request.app.state
     if not hasattr(state, "label_studio"):
-        state.label_studio = Projects()
+        state.label_studio = TaughtProjects()
     return state.label_studio
 
 
@@ -275,7 +275,7 @@ async def webhook(body: Event, request: Request) -> Response:
     return json_response({"action": body.action[:64], "n_examples": n_examples}, 201)
 
 
-def _remember(project: Project, config: LabelConfig, body: Event, service: Service) -> None:
+def _remember(project: TaughtProject, config: LabelConfig, body: Event, service: Service) -> None:
     """Put an annotation among a project's examples, or take some out; the oldest make room."""
     examples, limits = project.examples, service.config
     for id in body.deleted_ids():

@@ -106,7 +106,7 @@ def little_padding(lengths: Sequence[int], max_batch_pieces: int) -> list[list[i
 
 
 @dataclass(frozen=True, slots=True)
-class _Text:
+class _CutText:
     """A text cut into words, and into windows too if they fit one batch."""
 
     offsets: list[tuple[int, int]]
@@ -203,7 +203,7 @@ class _Request:
             begun += [await self._begun(text) for text in read]
         return begun
 
-    async def _begun(self, read: _Text | Exception) -> _Begun:
+    async def _begun(self, read: _CutText | Exception) -> _Begun:
         if isinstance(read, Exception):
             return [], read
         try:
@@ -224,9 +224,9 @@ class _Request:
             if not future.cancel() and not future.cancelled():
                 future.exception()
 
-    def _read(self, texts: Sequence[str]) -> list[_Text | Exception]:
+    def _read(self, texts: Sequence[str]) -> list[_CutText | Exception]:
         """Read texts; one that cannot be read has the error in its place."""
-        found: list[_Text | Exception] = []
+        found: list[_CutText | Exception] = []
         for text in texts:
             try:
                 found.append(self._read_one(text))
@@ -234,16 +234,16 @@ class _Request:
                 found.append(err)
         return found
 
-    def _read_one(self, text: str) -> _Text:
+    def _read_one(self, text: str) -> _CutText:
         """Split and tokenize a text as the engine would."""
         offsets = split_words(text)
         words = [text[a:b] for a, b in offsets]
         segments = list(islice(segments_of([words]), 2))
         if len(segments) > 1:
-            return _Text(offsets, words, None)
+            return _CutText(offsets, words, None)
         chunk = self._engine.tokenize(segments)
         fits = sum(_rows(chunk.windows)) <= self._batcher.batch_pieces
-        return _Text(offsets, words, chunk if fits else None)
+        return _CutText(offsets, words, chunk if fits else None)
 
     async def _long(self, words: list[str]) -> list[Mention]:
         """Find the mentions of a long text segment by segment, one part in the queue at a time."""

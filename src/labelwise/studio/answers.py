@@ -5,9 +5,10 @@ from __future__ import annotations
 import dataclasses
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 
 from labelwise.label import Label
+from labelwise.serve.schemas import Body
 from labelwise.studio.finetune_job import JobStatus, missing_for_training
 from labelwise.studio.follower import Suggested
 from labelwise.studio.imports import Parsed
@@ -25,23 +26,19 @@ Id = Annotated[int, Field(ge=0, le=2**53)]
 """An id that a database and a page can hold."""
 
 
-class _Body(BaseModel):
-    model_config = ConfigDict(extra="forbid", strict=True)
-
-
-class Code(_Body):
+class Code(Body):
     """The one-time code of an address."""
 
     code: str = Field(max_length=128)
 
 
-class Ids(_Body):
+class Ids(Body):
     """Which texts."""
 
     ids: list[Id] = Field(max_length=MAX_IDS)
 
 
-class MarkIn(_Body):
+class MarkIn(Body):
     """A label on a stretch of a text, in code points, end exclusive."""
 
     start: int = Field(ge=0)
@@ -49,7 +46,7 @@ class MarkIn(_Body):
     label: Id
 
 
-class TextIn(_Body):
+class TextIn(Body):
     """A text as a person left it."""
 
     version: Id
@@ -57,7 +54,7 @@ class TextIn(_Body):
     marks: list[MarkIn] = Field(max_length=MAX_MARKS)
 
 
-class LabelIn(_Body):
+class LabelIn(Body):
     """A label to add."""
 
     name: str = Field(min_length=1, max_length=256)
@@ -72,13 +69,13 @@ class LabelChange(LabelIn):
     version: Id
 
 
-class LabelsIn(_Body):
+class LabelsIn(Body):
     """Labels to add."""
 
     labels: list[LabelIn] = Field(min_length=1, max_length=MAX_LABELS)
 
 
-class ImportIn(_Body):
+class ImportIn(Body):
     """What was pasted or dropped."""
 
     name: str = Field(max_length=1000)
@@ -87,7 +84,7 @@ class ImportIn(_Body):
     column: str | None = Field(None, max_length=10_000)
 
 
-class SampleIn(_Body):
+class SampleIn(Body):
     """Which of the sample corpora."""
 
     name: Literal["contracts", "incidents", "support"]

@@ -19,8 +19,7 @@ from labelwise.annotation import Sentence
 from labelwise.config import FINETUNE
 from labelwise.data import read_jsonl
 from labelwise.errors import LabelwiseError, require
-from labelwise.evaluation import evaluate
-from labelwise.exports import onnx_backends
+from labelwise.evaluation import check_export, evaluate
 from labelwise.labels import LabelSet
 from labelwise.loading import load_model, save_model
 from labelwise.tagger import Tagger
@@ -31,7 +30,6 @@ if TYPE_CHECKING:
 
 HOLD_EVERY, HOLD_EVERY_OF_FEW, FEW = 5, 3, 15
 MEASURE_EVERY = 0.1  # of the run
-MAX_F1_LOSS = 0.005
 
 
 def split(sentences: Sequence[Sentence]) -> tuple[list[Sentence], list[Sentence]]:
@@ -109,13 +107,12 @@ def _reporter(backend: TorchBackend, label_set: LabelSet, held: Sequence[Sentenc
 def _graphs(
     backend: TorchBackend, label_set: LabelSet, held: Sequence[Sentence]
 ) -> dict[str, bytes]:
-    """The small fast graphs if they lose nothing, else the exact ones."""
+    """The small fast graphs if they lose next to nothing, else the exact ones."""
     from labelwise.onnx_export import export_towers  # noqa: PLC0415
 
     small = export_towers(backend, "int8")
-    exact_f1 = evaluate(Tagger(backend), held, label_set).scores.micro_f1
-    small_f1 = evaluate(Tagger(onnx_backends(small, backend)[0]), held, label_set).scores.micro_f1
-    return small if small_f1 >= exact_f1 - MAX_F1_LOSS else export_towers(backend, "fp32")
+    is_good = check_export(backend, small, held, label_set).is_passed
+    return small if is_good else export_towers(backend, "fp32")
 
 
 def _end_with_parent() -> None:

@@ -19,7 +19,7 @@ from labelwise.errors import LabelwiseError, RequestError
 from labelwise.labels import LabelSet
 from labelwise.studio.exports import sentence_of
 from labelwise.studio.label_store import ProjectLabels, read_labels
-from labelwise.studio.learner import Example, Learner
+from labelwise.studio.learner import AcceptedText, Learner
 from labelwise.studio.nouns import OPEN, Suggestion
 from labelwise.studio.score_store import add_score
 from labelwise.studio.store import Store
@@ -67,7 +67,7 @@ class Follower:
         self._scored = 0
         self._shown: dict[int, Sequence[Suggestion]] = {}
         self._encoded: set[int] = set()
-        self._examples: dict[tuple[int, int], Example] = {}
+        self._examples: dict[tuple[int, int], AcceptedText] = {}
         self._names: Mapping[int, str] = {}
         self.warm()
 
@@ -222,14 +222,14 @@ class Follower:
             self._worker.steps(self._score(learner))
         return learner, label_set
 
-    def _accepted(self, labels: ProjectLabels) -> list[Example]:
+    def _accepted(self, labels: ProjectLabels) -> list[AcceptedText]:
         if self._names != labels.names:
             self._names, self._examples = labels.names, {}
         keys = self._store.accepted_versions()
         missing = [key[0] for key in keys if key not in self._examples]
         for text in self._store.texts(missing):
             sentence = sentence_of(text.text, text.marks, self._names, str(text.id))
-            self._examples[text.id, text.version] = Example((text.id, text.version), sentence)
+            self._examples[text.id, text.version] = AcceptedText((text.id, text.version), sentence)
         return [self._examples[key] for key in keys if key in self._examples]
 
     def _suggest(self, ids: Sequence[int]) -> Suggested:

@@ -8,20 +8,20 @@ from __future__ import annotations
 
 import csv
 import io
-import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from itertools import accumulate
-from typing import Any, Literal
+from typing import Literal
 
 from labelwise.annotation import Sentence
-from labelwise.data import read_conll
+from labelwise.conll import columns_of
+from labelwise.data import jsonl_rows, read_conll
 from labelwise.errors import DataError, some_of
 from labelwise.label import checked_name
-from labelwise.rows import Row, json_object, sentences_from_rows
+from labelwise.rows import Row, annotation_key, sentences_from_rows
+from labelwise.schemes import is_tag
 from labelwise.studio.label_studio import TEXT_KEYS, plain_text, read_tasks, shown
 from labelwise.studio.nouns import MAX_CHARACTERS, MAX_LABELS, NewText
-from labelwise.words import without_surrogates
+from labelwise.words import join_words, without_surrogates
 
 Form = Literal["auto", "lines", "paragraphs", "jsonl", "csv", "conll", "label-studio"]
 FORMS: tuple[Form, ...] = (
@@ -36,7 +36,6 @@ FORMS: tuple[Form, ...] = (
 MAX_TEXTS = 100_000
 MAX_FIELD = 1_000_000  # characters of a CSV field
 MAX_COLUMNS = 1_000
-_CONLL_LINE = re.compile(r"^\S+[\t ].*?(?:O|[BIESLUM]-\S+)\s*$")
 _ARCHIVES = ("PK\x03\x04", "\x1f\x8b", "\x1f\ufffd", "%PDF", "SQLite format 3")
 
 
@@ -131,9 +130,15 @@ def _form(name: str, content: str) -> Form:
     lines = [line for line in content[:20_000].split("\n") if line.strip()][:20]
     if start == "{" and all(line.lstrip().startswith("{") for line in lines):
         return "jsonl"
-    if len(lines) > 1 and all(_CONLL_LINE.match(line[:500]) for line in lines):
+    if len(lines) > 1 and all(map(_is_tagged_word, lines)):
         return "conll"
     return "lines"
+
+
+def _is_tagged_word(line: str) -> bool:
+    columns = columns_of(line)
+    # Marks of BMES count too: the reader of CoNLL says what it takes in their place.
+    return len(columns) > 1 and (is_tag(columns[-1]) or columns[-1].startswith("M-"))
 
 
 def _checked(text: NewText) -> NewText:
@@ -163,34 +168,14 @@ def _paragraphs(name: str, content: str) -> Iterator[NewText]:
 
 def _jsonl_texts(name: str, content: str) -> list[NewText]:
     """Objects a line: those with annotations as everywhere, others by their text alone."""
-    plain: dict[int, NewText] = {}
-    rows: list[Row] = []
-    places: list[int] = []
-    for number, line in enumerate(content.split("\n"), start=1):
-        if not line.strip():
-            continue
-        place = f"{name}:{number}"
-        values = json_object(line, place)
-        if _is_annotated(values):
-            rows.append(Row(values, place, place))
-            places.append(number)
-        else:
-            plain[number] = NewText(plain_text(values, place), place)
-    sentences = sentences_from_rows(rows)
-    annotated = {
-        number: _from_sentence(sentence, f"{name}:{number}")
-        for number, sentence in zip(places, sentences, strict=True)
-    }
-    return [text for _, text in sorted((plain | annotated).items())]
-
-
-def _is_annotated(values: Mapping[str, Any]) -> bool:
-    keys = values.keys()
-    return (
-        keys >= {"tokens", "tags"}
-        or keys >= {"tokenized_text", "ner"}
-        or ("text" in keys and ("entities" in keys or "spans" in keys))
-    )
+    found = [
+        row if annotation_key(row.values) else NewText(plain_text(row.values, row.place), row.place)
+        for row in jsonl_rows(name, content)
+    ]
+    sentences = iter(sentences_from_rows([x for x in found if isinstance(x, Row)]))
+    return [
+        x if isinstance(x, NewText) else _from_sentence(next(sentences), x.place) for x in found
+    ]
 
 
 def _conll_texts(name: str, content: str) -> list[NewText]:
@@ -203,9 +188,7 @@ def _conll_texts(name: str, content: str) -> list[NewText]:
 def _from_sentence(sentence: Sentence, source: str) -> NewText:
     text, offsets = sentence.text, sentence.offsets
     if text is None or offsets is None:
-        text = " ".join(sentence.words)
-        ends = accumulate(len(w) + 1 for w in sentence.words)
-        offsets = [(e - 1 - len(w), e - 1) for w, e in zip(sentence.words, ends, strict=True)]
+        text, offsets = join_words(sentence.words)
     spans = [
         (offsets[m.start][0], offsets[m.end - 1][1], checked_name(m.label))
         for m in sentence.mentions

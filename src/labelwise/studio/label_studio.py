@@ -6,8 +6,9 @@ import json
 from collections.abc import Iterable, Mapping
 from typing import Any, cast
 
+from labelwise.annotation import LabelledSpan
 from labelwise.errors import DataError, some_of
-from labelwise.label_studio import Span, spans_of_regions, value_of
+from labelwise.label_studio import spans_of_regions, value_of
 from labelwise.studio.nouns import NewText, ProjectText
 from labelwise.words import without_surrogates
 
@@ -95,10 +96,10 @@ def _task(task: object, place: str) -> tuple[str, list[Any] | None]:
     return text, results if isinstance(results, list) else None
 
 
-def _without_overlaps(spans: Iterable[Span]) -> tuple[tuple[Span, ...], int]:
+def _without_overlaps(spans: Iterable[LabelledSpan]) -> tuple[tuple[LabelledSpan, ...], int]:
     """Keep the longer one of two that overlap; returns how many were left out."""
     ordered = sorted(set(spans), key=lambda s: (s[0] - s[1], s))
-    kept: list[Span] = []
+    kept: list[LabelledSpan] = []
     taken = bytearray(max((end for _, end, _ in ordered), default=0))
     for start, end, label in ordered:
         if taken.find(1, start, end) < 0:

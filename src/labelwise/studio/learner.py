@@ -32,7 +32,7 @@ GROWTH = 1.5  # of the texts since the last choice
 
 
 @dataclass(frozen=True)
-class Example:
+class AcceptedText:
     """An accepted text.
 
     Attributes:
@@ -60,10 +60,10 @@ class Learner:
         self._engine = StateCache(tagger.backend)
         self._engine.remember(tagger.engine.known_vectors())
         self._session: Session | None = None
-        self._examples: list[Example] = []
+        self._examples: list[AcceptedText] = []
         self._chosen: FitReport | None = None  # of the last fit that chose the strength
 
-    def learn(self, label_set: LabelSet, examples: Sequence[Example]) -> bool:
+    def learn(self, label_set: LabelSet, examples: Sequence[AcceptedText]) -> bool:
         """Follow the labels and the accepted texts; does as little as it can.
 
         Args:
