@@ -7,7 +7,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from labelwise.annotation import Mention
-from labelwise.spans import WRAPPED, tidy_mentions
+from labelwise.sentences import WRAPPED
+from labelwise.spans import tidy_mentions
 from labelwise.words import split_words
 
 LONG = "word " * (WRAPPED // 5 + 1)
@@ -58,17 +59,46 @@ def test_lines_end_mentions_unless_they_may_be_wrapped(text: str, expected: list
         ("Acme Inc.", ["Acme Inc."]),
         (", ;", []),
         ("- 5 degrees", ["- 5 degrees"]),
+        ("(https://example.com", ["https://example.com"]),
+        ("(Oslo) Bank", ["(Oslo) Bank"]),
+        ("anna@example.com.", ["anna@example.com"]),
+        ("www.example.com.", ["www.example.com"]),
+        ("9 a.m.", ["9 a.m."]),
     ],
 )
 def test_commas_and_lone_brackets_are_taken_off(text: str, expected: list[str]) -> None:
     assert found(text, text[0], text[-1]) == expected
 
 
+@pytest.mark.parametrize(
+    ("text", "cut", "expected"),
+    [
+        ("pay INV-2024/01 now", (2, 6), "INV-2024/01"),
+        ("on db-01.prod.example.com, not", (2, 9), "db-01.prod.example.com"),
+        ("the U.S.-based firm", (1, 5), "U.S."),
+        ("minus - 5", (1, 3), "- 5"),
+        ("Oslo. Next", (0, 2), "Oslo."),
+    ],
+)
+def test_a_mention_takes_in_the_rest_of_a_token(
+    text: str, cut: tuple[int, int], expected: str
+) -> None:
+    offsets = split_words(text)
+    [tidy] = tidy_mentions(text, offsets, [Mention(*cut, "x")])
+    assert text[offsets[tidy.start][0] : offsets[tidy.end - 1][1]] == expected
+
+
+def test_a_token_is_not_taken_from_another_mention() -> None:
+    offsets = split_words("INV-20-AB")
+    mentions = [Mention(0, 1, "x"), Mention(1, 3, "y"), Mention(3, 5, "z")]
+    assert tidy_mentions("INV-20-AB", offsets, mentions) == mentions
+
+
 def test_a_mention_of_one_word_stays_as_it_is() -> None:
     assert tidy_mentions(",", [(0, 1)], [Mention(0, 1, "x")]) == [Mention(0, 1, "x")]
 
 
-@given(st.text("ab,()-\n\t ", max_size=60), st.data())
+@given(st.text("ab,()\n\t ", max_size=60), st.data())
 def test_what_is_left_lies_in_order_inside_what_was_found(text: str, data: st.DataObject) -> None:
     offsets = split_words(text)
     borders = data.draw(st.sets(st.integers(0, len(offsets)), max_size=8))

@@ -18,12 +18,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from builders import WORDS, people_and_cities, sentence, tiny_backend, tiny_tokenizer
-from labelwise.annotation import Mention
+from labelwise.annotation import Mention, Sentence
 from labelwise.backend import FakeBackend
 from labelwise.config import ModelConfig, train_preset
 from labelwise.errors import LabelError, LabelwiseError, RequestError
 from labelwise.labels import LabelSet
 from labelwise.segments import CHUNK_WORDS
+from labelwise.spans import tidy_mentions
 from labelwise.tagger import Tagger
 from labelwise.words import LONG_TEXT, split_words
 
@@ -64,12 +65,15 @@ def test_every_record_is_a_piece_of_the_text(tagger: Tagger, text: str) -> None:
 
 
 @given(st.lists(st.text("ab é漢😀ไ\u0301-.", max_size=20), max_size=6))
-def test_records_are_the_mentions_of_the_words(texts: list[str]) -> None:
-    offsets = [split_words(text) for text in texts]
-    words = [[t[a:b] for a, b in o] for t, o in zip(texts, offsets, strict=True)]
+def test_records_are_the_tidy_mentions_of_the_words(texts: list[str]) -> None:
+    offsets = [tuple(split_words(text)) for text in texts]
+    read = [
+        Sentence(tuple(t[a:b] for a, b in o), text=t, offsets=o)
+        for t, o in zip(texts, offsets, strict=True)
+    ]
     expected = [
-        [(o[m.start][0], o[m.end - 1][1], m.label) for m in mentions]
-        for o, mentions in zip(offsets, TAGGER.tag(words, LABELS), strict=True)
+        [(o[m.start][0], o[m.end - 1][1], m.label) for m in tidy_mentions(t, o, mentions)]
+        for t, o, mentions in zip(texts, offsets, TAGGER.tag_texts(read, LABELS), strict=True)
     ]
     found = [
         [(r["start"], r["end"], r["label"]) for r in rs] for rs in TAGGER.predict(texts, LABELS)

@@ -5,7 +5,7 @@ The engine knows an encoder only through ``backend.EncoderBackend`` and never lo
 
 from __future__ import annotations
 
-from collections import OrderedDict
+from collections import OrderedDict, deque
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
@@ -18,6 +18,7 @@ from labelwise.encoding import FloatArray, Window, batches_by_pieces
 from labelwise.errors import LabelError, some_of
 from labelwise.labels import LabelSet
 from labelwise.segments import Segment, chunks, segments_of
+from labelwise.sentences import moved
 from labelwise.tag_table import Decoder, TagTable
 from labelwise.tags import compose_tags, tag_texts, text_layout
 
@@ -182,6 +183,27 @@ class Engine:
         for chunk in self._tokenized(sentences):
             yield from decoder.decode(chunk.segments, self._encode(chunk))
 
+    def tag_by_sentence(
+        self, texts: Iterable[Iterable[Sequence[str]]], table: TagTable
+    ) -> Iterator[list[Mention]]:
+        """Find the mentions in texts, reading them sentence by sentence.
+
+        Args:
+            texts: Sentences of each text, at least one, each as its words.
+            table: Labels to look for.
+
+        Yields:
+            Mentions of each text, counted in the words of all its sentences.
+        """
+        places: deque[tuple[int, bool]] = deque()
+        mentions: list[Mention] = []
+        for found in self.tag(_one_by_one(texts, places), table):
+            low, is_last = places.popleft()
+            mentions += moved(found, low)
+            if is_last:
+                yield mentions
+                mentions = []
+
     def tag_states(self, states: Sequence[FloatArray], table: TagTable) -> list[list[Mention]]:
         """Find the mentions in sentences encoded before: another table costs no encoding.
 
@@ -232,3 +254,18 @@ class Engine:
                 ]
                 low = high
         return result
+
+
+def _one_by_one(
+    texts: Iterable[Iterable[Sequence[str]]], places: deque[tuple[int, bool]]
+) -> Iterator[Sequence[str]]:
+    """Hand out the sentences of texts; note the words before each, and whether it is the last."""
+    for sentences in texts:
+        low, rest = 0, iter(sentences)
+        words = next(rest)
+        for following in rest:
+            places.append((low, False))
+            yield words
+            low, words = low + len(words), following
+        places.append((low, True))
+        yield words

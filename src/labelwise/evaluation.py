@@ -140,7 +140,7 @@ def evaluate(
     label_set = LabelSet.parse(labels)
     _check_gold(sentences, label_set)
     started = time.perf_counter()
-    predicted = list(tagger.tag((s.words for s in sentences), label_set, threshold=threshold))
+    predicted = list(tagger.tag_texts(sentences, label_set, threshold=threshold))
     seconds = time.perf_counter() - started
     predicted = [_in_text(s, found) for s, found in zip(sentences, predicted, strict=True)]
     gold = [s.mentions for s in sentences]

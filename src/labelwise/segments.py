@@ -43,14 +43,14 @@ def segments_of(sentences: Iterable[Sequence[str]]) -> Iterator[Segment]:
             yield Segment(context, low - before, high - before, low == 0, high == n)
 
 
-def chunks(segments: Iterable[Segment]) -> Iterator[list[Segment]]:
-    """Group segments to encode together: some eight thousand words."""
+def chunks(segments: Iterable[Segment], n_words: int = CHUNK_WORDS) -> Iterator[list[Segment]]:
+    """Group segments to encode together: some eight thousand words, or as many as are given."""
     chunk: list[Segment] = []
     words = 0
     for segment in segments:
         chunk.append(segment)
         words += len(segment.words) + 1
-        if words >= CHUNK_WORDS:
+        if words >= n_words:
             yield chunk
             chunk, words = [], 0
     if chunk:

@@ -31,6 +31,7 @@ from labelwise.instant import FitSettings, HeldOut, fit_tag_vectors
 from labelwise.labels import LabelSet
 from labelwise.map_problem import load_minimize
 from labelwise.schemes import MARKS
+from labelwise.sentences import parts_of
 from labelwise.tag_params import WITH_NEIGHBOURS, TagParams, add_neighbours
 from labelwise.tag_table import TagTable, decode_tags
 from labelwise.tags import tag_ids
@@ -131,12 +132,13 @@ class Session:
         _check_spoken(sentences, spoken)
         label_ids = {name: i for i, name in enumerate(self.label_set.names)}
         scheme = self._engine.backend.config.scheme
-        for sentence, states in zip(
-            sentences, self._engine.states([s.words for s in sentences]), strict=True
-        ):
+        texts = [list(parts_of(sentence)) for sentence in sentences]
+        found = self._engine.states([part for parts in texts for part in parts])
+        for sentence, parts in zip(sentences, texts, strict=True):
             tags = tag_ids(len(sentence.words), sentence.mentions, label_ids, scheme)
+            states = np.concatenate([next(found) for _ in parts])
             readable = states.any(1)
-            wide = add_neighbours(states, np.zeros(len(states), dtype=np.int64))
+            wide = add_neighbours(states, np.repeat(np.arange(len(parts)), [len(p) for p in parts]))
             self._examples.append(_EncodedExample(sentence, spoken, wide[readable], tags[readable]))
 
     def widened(self, labels: LabelSet) -> Session:

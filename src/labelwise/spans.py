@@ -1,4 +1,4 @@
-"""Mentions as they stand in a text: within a line or paragraph, without a comma at an end.
+"""Mentions as they stand in a text: within a line, whole tokens, without a comma at an end.
 
 Words do not tell the white space between them. This module reads it in the text they came from.
 """
@@ -12,14 +12,14 @@ from itertools import pairwise
 from typing import Any
 
 from labelwise.annotation import Mention
+from labelwise.sentences import GAP, LIST_MARKS, ends_line
 
-WRAPPED = 50  # characters from which on a line may go on in the next
-_BREAK = re.compile("\r\n|[\n\r\v\f\x85\u2028\u2029]")
-_GAP = re.compile(f"{_BREAK.pattern}|\t")
-_MARKS = frozenset("-*+•‣◦·–—>|#")  # begin an item of a list
 _NO_END = frozenset(",;:([{")
 _NO_START = frozenset(",;:)]}")
 _PAIRS = {")": "(", "]": "[", "}": "{"}
+_CLOSERS = {opener: closer for closer, opener in _PAIRS.items()}
+_JOINTS = frozenset("-._@")  # of a code, an address, a file name
+_ADDRESS = re.compile(r"\S*(?:@|://|www\.)\S*\w\.")
 
 
 def tidy_mentions(text: str, offsets: Any, mentions: Iterable[Mention]) -> list[Mention]:
@@ -39,43 +39,60 @@ def tidy_mentions(text: str, offsets: Any, mentions: Iterable[Mention]) -> list[
     >>> [(m.start, m.end) for m in tidy_mentions("Al\nBo", [(0, 2), (3, 5)], [Mention(0, 2, "x")])]
     [(0, 1), (1, 2)]
     """
-    result: list[Mention] = []
-    for mention in mentions:
-        is_one_word = mention.end - mention.start == 1
-        result += [mention] if is_one_word else _parts(text, offsets, mention)
+    given, result = list(mentions), list[Mention]()
+    ends = [*(m.start for m in given), len(offsets)][1:]
+    for mention, end in zip(given, ends, strict=True):
+        if mention.end - mention.start > 1:
+            whole = _whole(text, offsets, mention, result[-1].end if result else 0, end)
+            result += _parts(text, offsets, whole)
+        else:
+            result.append(mention)
     return result
+
+
+def _whole(text: str, offsets: Any, mention: Mention, least: int, most: int) -> Mention:
+    """Take in the other side of a joint at either end, between the words that are free."""
+    low, high = mention.start, mention.end
+    while low > least and _joins(text, offsets, low, low - 1):
+        low -= 1
+    while high < most and _joins(text, offsets, high - 1, high):
+        high += 1
+    is_same = (low, high) == (mention.start, mention.end)
+    return mention if is_same else dataclasses.replace(mention, start=low, end=high)
+
+
+def _joins(text: str, offsets: Any, joint: int, other: int) -> bool:
+    """Whether a word is a joint that ties another one on, with no space between."""
+    start, end = offsets[joint]
+    return (
+        text[start:end] in _JOINTS
+        and (offsets[other][1] == start or offsets[other][0] == end)
+        and text[offsets[other][0]].isalnum()
+    )
 
 
 def _parts(text: str, offsets: Any, mention: Mention) -> list[Mention]:
     words = range(mention.start, mention.end)
     first, last = offsets[words.start][0], offsets[words.stop - 1][1]
     breaks = list[int]()
-    if _GAP.search(text, first, last):  # hardly any mention has one, and words are many
-        breaks = [i for i in words[1:] if _ends_line(text, offsets[i - 1][1], offsets[i][0])]
+    if GAP.search(text, first, last):  # hardly any mention has one, and words are many
+        breaks = [i for i in words[1:] if ends_line(text, offsets[i - 1][1], offsets[i][0])]
     borders = [(words.start, False), *((i, True) for i in breaks), (words.stop, True)]
     parts: list[Mention] = []
     for (start, begins_line), (end, _) in pairwise(borders):
         kept = [text[offsets[i][0] : offsets[i][1]] for i in range(start, end)]
-        low, high = _core(kept, _NO_START | _MARKS if begins_line else _NO_START)
+        low, high = _core(kept, _NO_START | LIST_MARKS if begins_line else _NO_START)
+        span = text[offsets[start + low][0] : offsets[start + high - 1][1]] if low < high else ""
+        high -= bool(_ADDRESS.fullmatch(span))
         if low < high:
             parts.append(dataclasses.replace(mention, start=start + low, end=start + high))
     return parts
 
 
-def _ends_line(text: str, before: int, after: int) -> bool:
-    """Whether the gap between two words ends what came before it."""
-    gap = text[before:after]
-    n_breaks = len(_BREAK.findall(gap))
-    if n_breaks != 1:
-        return n_breaks > 1 or "\t" in gap
-    is_short = before < WRAPPED or _BREAK.search(text, before - WRAPPED, before) is not None
-    return is_short or text[after] in _MARKS
-
-
 def _core(words: list[str], no_start: frozenset[str]) -> tuple[int, int]:
     """Where the words that an entity consists of begin and end."""
     low, high = 0, len(words)
-    while low < high and words[low] in no_start:
+    while low < high and (words[low] in no_start or _is_unclosed(words[low:high])):
         low += 1
     while low < high and _is_loose(words[low:high]):
         high -= 1
@@ -86,3 +103,8 @@ def _is_loose(words: list[str]) -> bool:
     """Whether the last word is a comma, or a bracket without its other half."""
     last = words[-1]
     return last in _NO_END or (last in _PAIRS and words.count(_PAIRS[last]) < words.count(last))
+
+
+def _is_unclosed(words: list[str]) -> bool:
+    """Whether the first word is a bracket without its other half."""
+    return words[0] in _CLOSERS and _CLOSERS[words[0]] not in words

@@ -10,7 +10,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Self, overload
 
-from labelwise.annotation import Mention, Record
+from labelwise.annotation import Mention, Record, Sentence
 from labelwise.arguments import Labels, check_flat, check_texts, check_threshold
 from labelwise.backend import EncoderBackend
 from labelwise.encoding import FloatArray
@@ -20,6 +20,7 @@ from labelwise.labels import LabelSet
 from labelwise.learning import Learning
 from labelwise.loading import load_model, save_model
 from labelwise.records import above_threshold, as_sentences, make_record, records_in, split_text
+from labelwise.sentences import parts_of, words_by_sentence
 from labelwise.tag_table import TagTable
 
 
@@ -140,7 +141,8 @@ class Tagger(Learning):
         table, limit = self.table(labels), check_threshold(threshold)
         numbered = enumerate(check_texts(texts))
         for_words, for_records = itertools.tee(split_text(t, i) for i, t in numbered)
-        mentions = self.engine.tag((words for _, words, _ in for_words), table)
+        sentences = (words_by_sentence(*read) for read in for_words)
+        mentions = self.engine.tag_by_sentence(sentences, table)
         for (text, _, offsets), found in zip(for_records, mentions, strict=True):
             yield records_in(text, offsets, above_threshold(found, table.label_set, limit))
 
@@ -222,7 +224,7 @@ class Tagger(Learning):
         *,
         threshold: float | None = None,
     ) -> Iterator[list[Mention]]:
-        """Find the mentions in pre-tokenised sentences, as a stream.
+        """Find the mentions in pre-tokenised sentences, as a stream; each is read as one.
 
         Args:
             sentences: Words of each sentence.
@@ -234,4 +236,26 @@ class Tagger(Learning):
         """
         table, limit = self.table(labels), check_threshold(threshold)
         for found in self.engine.tag(sentences, table):
+            yield above_threshold(found, table.label_set, limit)
+
+    def tag_texts(
+        self,
+        sentences: Iterable[Sentence],
+        labels: Labels | None = None,
+        *,
+        threshold: float | None = None,
+    ) -> Iterator[list[Mention]]:
+        """Find the mentions in texts that were split into words before, as ``predict`` would.
+
+        Args:
+            sentences: Texts with their words; a text of several sentences is read one by one.
+                Words without a text are read as one sentence.
+            labels: As for ``predict``.
+            threshold: As for ``predict``.
+
+        Yields:
+            Mentions of each text, in words.
+        """
+        table, limit = self.table(labels), check_threshold(threshold)
+        for found in self.engine.tag_by_sentence(map(parts_of, sentences), table):
             yield above_threshold(found, table.label_set, limit)

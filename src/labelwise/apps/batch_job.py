@@ -105,9 +105,7 @@ def _tag(
         fitted=loaded.fitted,
         label_vectors=loaded.label_vectors,
     )
-    return lambda sentences: tagger.tag(
-        (s.words for s in sentences), label_set, threshold=threshold
-    )
+    return lambda sentences: tagger.tag_texts(sentences, label_set, threshold=threshold)
 
 
 def write_jsonl_results(stream: BinaryIO, results: Iterable[Result]) -> None:

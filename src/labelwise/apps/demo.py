@@ -115,7 +115,7 @@ def _show(
 ) -> Scores:
     """Print some sentences with their entities; return the scores on all."""
     coloured = console.color_system is not None
-    found = tagger.tag([s.words for s in shown], label_set)
+    found = tagger.tag_texts(shown, label_set)
     for sentence, mentions in zip(shown, found, strict=True):
         entities = records(sentence, mentions)
         console.print(highlight(sentence.text or "", entities, label_set.names, coloured=coloured))

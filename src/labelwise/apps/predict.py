@@ -161,7 +161,7 @@ def _results(
     tagger: Tagger, sentences: Iterable[Sentence], label_set: LabelSet, threshold: float | None
 ) -> Iterator[Result]:
     for_words, for_records = itertools.tee(sentences)
-    found = tagger.tag((s.words for s in for_words), label_set, threshold=threshold)
+    found = tagger.tag_texts(for_words, label_set, threshold=threshold)
     return zip(for_records, found, strict=True)
 
 

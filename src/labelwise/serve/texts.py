@@ -17,7 +17,8 @@ from labelwise.annotation import Mention, Record
 from labelwise.encoding import FloatArray, Window
 from labelwise.engine import Chunk, Engine
 from labelwise.records import above_threshold, records_in
-from labelwise.segments import segments_of
+from labelwise.segments import SEGMENT_WORDS, chunks, segments_of
+from labelwise.sentences import in_one_text, words_by_sentence
 from labelwise.serve.batcher import Batcher
 from labelwise.tag_table import Decoder, TagTable
 from labelwise.words import split_words
@@ -75,8 +76,10 @@ def run_parts(
         decoder = Decoder(engine.backend.config, group[0][2])
         segments = [s for _, chunk, _ in group for s in chunk.segments]
         joined = [s for i, chunk, _ in group for s in chunk.segment_states(found[i])]
-        for (i, _, _), mentions in zip(group, decoder.decode(segments, joined), strict=True):
-            found[i] = mentions
+        mentions = iter(decoder.decode(segments, joined))
+        for i, chunk, _ in group:
+            sentences = [s.words for s in chunk.segments]
+            found[i] = in_one_text(islice(mentions, len(sentences)), sentences)
     return found
 
 
@@ -110,7 +113,7 @@ class _CutText:
     """A text cut into words, and into windows too if they fit one batch."""
 
     offsets: list[tuple[int, int]]
-    words: list[str]
+    sentences: list[Sequence[str]]
     chunk: Chunk | None
 
 
@@ -207,10 +210,10 @@ class _Request:
         if isinstance(read, Exception):
             return [], read
         try:
-            if not read.words:
+            if not read.offsets:
                 return [], []
             if read.chunk is None:
-                return read.offsets, await self._long(read.words)
+                return read.offsets, await self._long(read.sentences)
             whole = Part(read.chunk.windows, (read.chunk, self._table))
             return read.offsets, await self._submit(whole)
         except TimeoutError:
@@ -237,26 +240,25 @@ class _Request:
     def _read_one(self, text: str) -> _CutText:
         """Split and tokenize a text as the engine would."""
         offsets = split_words(text)
-        words = [text[a:b] for a, b in offsets]
-        segments = list(islice(segments_of([words]), 2))
-        if len(segments) > 1:
-            return _CutText(offsets, words, None)
-        chunk = self._engine.tokenize(segments)
+        sentences = list(words_by_sentence(text, [text[a:b] for a, b in offsets], offsets))
+        if len(offsets) > SEGMENT_WORDS:
+            return _CutText(offsets, sentences, None)
+        chunk = self._engine.tokenize(list(segments_of(sentences)))
         fits = sum(_rows(chunk.windows)) <= self._batcher.batch_pieces
-        return _CutText(offsets, words, chunk if fits else None)
+        return _CutText(offsets, sentences, chunk if fits else None)
 
-    async def _long(self, words: list[str]) -> list[Mention]:
-        """Find the mentions of a long text segment by segment, one part in the queue at a time."""
+    async def _long(self, sentences: Sequence[Sequence[str]]) -> list[Mention]:
+        """Find the mentions of a long text some sentences at a time, one part in the queue."""
         decoder = Decoder(self._engine.backend.config, self._table)
         mentions: list[list[Mention]] = []
-        for segment in segments_of([words]):
-            chunk = await asyncio.to_thread(self._engine.tokenize, [segment])
+        for segments in chunks(segments_of(sentences), SEGMENT_WORDS):
+            chunk = await asyncio.to_thread(self._engine.tokenize, segments)
             states: list[Any] = []
             for windows in _cut(chunk.windows, _n_pieces, self._batcher.batch_pieces):
                 states += await (await self._submit(Part(windows)))
             mine = chunk.segment_states(states)
-            mentions = await asyncio.to_thread(decoder.decode, chunk.segments, mine)
-        return mentions[0]
+            mentions += await asyncio.to_thread(decoder.decode, chunk.segments, mine)
+        return in_one_text(mentions, sentences)
 
     async def _submit(self, part: Part) -> asyncio.Future[list[Any]]:
         limit = IN_FLIGHT * self._batcher.batch_pieces

@@ -17,6 +17,8 @@ from typing import TypeVar
 
 from labelwise.errors import LabelwiseError, RequestError
 from labelwise.labels import LabelSet
+from labelwise.records import split_text
+from labelwise.sentences import words_by_sentence
 from labelwise.studio.exports import sentence_of
 from labelwise.studio.label_store import ProjectLabels, read_labels
 from labelwise.studio.learner import AcceptedText, Learner
@@ -25,7 +27,6 @@ from labelwise.studio.score_store import add_score
 from labelwise.studio.store import Store
 from labelwise.studio.worker import Worker
 from labelwise.tagger import Tagger
-from labelwise.words import split_words
 
 T = TypeVar("T")
 Load = Callable[[str | None], Tagger]
@@ -281,7 +282,8 @@ class Follower:
                 return
             part = [i for i in part if i not in self._encoded]
             texts = [t.text for t in self._store.texts(part)]
-            learner.encode([[t[a:b] for a, b in split_words(t)] for t in texts])
+            read = (split_text(text, i) for i, text in enumerate(texts))
+            learner.encode([words for text in read for words in words_by_sentence(*text)])
             self._encoded.update(part)
             yield
 

@@ -19,6 +19,7 @@ from labelwise.instant import FitSettings
 from labelwise.labels import LabelSet
 from labelwise.metrics import score_mentions
 from labelwise.records import above_threshold
+from labelwise.sentences import parts_of
 from labelwise.session import Session
 from labelwise.studio.nouns import ScorePoint
 from labelwise.studio.state_cache import StateCache
@@ -168,8 +169,9 @@ class Learner:
             session = Session(self._engine, _bare(label_set), settings)
             session.add(seen)
             session.fit()
-            words = [sentences[i].words for i in fold]
-            for i, mentions in zip(fold, self._engine.tag(words, session.table), strict=True):
+            texts = [parts_of(sentences[i]) for i in fold]
+            tagged = self._engine.tag_by_sentence(texts, session.table)
+            for i, mentions in zip(fold, tagged, strict=True):
                 gold.append(sentences[i].mentions)
                 found.append(above_threshold(mentions, label_set, None))
             yield None
