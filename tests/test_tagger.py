@@ -17,9 +17,17 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from builders import WORDS, people_and_cities, sentence, tiny_backend, tiny_tokenizer
+from builders import (
+    WORDS,
+    people_and_cities,
+    sentence,
+    tiny_backend,
+    tiny_model_folder,
+    tiny_tokenizer,
+)
 from labelwise.annotation import Mention
 from labelwise.backend import FakeBackend
+from labelwise.checkpoint import save_step
 from labelwise.config import ModelConfig, train_preset
 from labelwise.errors import LabelError, LabelwiseError, RequestError
 from labelwise.labels import LabelSet
@@ -426,6 +434,36 @@ def test_finetuning_changes_what_is_found_at_once() -> None:
     assert [(r["text"], r["label"]) for r in after] == [("Bob", "person"), ("New York", "city")]
     assert after != before
     assert Tagger(tagger.backend).predict("Bob went to New York.", ["person", "city"]) == after
+
+
+REFUSED = {
+    "nothing": ({"examples": []}, "No sentences to train on"),
+    "labels": ({"labels": ["person"]}, "not in the label set: 'city'"),
+    "option": ({"nonsense": 1}, r"finetune\(\) got an unexpected keyword argument 'nonsense'"),
+    "run": ({"output_dir": "run"}, "holds step 1 of an earlier run"),
+    "file": ({"output_dir": "file"}, "No checkpoints can be written to .*file': File exists"),
+}
+
+
+@pytest.mark.parametrize(("changes", "match"), REFUSED.values(), ids=REFUSED)
+def test_refused_finetuning_leaves_the_tagger_as_it_was(
+    changes: dict[str, Any], match: str, tmp_path: Path
+) -> None:
+    save_step(tmp_path / "run", 1, {}, {})
+    (tmp_path / "file").touch()
+    if "output_dir" in changes:
+        changes = changes | {"output_dir": tmp_path / changes["output_dir"]}
+    tagger = fake_tagger()
+    tagger.folder = tiny_model_folder(tmp_path)  # where there are weights to train
+    tagger.fit(people_and_cities())
+    before, engine = tagger.predict(TEXT), tagger.engine
+    arguments = {"examples": people_and_cities(), "on_progress": pytest.fail, "config": FAST}
+    with pytest.raises((LabelwiseError, TypeError), match=match):
+        tagger.finetune(**(arguments | changes))
+    assert tagger.engine is engine
+    assert tagger.predict(TEXT) == before
+    assert tagger.undo() == people_and_cities()[-1]
+    assert tagger.fit(["[Aspirin](drug) helps."]).n_examples == 1  # labels are still the examples'
 
 
 def test_interrupted_finetuning_leaves_no_stale_label_vectors() -> None:

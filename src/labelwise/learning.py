@@ -5,9 +5,8 @@ Keeps the label set, what was fitted to it, and the session of examples; predict
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
 
 from labelwise.annotation import Sentence
 from labelwise.arguments import Labels, check_texts, resolve_labels
@@ -25,9 +24,7 @@ from labelwise.rows import Example, to_sentences
 from labelwise.session import Session, check_labels
 from labelwise.suggest import most_instructive
 from labelwise.tag_table import TagTable
-
-if TYPE_CHECKING:
-    from labelwise.training import Progress
+from labelwise.training import OnProgress, Progress, prepare_finetune
 
 
 class Learning:
@@ -185,32 +182,44 @@ class Learning:
         labels: Labels | None = None,
         *,
         config: TrainConfig | None = None,
-        **options: Any,
+        output_dir: str | Path | None = None,
+        resume: bool = False,
+        evaluate: Callable[[], float] | None = None,
+        on_progress: OnProgress | None = None,
     ) -> Progress:
         """Train both towers on annotated examples (the paper's second stage); needs torch.
+
+        What was fitted before is dropped when the training begins; a call that is refused
+        changes nothing.
 
         Args:
             examples: As for ``fit``.
             labels: The label set; by default the model's own, or the labels of the examples.
             config: Training settings; see ``config.PRESETS``.
-            **options: As for ``training.finetune``: ``output_dir``, ``resume``, ``on_progress``.
+            output_dir: Where checkpoints go; none are written without it.
+            resume: Continue from the newest checkpoint in ``output_dir``.
+            evaluate: Returns dev micro-F1; called with every checkpoint.
+            on_progress: Called after every update.
 
         Raises:
+            DataError: There are no examples.
             LabelError: The examples bear labels that the label set lacks.
+            CheckpointError: ``output_dir`` cannot take this run's checkpoints.
             MissingExtraError: torch is not installed.
         """
         require("torch", "train", "Fine-tuning")
-        from labelwise.training import finetune  # noqa: PLC0415
-
         given = to_sentences(examples)
         label_set, inferred = self._label_set(labels, given), self._infers(labels)
         check_labels(given, label_set)
+        backend = trainable(self.backend, self.folder)
+        run = prepare_finetune(
+            backend, given, label_set, config, output_dir=output_dir, resume=resume
+        )
         self.label_set, self._fitted, self._session = label_set, None, None
         self._inferred = label_set if inferred else None
-        backend = trainable(self.backend, self.folder)
         if backend is not self.backend:
             self.engine = Engine(backend)
-        return finetune(backend, given, label_set, config, **options)
+        return run.train(evaluate, on_progress)
 
     def _infers(self, labels: Labels | None) -> bool:
         """Tell whether it is for the examples to give the label set, as nobody else has."""
