@@ -197,6 +197,23 @@ def test_text_in_place_of_words_is_refused(words: Any) -> None:
         TAGGER.predict_words(words, LABELS)
 
 
+def test_words_may_come_in_any_iterable() -> None:
+    words = ["Bob", "went", "to", "New", "York"]
+    one = TAGGER.predict_words(words, LABELS)
+    assert one
+    assert TAGGER.predict_words(iter(words), LABELS) == one
+    assert TAGGER.predict_words((iter(s) for s in [words, []]), LABELS) == [one, []]
+    assert TAGGER.predict_words(iter([words]), LABELS) == [one]
+
+
+@pytest.mark.parametrize(
+    "sentences", [TEXT, ["Ada", "left"], [["Ada"], "left"], [None], 5], ids=str
+)
+def test_text_is_not_tagged_letter_by_letter(sentences: Any) -> None:
+    with pytest.raises(RequestError, match=r"Words are given as \w+ .*predict\(text\)"):
+        list(TAGGER.tag(sentences, LABELS))
+
+
 @pytest.mark.parametrize("texts", [[TEXT, 3], [TEXT, ["Bob"]], [TEXT, None], [TEXT, b"x"]])
 def test_something_else_than_a_text_is_refused_by_number(texts: list[Any]) -> None:
     with pytest.raises(RequestError, match=r"Text number 1 is a \w+\. Expected str\."):
