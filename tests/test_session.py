@@ -211,6 +211,14 @@ def test_the_time_of_a_fit_leaves_out_the_import_of_the_solver() -> None:
     assert done.stdout.split() == ["True", "0.0"], done.stderr
 
 
+def test_what_examples_speak_about_may_be_a_label_set(tagger: Tagger) -> None:
+    example = sentence("Ada/B-person lives in Oslo .")
+    tagger.fit([example], LABELS, settings=WEAK, only=["person"])
+    by_name = tagger.table().matrix
+    tagger.fit([example], LABELS, settings=WEAK, only=LabelSet.parse(["person"]))
+    np.testing.assert_array_equal(tagger.table().matrix, by_name)
+
+
 def test_what_examples_speak_about_is_a_list(tagger: Tagger) -> None:
     with pytest.raises(LabelError, match=r"given as the string 'id'.*Write \['id'\]"):
         tagger.fit(EXAMPLES, LABELS, only="id")

@@ -5,7 +5,7 @@ Keeps the label set, what was fitted to it, and the session of examples; predict
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 
 from labelwise.annotation import Sentence
@@ -17,6 +17,7 @@ from labelwise.engine import Engine
 from labelwise.errors import RequestError, require
 from labelwise.fit_report import FitReport, choose_method
 from labelwise.instant import FitSettings
+from labelwise.label import Label
 from labelwise.labels import LabelSet
 from labelwise.loading import trainable
 from labelwise.records import split_text
@@ -78,7 +79,7 @@ class Learning:
         examples: Iterable[Example],
         labels: Labels | None = None,
         *,
-        only: Collection[str] | None = None,
+        only: Iterable[str | Label] | None = None,
         settings: FitSettings | None = None,
         method: str = "instant",
     ) -> FitReport:
@@ -93,7 +94,7 @@ class Learning:
                 ``Sentence``; one without mentions says that nothing is in it.
             labels: The label set; by default the model's own, or the labels of the examples if it
                 has none that was given to it.
-            only: Labels these examples speak about, if not all of the label set.
+            only: Labels these examples speak about, as a label set or names, if not all.
             settings: Strength of the prior; chosen from the examples by default.
             method: ``"instant"``; ``"finetune"`` to train both encoders instead; ``"auto"`` for
                 whichever suits the number of examples.
@@ -121,7 +122,7 @@ class Learning:
         examples: Iterable[Example],
         labels: Labels | None = None,
         *,
-        only: Collection[str] | None = None,
+        only: Iterable[str | Label] | None = None,
     ) -> FitReport:
         """Learn from more examples, on top of those of the last ``fit``.
 
