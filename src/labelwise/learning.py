@@ -6,6 +6,7 @@ Keeps the label set, what was fitted to it, and the session of examples; predict
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 from labelwise.annotation import Sentence
@@ -26,6 +27,17 @@ from labelwise.session import Session, check_labels
 from labelwise.suggest import most_instructive
 from labelwise.tag_table import TagTable
 from labelwise.training import OnProgress, Progress, prepare_finetune
+
+
+@dataclass(frozen=True)
+class _Known:
+    """What a tagger has learned, to go back to."""
+
+    label_set: LabelSet | None
+    inferred: LabelSet | None  # the label set, where examples have given it
+    fitted: TagTable | None
+    session: Session | None
+    n_examples: int
 
 
 class Learning:
@@ -52,6 +64,7 @@ class Learning:
         self._fitted = fitted
         self._session: Session | None = None
         self._inferred: LabelSet | None = None  # the label set, where examples have given it
+        self._before_labels: list[_Known] = []  # what was known before examples brought labels
 
     @property
     def backend(self) -> EncoderBackend:
@@ -115,6 +128,7 @@ class Learning:
             return FitReport.of_training(given, label_set, progress.elapsed_s)
         session = Session(self.engine, label_set, settings)
         session.add(given, labels=only)
+        self._before_labels = []
         return self._take(session, inferred=inferred)
 
     def partial_fit(
@@ -137,31 +151,48 @@ class Learning:
         """
         given = to_sentences(examples)
         named, inferred = self._label_set(labels, given), self._infers(labels)
-        session = self._session
+        session, known = self._session, self._known()
         if session is None:
             session = Session(self.engine, self.label_set or named, start=self.fitted)
         session = session.widened(named)
         session.add(given, labels=only)
-        return self._take(session, inferred=inferred)
+        report = self._take(session, inferred=inferred)
+        if self.labels != (known.label_set.names if known.label_set else ()):
+            self._before_labels = [*self._before_labels, known] if given else []
+        return report
+
+    def _known(self) -> _Known:
+        n_examples = len(self._session.examples) if self._session else 0
+        return _Known(self.label_set, self._inferred, self._fitted, self._session, n_examples)
 
     def undo(self) -> Sentence:
-        """Take back the last example and fit again; returns it.
+        """Take back the last example, with labels that it brought, and fit again; returns it.
 
         Raises:
             RequestError: There is none.
         """
         if self._session is None:
             raise RequestError("There is no example to take back. Add one with fit().")
+        examples, before = self._session.examples, self._before_labels
+        if before and before[-1].n_examples == len(examples) - 1:
+            known = before.pop()
+            self.label_set, self._inferred = known.label_set, known.inferred
+            self._fitted, self._session = known.fitted, known.session
+            return examples[-1]
+        inferred = self._infers(None)
         removed = self._session.undo()
-        self._fitted = self._session.table
+        self._settle(self._session, inferred=inferred)
         return removed
 
     def _take(self, session: Session, *, inferred: bool) -> FitReport:
         report = session.fit()
-        self._session, self._fitted = session, session.table
-        self.label_set = self._fitted.label_set
-        self._inferred = self.label_set if inferred else None
+        self._settle(session, inferred=inferred)
         return report
+
+    def _settle(self, session: Session, *, inferred: bool) -> None:
+        self._session, self._fitted = session, session.fitted
+        self.label_set = session.table.label_set
+        self._inferred = self.label_set if inferred else None
 
     def suggest(self, texts: Iterable[str], k: int = 5, labels: Labels | None = None) -> list[int]:
         """Rank unlabelled texts by how much annotating them would teach.
@@ -217,6 +248,7 @@ class Learning:
             backend, given, label_set, config, output_dir=output_dir, resume=resume
         )
         self.label_set, self._fitted, self._session = label_set, None, None
+        self._before_labels = []
         self._inferred = label_set if inferred else None
         if backend is not self.backend:
             self.engine = Engine(backend)

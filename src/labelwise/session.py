@@ -109,7 +109,14 @@ class Session:
             self._curve,
         )
 
-    def add(self, examples: Iterable[Sentence], *, labels: Collection[str] | None = None) -> None:
+    @property
+    def fitted(self) -> TagTable | None:
+        """The table, where words of examples have moved it; else the start, or None without one."""
+        return self.table if any(len(e.tags) for e in self._examples) else self._start
+
+    def add(
+        self, examples: Iterable[Sentence], *, labels: Iterable[str | Label] | None = None
+    ) -> None:
         """Add examples without fitting yet.
 
         Args:
