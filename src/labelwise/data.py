@@ -28,6 +28,7 @@ from labelwise.schemes import (
 from labelwise.words import without_surrogates
 
 _DOCUMENT_START = "-DOCSTART-"
+_LINE_END = re.compile(r"\r*\n|\r")  # no word of a column holds one
 _COLUMN = re.compile(r"(?!\ufeff|-DOCSTART-\Z)[^ \t\n\r](?:[^\t\n\r]*[^ \t\n\r])?")
 
 
@@ -63,7 +64,7 @@ def read_jsonl(
     path = Path(path)
     rows = [
         Row(json_object(line, f"{path}:{number}"), f"{path}:{number}", f"{path.stem}:{number}")
-        for number, line in _numbered_lines(_read_text(path))
+        for number, line in enumerate(_read_text(path).split("\n"), start=1)  # no other ends
         if line.strip()
     ]
     return sentences_from_rows(rows, scheme=scheme, strict=strict)
@@ -78,7 +79,8 @@ def read_conll(
 ) -> list[Sentence]:
     """Read sentences from columns: the word first, the tag last, a blank line between sentences.
 
-    Columns are separated by tabs or spaces; all lines have equally many. ``-DOCSTART-`` lines
+    Columns are separated by tabs or spaces; all lines have equally many. A line ends as on any
+    system: line feed, carriage return, or both. ``-DOCSTART-`` lines
     and comments (``#``, unless the line is a word with its tag) are left out.
 
     Args:
@@ -274,11 +276,6 @@ def _read_text(path: Path) -> str:
         ) from err
 
 
-def _numbered_lines(text: str) -> Iterator[tuple[int, str]]:
-    """Split at line feeds only: words may hold other characters that count as line ends."""
-    return enumerate(text.split("\n"), start=1)
-
-
 def _write(path: str | Path, lines: Iterable[str]) -> None:
     text = without_surrogates("".join(f"{line}\n" for line in lines))
     try:
@@ -292,14 +289,14 @@ def _write(path: str | Path, lines: Iterable[str]) -> None:
 
 def _columns(line: str) -> list[str]:
     """Split a line at its tabs or, if it has none, at runs of spaces."""
-    line = line.rstrip(" \t\r")
+    line = line.rstrip(" \t")
     if "\t" in line:
         return [column.strip(" ") for column in line.split("\t")]
     return [column for column in line.split(" ") if column]
 
 
 def _column_blocks(text: str, path: Path, *, has_bare_labels: bool) -> Iterator[_Columns]:
-    lines = [(number, _columns(line)) for number, line in _numbered_lines(text)]
+    lines = [(n, _columns(line)) for n, line in enumerate(_LINE_END.split(text), start=1)]
     width = next((len(c) for _, c in lines if c and not c[0].startswith(("#", _DOCUMENT_START))), 2)
     block = _Columns([], [], [])
     for number, columns in [*lines, (len(lines) + 1, [])]:
