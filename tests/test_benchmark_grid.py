@@ -19,7 +19,7 @@ from labelwise.benchmark.grid import plan_benchmark, run_benchmark
 from labelwise.benchmark.plan import Plan
 from labelwise.benchmark.report import write_report
 from labelwise.benchmark.spec import Spec, preset_spec, read_spec
-from labelwise.errors import ConfigError, DataError
+from labelwise.errors import CheckpointError, ConfigError, DataError
 from labelwise.sample_data import sample_path
 from labelwise.training import Progress
 
@@ -262,6 +262,19 @@ def test_a_damaged_split_stops_the_run_before_it_begins(tmp_path: Path, split: s
     with pytest.raises(DataError, match=rf"{split}\.jsonl:1"):
         run_on_copy(tmp_path)
     assert not list((tmp_path / "run").glob("models/*"))
+
+
+@pytest.mark.parametrize("split", ["train", "test"])
+def test_data_that_changed_since_the_run_began_are_refused(tmp_path: Path, split: str) -> None:
+    path = copy_of_sample(tmp_path) / f"{split}.jsonl"
+    first = run_on_copy(tmp_path, shots=[0], methods=["towers"])
+    assert run_on_copy(tmp_path, shots=[0], methods=["towers"]) == first
+    path.write_text("".join(path.read_text(encoding="utf-8").splitlines(True)[1:]), "utf-8")
+    with pytest.raises(CheckpointError, match=r"data have changed .*'target mine'.*Restore"):
+        run_on_copy(tmp_path, shots=[0], methods=["towers"])
+    path.unlink()
+    with pytest.raises((CheckpointError, DataError), match=r"'target mine'|no split 'test'"):
+        run_on_copy(tmp_path, shots=[0], methods=["towers"])
 
 
 def test_a_target_that_is_not_there_stops_the_run_before_it_begins(tmp_path: Path) -> None:

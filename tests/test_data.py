@@ -228,6 +228,16 @@ Oslo NNP B-NP I-LOC
 COMMENTS = "# id 1\tdomain=en\n#\nAna\tB-PER\n#tag\tO\n\n# another\n#\tB-X\n"
 
 
+@pytest.mark.parametrize("end", ["\r", "\r\n", "\r\r\n"], ids=repr)
+def test_columns_are_the_same_with_the_line_ends_of_any_system(tmp_path: Path, end: str) -> None:
+    path, text = tmp_path / "test.conll", "Ana\tB-PER\nlives\tO\n\nin\tO\nOslo\tB-LOC\n"
+    path.write_bytes(text.encode())
+    expected = read_conll(path)
+    path.write_bytes(text.replace("\n", end).encode())
+    assert len(expected) == 2
+    assert read_conll(path) == expected
+
+
 def test_conll_columns_comments_and_documents(tmp_path: Path) -> None:
     path = tmp_path / "test.conll"
     path.write_text(CONLL_03, "utf-8")

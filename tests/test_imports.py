@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import subprocess
 import sys
+import textwrap
 import tomllib
 from pathlib import Path
 
@@ -67,6 +68,30 @@ def test_all_equals_the_names_type_checkers_see() -> None:
 def test_public_name_is_there(name: str) -> None:
     assert getattr(labelwise, name).__class__ is not None
     assert name in dir(labelwise)
+
+
+def test_a_star_import_brings_every_name_and_no_torch() -> None:
+    loaded = _modules_after("from labelwise import *; Tagger, pretrain, finetune")
+    assert not loaded & {"torch", "transformers"}
+
+
+def test_without_torch_training_has_its_name_and_says_what_to_install() -> None:
+    code = """
+        import sys
+        sys.modules["torch"] = None
+        import labelwise
+        from labelwise import *
+        from labelwise.errors import MissingExtraError
+        assert hasattr(labelwise, "pretrain")
+        for call in (lambda: pretrain(None, []), lambda: finetune(None, [], None)):
+            try:
+                call()
+            except MissingExtraError as err:
+                print(err)
+    """
+    command = [sys.executable, "-c", textwrap.dedent(code)]
+    output = subprocess.check_output(command, text=True)
+    assert output.count("needs 'torch', which is not installed. Run: pip install") == 2
 
 
 def test_unknown_name_is_an_attribute_error() -> None:

@@ -12,7 +12,8 @@ from seqeval.metrics import classification_report, f1_score, precision_score, re
 from seqeval.scheme import IOB2, IOBES
 
 from labelwise.annotation import Mention
-from labelwise.errors import ShapeError
+from labelwise.errors import LabelError, ShapeError
+from labelwise.labels import LabelSet
 from labelwise.metrics import ErrorBreakdown, Scores, error_breakdown, score_mentions
 from labelwise.schemes import mentions_from_tags, tags_from_mentions
 from strategies import corpora, tag_lists
@@ -135,3 +136,16 @@ def test_sides_of_different_length_are_refused() -> None:
     for score in (score_mentions, error_breakdown):
         with pytest.raises(ShapeError, match="There are 1 gold and 2 predicted sentences"):
             score([[]], [[], []])
+
+
+def test_labels_to_score_are_a_label_set_or_names() -> None:
+    gold = [[Mention(0, 1, "PER"), Mention(2, 3, "LOC")]]
+    by_name = score_mentions(gold, gold, ["PER"])
+    assert by_name.micro_f1 == 1.0
+    assert score_mentions(gold, gold, LabelSet.parse(["PER"])) == by_name
+
+
+@pytest.mark.parametrize("labels", ["PER", [3], 5], ids=repr)
+def test_labels_to_score_that_are_no_names_are_refused(labels: Any) -> None:
+    with pytest.raises(LabelError, match=r"Labels are given as .*a list of names"):
+        score_mentions([[]], [[]], labels)

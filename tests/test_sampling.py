@@ -18,7 +18,8 @@ from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from labelwise.annotation import Mention, Sentence
-from labelwise.errors import SamplingError
+from labelwise.errors import LabelError, SamplingError
+from labelwise.labels import LabelSet
 from labelwise.sampling import SupportSet, sample_support_set
 from strategies import pools
 
@@ -249,3 +250,12 @@ def test_arguments_out_of_range_are_refused(k: int, seed: int, mode: str, messag
 def test_a_pool_without_mentions_is_refused() -> None:
     with pytest.raises(SamplingError, match="the 1 sentences have no mentions"):
         sample_support_set([sentence()], 1, 0)
+
+
+def test_labels_to_draw_are_a_label_set_or_names() -> None:
+    pool = ["[Ada](person) left.", "[Oslo](city) is cold."]
+    drawn = sample_support_set(pool, 1, 0, labels=["city"])
+    assert drawn.counts == {"city": 1}
+    assert sample_support_set(pool, 1, 0, labels=LabelSet.parse(["city"])) == drawn
+    with pytest.raises(LabelError, match=r"given as the string 'city'.*Write \['city'\]"):
+        sample_support_set(pool, 1, 0, labels="city")

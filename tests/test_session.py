@@ -87,6 +87,17 @@ def test_undoing_everything_returns_to_the_label_words(tagger: Tagger) -> None:
         tagger.undo()
 
 
+@pytest.mark.parametrize("how", ["fit of nothing", "undo", "no words"])
+def test_without_examples_nothing_is_fitted(tagger: Tagger, how: str) -> None:
+    described = {"person": "somebody with a name", "city": "a place to live in"}
+    fresh = Tagger(tagger.backend).table(described).matrix
+    tagger.fit([""] if how == "no words" else EXAMPLES[: how == "undo"], LABELS)
+    if how == "undo":
+        tagger.undo()
+    assert tagger.fitted is None
+    np.testing.assert_array_equal(tagger.table(described).matrix, fresh)
+
+
 def test_labels_not_spoken_about_are_not_counted_as_absent(tagger: Tagger) -> None:
     example = sentence("Ada/B-person lives in Oslo .")
     tagger.fit([example], LABELS, settings=WEAK)
@@ -211,6 +222,14 @@ def test_the_time_of_a_fit_leaves_out_the_import_of_the_solver() -> None:
     assert done.stdout.split() == ["True", "0.0"], done.stderr
 
 
+def test_what_examples_speak_about_may_be_a_label_set(tagger: Tagger) -> None:
+    example = sentence("Ada/B-person lives in Oslo .")
+    tagger.fit([example], LABELS, settings=WEAK, only=["person"])
+    by_name = tagger.table().matrix
+    tagger.fit([example], LABELS, settings=WEAK, only=LabelSet.parse(["person"]))
+    np.testing.assert_array_equal(tagger.table().matrix, by_name)
+
+
 def test_what_examples_speak_about_is_a_list(tagger: Tagger) -> None:
     with pytest.raises(LabelError, match=r"given as the string 'id'.*Write \['id'\]"):
         tagger.fit(EXAMPLES, LABELS, only="id")
@@ -333,10 +352,55 @@ def test_a_loaded_fit_takes_more_labels(tagger: Tagger) -> None:
     loaded = _calibrated(tagger)
     before = loaded.table()
     loaded.partial_fit(["[Aspirin](drug) helps."], ["drug"])
+    assert loaded.labels == ("person", "city", "drug")
     loaded.undo()
     after = loaded.table()
-    assert after.label_set.names == ("person", "city", "drug")
-    np.testing.assert_allclose(after.matrix[: len(before.matrix)], before.matrix, atol=1e-5)
+    assert (after.label_set, after.curve) == (before.label_set, before.curve)
+    np.testing.assert_array_equal(after.matrix, before.matrix)
+
+
+@pytest.mark.parametrize("labels", [["drug"], None], ids=str)
+def test_undo_takes_back_the_labels_that_examples_brought(
+    tagger: Tagger, labels: list[str] | None
+) -> None:
+    more = ["[Aspirin](drug) helps.", "Nothing here."]
+    tagger.fit(EXAMPLES[:2], None if labels is None else LABELS)
+    before, label_set = tagger.table(), tagger.label_set
+    tagger.partial_fit(more, labels)
+    tagger.partial_fit(["[Monday](date) it is."], labels and ["date"])
+    assert {*tagger.labels} == {"person", "city", "drug", "date"}
+    tagger.undo()
+    tagger.undo()
+    assert {*tagger.labels} == {"person", "city", "drug"}
+    assert tagger.undo().words[0] == "Aspirin"
+    assert tagger.label_set == label_set
+    np.testing.assert_array_equal(tagger.table().matrix, before.matrix)
+    assert tagger.undo() == EXAMPLES[1]
+    again = ["[Acme](company) sells."]
+    if labels is None:  # it is still for the examples to give them
+        assert tagger.partial_fit(again).n_examples == 2
+        assert "company" in tagger.labels
+    else:
+        with pytest.raises(LabelError, match="not in the label set: 'company'"):
+            tagger.partial_fit(again)
+
+
+def test_undo_of_everything_that_a_fresh_tagger_saw_leaves_it_fresh(tagger: Tagger) -> None:
+    tagger.partial_fit(EXAMPLES[:2])
+    tagger.undo()
+    tagger.undo()
+    assert (tagger.labels, tagger.fitted) == ((), None)
+    with pytest.raises(RequestError, match="no example to take back"):
+        tagger.undo()
+
+
+def test_undo_keeps_labels_that_were_named_without_examples(tagger: Tagger) -> None:
+    tagger.fit(EXAMPLES[:1], LABELS)
+    tagger.partial_fit([], ["drug"])
+    tagger.partial_fit(EXAMPLES[1:2])
+    tagger.undo()
+    tagger.undo()
+    assert tagger.labels == (*LABELS, "drug")
 
 
 def test_thresholds_are_set_when_asked_for_and_never_over_ones_own(tagger: Tagger) -> None:

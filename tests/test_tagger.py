@@ -17,9 +17,17 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from builders import WORDS, people_and_cities, sentence, tiny_backend, tiny_tokenizer
+from builders import (
+    WORDS,
+    people_and_cities,
+    sentence,
+    tiny_backend,
+    tiny_model_folder,
+    tiny_tokenizer,
+)
 from labelwise.annotation import Mention, Sentence
 from labelwise.backend import FakeBackend
+from labelwise.checkpoint import save_step
 from labelwise.config import ModelConfig, train_preset
 from labelwise.errors import LabelError, LabelwiseError, RequestError
 from labelwise.labels import LabelSet
@@ -191,6 +199,23 @@ def test_a_tagger_says_what_it_is(tmp_path: Path) -> None:
 def test_text_in_place_of_words_is_refused(words: Any) -> None:
     with pytest.raises(RequestError, match=r"Expected a list of words.*predict\(text\)"):
         TAGGER.predict_words(words, LABELS)
+
+
+def test_words_may_come_in_any_iterable() -> None:
+    words = ["Bob", "went", "to", "New", "York"]
+    one = TAGGER.predict_words(words, LABELS)
+    assert one
+    assert TAGGER.predict_words(iter(words), LABELS) == one
+    assert TAGGER.predict_words((iter(s) for s in [words, []]), LABELS) == [one, []]
+    assert TAGGER.predict_words(iter([words]), LABELS) == [one]
+
+
+@pytest.mark.parametrize(
+    "sentences", [TEXT, ["Ada", "left"], [["Ada"], "left"], [None], 5], ids=str
+)
+def test_text_is_not_tagged_letter_by_letter(sentences: Any) -> None:
+    with pytest.raises(RequestError, match=r"Words are given as \w+ .*predict\(text\)"):
+        list(TAGGER.tag(sentences, LABELS))
 
 
 @pytest.mark.parametrize("texts", [[TEXT, 3], [TEXT, ["Bob"]], [TEXT, None], [TEXT, b"x"]])
@@ -430,6 +455,36 @@ def test_finetuning_changes_what_is_found_at_once() -> None:
     assert [(r["text"], r["label"]) for r in after] == [("Bob", "person"), ("New York", "city")]
     assert after != before
     assert Tagger(tagger.backend).predict("Bob went to New York.", ["person", "city"]) == after
+
+
+REFUSED = {
+    "nothing": ({"examples": []}, "No sentences to train on"),
+    "labels": ({"labels": ["person"]}, "not in the label set: 'city'"),
+    "option": ({"nonsense": 1}, r"finetune\(\) got an unexpected keyword argument 'nonsense'"),
+    "run": ({"output_dir": "run"}, "holds step 1 of an earlier run"),
+    "file": ({"output_dir": "file"}, "No checkpoints can be written to .*file': File exists"),
+}
+
+
+@pytest.mark.parametrize(("changes", "match"), REFUSED.values(), ids=REFUSED)
+def test_refused_finetuning_leaves_the_tagger_as_it_was(
+    changes: dict[str, Any], match: str, tmp_path: Path
+) -> None:
+    save_step(tmp_path / "run", 1, {}, {})
+    (tmp_path / "file").touch()
+    if "output_dir" in changes:
+        changes = changes | {"output_dir": tmp_path / changes["output_dir"]}
+    tagger = fake_tagger()
+    tagger.folder = tiny_model_folder(tmp_path)  # where there are weights to train
+    tagger.fit(people_and_cities())
+    before, engine = tagger.predict(TEXT), tagger.engine
+    arguments = {"examples": people_and_cities(), "on_progress": pytest.fail, "config": FAST}
+    with pytest.raises((LabelwiseError, TypeError), match=match):
+        tagger.finetune(**(arguments | changes))
+    assert tagger.engine is engine
+    assert tagger.predict(TEXT) == before
+    assert tagger.undo() == people_and_cities()[-1]
+    assert tagger.fit(["[Aspirin](drug) helps."]).n_examples == 1  # labels are still the examples'
 
 
 def test_interrupted_finetuning_leaves_no_stale_label_vectors() -> None:

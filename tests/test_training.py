@@ -157,6 +157,30 @@ def test_nothing_to_learn_from_is_refused() -> None:
         finetune(tiny_backend(MODEL, layers=1), [], KINDS)
 
 
+@pytest.mark.parametrize("where", ["file", "file/below"])
+def test_a_folder_that_cannot_be_is_refused_before_the_first_update(
+    where: str, tmp_path: Path
+) -> None:
+    (tmp_path / "file").touch()
+    match = r"No checkpoints can be written to .*file.*Choose another"
+    with pytest.raises(CheckpointError, match=match):
+        learn(output_dir=tmp_path / where, on_progress=pytest.fail)
+
+
+def test_a_disk_that_refuses_the_last_checkpoint_leaves_the_model_whole(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*_: object) -> None:
+        raise CheckpointError("The disk is full.")
+
+    monkeypatch.setattr("labelwise.training_run.save_step", refuse)
+    settings = WITHOUT_CHECKPOINTS.replace(keep_start=0.25, max_steps=3)
+    whole, backend = learn(settings=settings)[0], tiny_backend(MODEL, layers=1)
+    with pytest.raises(CheckpointError, match="disk is full"):
+        learn(backend, settings, output_dir=tmp_path)
+    assert_same_weights(backend, whole)
+
+
 # The course of a run
 
 

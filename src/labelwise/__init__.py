@@ -81,10 +81,7 @@ def __getattr__(name: str) -> object:
     if name == "__version__":
         value: object = importlib.import_module("importlib.metadata").version("labelwise")
     elif name in _HOME_OF:
-        home = _HOME_OF[name]
-        if home == "training":
-            importlib.import_module("labelwise.errors").require("torch", "train", "Training")
-        value = getattr(importlib.import_module(f"labelwise.{home}"), name)
+        value = getattr(importlib.import_module(f"labelwise.{_HOME_OF[name]}"), name)
     else:
         raise AttributeError(f"module 'labelwise' has no attribute '{name}'")
     globals()[name] = value

@@ -6,6 +6,7 @@ Knows folders, not models: what a model puts into one is up to the caller.
 from __future__ import annotations
 
 import logging
+import os
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -37,6 +38,7 @@ __all__ = [
     "Schema",
     "StepCheckpoint",
     "Tensors",
+    "begin_steps",
     "check_encoder_config",
     "folder_lock",
     "latest_step",
@@ -163,6 +165,40 @@ def save_step(
             discard(old)
         remove_leftovers(root, r"step-\d+")
     return path
+
+
+def begin_steps(root: str | Path, *, resume: bool = False) -> StepCheckpoint | None:
+    """Make the folder of a run's checkpoints, or find where the run stands.
+
+    Args:
+        root: The folder.
+        resume: Whether to go on from the newest checkpoint in it.
+
+    Returns:
+        That checkpoint; None where there is none.
+
+    Raises:
+        CheckpointError: It cannot be made or written to, or it holds a checkpoint and ``resume``
+            is not asked for.
+    """
+    root = Path(root)
+    try:
+        root.mkdir(parents=True, exist_ok=True)
+        problem = "" if os.access(root, os.W_OK | os.X_OK) else "Permission denied"
+    except OSError as err:
+        problem = err.strerror or str(err)
+    if problem:
+        raise CheckpointError(
+            f"No checkpoints can be written to '{root}': {problem}. Expected a folder that can be "
+            "written to, or the name of a new one. Choose another."
+        )
+    found = latest_step(root)
+    if found and not resume:
+        raise CheckpointError(
+            f"'{root}' holds step {found.step} of an earlier run. Expected no checkpoints. "
+            "Continue that run with resume=True, or choose another folder."
+        )
+    return found
 
 
 def latest_step(root: str | Path) -> StepCheckpoint | None:

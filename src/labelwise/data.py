@@ -28,6 +28,7 @@ from labelwise.schemes import (
 )
 from labelwise.words import without_surrogates
 
+_LINE_END = re.compile(r"\r*\n|\r")  # no word of a column holds one
 _COLUMN = re.compile(r"(?!\ufeff|-DOCSTART-\Z)[^ \t\n\r](?:[^\t\n\r]*[^ \t\n\r])?")
 
 
@@ -88,7 +89,8 @@ def read_conll(
 ) -> list[Sentence]:
     """Read sentences from columns: the word first, the tag last, a blank line between sentences.
 
-    Columns are separated by tabs or spaces; all lines have equally many. ``-DOCSTART-`` lines
+    Columns are separated by tabs or spaces; all lines have equally many. A line ends as on any
+    system: line feed, carriage return, or both. ``-DOCSTART-`` lines
     and comments (``#``, unless the line is a word with its tag) are left out.
 
     Args:
@@ -284,11 +286,6 @@ def _read_text(path: Path) -> str:
         ) from err
 
 
-def _numbered_lines(text: str) -> Iterator[tuple[int, str]]:
-    """Split at line feeds only: words may hold other characters that count as line ends."""
-    return enumerate(text.split("\n"), start=1)
-
-
 def _write(path: str | Path, lines: Iterable[str]) -> None:
     text = without_surrogates("".join(f"{line}\n" for line in lines))
     try:
@@ -301,7 +298,8 @@ def _write(path: str | Path, lines: Iterable[str]) -> None:
 
 
 def _column_blocks(text: str, path: Path, *, has_bare_labels: bool) -> Iterator[list[_ColumnLine]]:
-    lines = [_ColumnLine(number, columns_of(line)) for number, line in _numbered_lines(text)]
+    numbered = enumerate(_LINE_END.split(text), start=1)
+    lines = [_ColumnLine(number, columns_of(line)) for number, line in numbered]
     others = ("#", DOCUMENT_START)
     width = next((len(c) for _, c in lines if c and not c[0].startswith(others)), 2)
 

@@ -1,10 +1,10 @@
-"""What a fit did, and which kind of fit suits how many examples."""
+"""What a fit did, where a training run stands, and which kind of fit suits how many examples."""
 
 from __future__ import annotations
 
 import importlib.util
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Self
 
@@ -55,6 +55,36 @@ class FitReport:
             missing=tuple(n for n in label_set.names if n not in present),
             method="finetune",
         )
+
+
+@dataclass(frozen=True, slots=True)
+class Progress:
+    """Where a run stands.
+
+    Attributes:
+        step: Updates done.
+        done: Share of the run that is done, 0 to 1.
+        loss: Exponential average of the training loss.
+        train_f1: Micro-F1 of the argmax tags on the last batches, before their updates.
+        dev_f1: Micro-F1 on the dev set when last measured, or None.
+        pieces_per_s: Text pieces a second since the start.
+        elapsed_s: Seconds spent, those before a resume included.
+        left_s: Seconds left at this speed.
+        learning_rate: Of the last update.
+    """
+
+    step: int
+    done: float
+    loss: float
+    train_f1: float
+    dev_f1: float | None
+    pieces_per_s: float
+    elapsed_s: float
+    left_s: float
+    learning_rate: float
+
+
+OnProgress = Callable[[Progress], None]
 
 
 def choose_method(method: str, examples: Sequence[Sentence], *, is_plain: bool = True) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable
 from dataclasses import dataclass
 from numbers import Real
 from typing import cast
@@ -70,6 +71,28 @@ def checked_name(name: object) -> str:
             "Remove it: every label set has 'O' already."
         )
     return stripped
+
+
+def label_names(labels: Iterable[str | Label]) -> tuple[str, ...]:
+    """Return the names of labels.
+
+    Args:
+        labels: A label set, or names; never a single string.
+
+    Raises:
+        LabelError: It is one string, or holds something else than names.
+    """
+    given = cast("object", labels)
+    if isinstance(given, str):
+        raise LabelError(
+            f"Labels are given as the string '{given}'. Expected a label set or a list of names. "
+            f"Write ['{given}']."
+        )
+    items = list(cast("Iterable[object]", given)) if isinstance(given, Iterable) else [None]
+    names = [item.name if isinstance(item, Label) else item for item in items]
+    if not all(isinstance(name, str) for name in names):
+        raise LabelError(f"Labels are given as {given!r}. Expected a label set or a list of names.")
+    return tuple(cast("list[str]", names))
 
 
 def _checked_text(text: object, what: str) -> str:

@@ -5,9 +5,9 @@ Keeps the label set, what was fitted to it, and the session of examples; predict
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
 
 from labelwise.annotation import Sentence
 from labelwise.arguments import Labels, check_texts, resolve_labels
@@ -18,6 +18,7 @@ from labelwise.engine import Engine
 from labelwise.errors import RequestError, require
 from labelwise.fit_report import FitReport, choose_method
 from labelwise.instant import FitSettings
+from labelwise.label import Label
 from labelwise.labels import LabelSet
 from labelwise.loading import trainable
 from labelwise.records import split_text
@@ -25,9 +26,18 @@ from labelwise.rows import Example, to_sentences
 from labelwise.session import Session, check_labels
 from labelwise.suggest import most_instructive
 from labelwise.tag_table import TagTable
+from labelwise.training import OnProgress, Progress, prepare_finetune
 
-if TYPE_CHECKING:
-    from labelwise.training import Progress
+
+@dataclass(frozen=True)
+class _Known:
+    """What a tagger has learned, to go back to."""
+
+    label_set: LabelSet | None
+    inferred: LabelSet | None  # the label set, where examples have given it
+    fitted: TagTable | None
+    session: Session | None
+    n_examples: int
 
 
 class Learning:
@@ -54,6 +64,7 @@ class Learning:
         self._fitted = fitted
         self._session: Session | None = None
         self._inferred: LabelSet | None = None  # the label set, where examples have given it
+        self._before_labels: list[_Known] = []  # what was known before examples brought labels
 
     @property
     def backend(self) -> EncoderBackend:
@@ -81,7 +92,7 @@ class Learning:
         examples: Iterable[Example],
         labels: Labels | None = None,
         *,
-        only: Collection[str] | None = None,
+        only: Iterable[str | Label] | None = None,
         settings: FitSettings | None = None,
         method: str = "instant",
     ) -> FitReport:
@@ -96,7 +107,7 @@ class Learning:
                 ``Sentence``; one without mentions says that nothing is in it.
             labels: The label set; by default the model's own, or the labels of the examples if it
                 has none that was given to it.
-            only: Labels these examples speak about, if not all of the label set.
+            only: Labels these examples speak about, as a label set or names, if not all.
             settings: Strength of the prior; chosen from the examples by default.
             method: ``"instant"``; ``"finetune"`` to train both encoders instead; ``"auto"`` for
                 whichever suits the number of examples.
@@ -117,6 +128,7 @@ class Learning:
             return FitReport.of_training(given, label_set, progress.elapsed_s)
         session = Session(self.engine, label_set, settings)
         session.add(given, labels=only)
+        self._before_labels = []
         return self._take(session, inferred=inferred)
 
     def partial_fit(
@@ -124,7 +136,7 @@ class Learning:
         examples: Iterable[Example],
         labels: Labels | None = None,
         *,
-        only: Collection[str] | None = None,
+        only: Iterable[str | Label] | None = None,
     ) -> FitReport:
         """Learn from more examples, on top of those of the last ``fit``.
 
@@ -139,31 +151,48 @@ class Learning:
         """
         given = to_sentences(examples)
         named, inferred = self._label_set(labels, given), self._infers(labels)
-        session = self._session
+        session, known = self._session, self._known()
         if session is None:
             session = Session(self.engine, self.label_set or named, start=self.fitted)
         session = session.widened(named)
         session.add(given, labels=only)
-        return self._take(session, inferred=inferred)
+        report = self._take(session, inferred=inferred)
+        if self.labels != (known.label_set.names if known.label_set else ()):
+            self._before_labels = [*self._before_labels, known] if given else []
+        return report
+
+    def _known(self) -> _Known:
+        n_examples = len(self._session.examples) if self._session else 0
+        return _Known(self.label_set, self._inferred, self._fitted, self._session, n_examples)
 
     def undo(self) -> Sentence:
-        """Take back the last example and fit again; returns it.
+        """Take back the last example, with labels that it brought, and fit again; returns it.
 
         Raises:
             RequestError: There is none.
         """
         if self._session is None:
             raise RequestError("There is no example to take back. Add one with fit().")
+        examples, before = self._session.examples, self._before_labels
+        if before and before[-1].n_examples == len(examples) - 1:
+            known = before.pop()
+            self.label_set, self._inferred = known.label_set, known.inferred
+            self._fitted, self._session = known.fitted, known.session
+            return examples[-1]
+        inferred = self._infers(None)
         removed = self._session.undo()
-        self._fitted = self._session.table
+        self._settle(self._session, inferred=inferred)
         return removed
 
     def _take(self, session: Session, *, inferred: bool) -> FitReport:
         report = session.fit()
-        self._session, self._fitted = session, session.table
-        self.label_set = self._fitted.label_set
-        self._inferred = self.label_set if inferred else None
+        self._settle(session, inferred=inferred)
         return report
+
+    def _settle(self, session: Session, *, inferred: bool) -> None:
+        self._session, self._fitted = session, session.fitted
+        self.label_set = session.table.label_set
+        self._inferred = self.label_set if inferred else None
 
     def suggest(self, texts: Iterable[str], k: int = 5, labels: Labels | None = None) -> list[int]:
         """Rank unlabelled texts by how much annotating them would teach.
@@ -185,32 +214,45 @@ class Learning:
         labels: Labels | None = None,
         *,
         config: TrainConfig | None = None,
-        **options: Any,
+        output_dir: str | Path | None = None,
+        resume: bool = False,
+        evaluate: Callable[[], float] | None = None,
+        on_progress: OnProgress | None = None,
     ) -> Progress:
         """Train both towers on annotated examples (the paper's second stage); needs torch.
+
+        What was fitted before is dropped when the training begins; a call that is refused
+        changes nothing.
 
         Args:
             examples: As for ``fit``.
             labels: The label set; by default the model's own, or the labels of the examples.
             config: Training settings; see ``config.PRESETS``.
-            **options: As for ``training.finetune``: ``output_dir``, ``resume``, ``on_progress``.
+            output_dir: Where checkpoints go; none are written without it.
+            resume: Continue from the newest checkpoint in ``output_dir``.
+            evaluate: Returns dev micro-F1; called with every checkpoint.
+            on_progress: Called after every update.
 
         Raises:
+            DataError: There are no examples.
             LabelError: The examples bear labels that the label set lacks.
+            CheckpointError: ``output_dir`` cannot take this run's checkpoints.
             MissingExtraError: torch is not installed.
         """
         require("torch", "train", "Fine-tuning")
-        from labelwise.training import finetune  # noqa: PLC0415
-
         given = to_sentences(examples)
         label_set, inferred = self._label_set(labels, given), self._infers(labels)
         check_labels(given, label_set)
-        self.label_set, self._fitted, self._session = label_set, None, None
-        self._inferred = label_set if inferred else None
         backend = trainable(self.backend, self.folder)
+        run = prepare_finetune(
+            backend, given, label_set, config, output_dir=output_dir, resume=resume
+        )
+        self.label_set, self._fitted, self._session = label_set, None, None
+        self._before_labels = []
+        self._inferred = label_set if inferred else None
         if backend is not self.backend:
             self.engine = Engine(backend)
-        return finetune(backend, given, label_set, config, **options)
+        return run.train(evaluate, on_progress)
 
     def _infers(self, labels: Labels | None) -> bool:
         """Tell whether it is for the examples to give the label set, as nobody else has."""

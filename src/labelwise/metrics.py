@@ -12,6 +12,7 @@ from dataclasses import dataclass
 
 from labelwise.annotation import Mention
 from labelwise.errors import ShapeError
+from labelwise.label import Label, label_names
 
 
 @dataclass(frozen=True, slots=True)
@@ -140,20 +141,22 @@ class ErrorBreakdown:
 def score_mentions(
     gold: Sequence[Iterable[Mention]],
     predicted: Sequence[Iterable[Mention]],
-    labels: Iterable[str] | None = None,
+    labels: Iterable[str | Label] | None = None,
 ) -> Scores:
     """Score predicted mentions against gold ones.
 
     Args:
         gold: Annotated mentions of each sentence.
         predicted: The model's mentions of the same sentences. Duplicates count once.
-        labels: Score these only, in this order. Without it, all that occur, sorted.
+        labels: Score these only, in this order: a label set or names. Without it, all that occur,
+            sorted.
 
     Returns:
         Scores in total and by label.
 
     Raises:
         ShapeError: The numbers of sentences differ.
+        LabelError: ``labels`` is one string, or holds something else than names.
 
     >>> score_mentions([[Mention(0, 1, "PER")]], [[Mention(0, 1, "LOC")]]).micro_f1
     0.0
@@ -163,7 +166,7 @@ def score_mentions(
         n_gold.update(m.label for m in wanted)
         n_predicted.update(m.label for m in found)
         n_correct.update(m.label for m in wanted & found)
-    names = sorted(n_gold | n_predicted) if labels is None else dict.fromkeys(labels)
+    names = sorted(n_gold | n_predicted) if labels is None else dict.fromkeys(label_names(labels))
     return Scores(
         {name: LabelScores(n_gold[name], n_predicted[name], n_correct[name]) for name in names}
     )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, cast
 
 from labelwise.annotation import Mention, Record
@@ -58,17 +58,40 @@ def above_threshold(
 
 
 def as_sentences(
-    words: Sequence[str] | Sequence[Sequence[str]],
+    words: Iterable[str] | Iterable[Sequence[str]],
 ) -> tuple[bool, list[Sequence[str]]]:
-    """Tell one list of words from many; returns whether it was one, and the sentences.
+    """Tell the words of one sentence from those of many.
+
+    Args:
+        words: Any iterable; it is read once.
+
+    Returns:
+        Whether it was one sentence, and the sentences.
 
     Raises:
         RequestError: A text was given in place of words.
     """
-    one = all(isinstance(w, str) for w in words)
-    if isinstance(words, str) or (not one and any(isinstance(w, str) for w in words)):
+    items = list(_iterable(words))
+    if all(isinstance(item, str) for item in items):
+        return True, [cast("list[str]", items)]
+    return False, list(check_sentences(items))
+
+
+def check_sentences(sentences: Iterable[Iterable[str]]) -> Iterator[Sequence[str]]:
+    """Yield the words of sentences, in a stream.
+
+    Raises:
+        RequestError: A text was given in place of words.
+    """
+    for sentence in _iterable(sentences):
+        words = _iterable(sentence)
+        yield words if isinstance(words, Sequence) else list(words)
+
+
+def _iterable(words: Iterable[Any]) -> Iterable[Any]:
+    if isinstance(words, str | bytes | Mapping) or not isinstance(words, Iterable):
         raise RequestError(
-            "predict_words was given a text in place of words. Expected a list of words, or a "
-            "list of such lists. For raw text, use predict(text)."
+            f"Words are given as {type(words).__name__} {str(words)[:60]!r}. Expected a list of "
+            "words for predict_words, or a list of such lists. For raw text, use predict(text)."
         )
-    return one, [cast("Sequence[str]", words)] if one else list(words)
+    return words

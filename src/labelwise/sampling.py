@@ -16,6 +16,7 @@ from typing import Literal, SupportsIndex
 
 from labelwise.annotation import Sentence
 from labelwise.errors import SamplingError, some_of
+from labelwise.label import Label, label_names
 from labelwise.rows import Example, to_sentences
 
 SAMPLER_VERSION = 1  # raise it when the same arguments would give another set
@@ -63,7 +64,7 @@ def sample_support_set(
     k: int,
     seed: int,
     *,
-    labels: Iterable[str] | None = None,
+    labels: Iterable[str | Label] | None = None,
     mode: Mode = "greedy",
     allow_short: bool = False,
 ) -> SupportSet:
@@ -82,7 +83,8 @@ def sample_support_set(
         sentences: The pool, such as a train split.
         k: Mentions of each label.
         seed: Seed of the draw, not negative.
-        labels: Labels to count; mentions of others stay but do not count. Without it, all.
+        labels: Labels to count, as a label set or names; mentions of others stay but do not count.
+            Without it, all.
         mode: ``"greedy"`` or ``"k~2k"``.
         allow_short: Take what there is of labels with fewer than ``k`` mentions.
 
@@ -92,11 +94,13 @@ def sample_support_set(
     Raises:
         SamplingError: A label has too few mentions, no set within ``2k`` was found, or an
             argument is out of range.
+        LabelError: ``labels`` is one string, or holds something else than names.
     """
     k, seed = _whole(k, "k"), _whole(seed, "seed")
     _check_arguments(k, seed, mode)
     pool = sorted(to_sentences(sentences), key=_sort_key)
-    wanted = sorted({m.label for s in pool for m in s.mentions} if labels is None else set(labels))
+    found = {m.label for s in pool for m in s.mentions}
+    wanted = sorted(found if labels is None else set(label_names(labels)))
     candidates = [_Candidate(s, _count(s, wanted)) for s in pool]
     needed = _needed(candidates, wanted, k, allow_short)
     drawable, rng = [c for c in candidates if c.counts], random.Random(seed)

@@ -9,7 +9,7 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import time
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -28,6 +28,7 @@ from labelwise.engine import Engine
 from labelwise.errors import LabelError, RequestError, did_you_mean, some_of
 from labelwise.fit_report import FitReport
 from labelwise.instant import FitSettings, HeldOut, fit_tag_vectors
+from labelwise.label import Label, label_names
 from labelwise.labels import LabelSet
 from labelwise.map_problem import load_minimize
 from labelwise.schemes import MARKS
@@ -109,25 +110,27 @@ class Session:
             self._curve,
         )
 
-    def add(self, examples: Iterable[Sentence], *, labels: Collection[str] | None = None) -> None:
+    @property
+    def fitted(self) -> TagTable | None:
+        """The table, where words of examples have moved it; else the start, or None without one."""
+        return self.table if any(len(e.tags) for e in self._examples) else self._start
+
+    def add(
+        self, examples: Iterable[Sentence], *, labels: Iterable[str | Label] | None = None
+    ) -> None:
         """Add examples without fitting yet.
 
         Args:
             examples: Annotated sentences; one without mentions says that nothing is in it.
             labels: The only labels these examples speak about. Other labels may well occur in
-                them unmarked, and are not counted as absent. None means all.
+                them unmarked, and are not counted as absent. A label set or names; None means all.
 
         Raises:
             LabelError: An example, or ``labels``, names a label that the label set lacks, or an
                 example marks one that is not in ``labels``.
         """
         sentences = list(examples)
-        if isinstance(labels, str):
-            raise LabelError(
-                f"The labels that the examples speak about are given as the string '{labels}'. "
-                f"Expected a list of names. Write ['{labels}']."
-            )
-        spoken = None if labels is None else frozenset(labels)
+        spoken = None if labels is None else frozenset(label_names(labels))
         check_labels(sentences, self.label_set, spoken or ())
         _check_spoken(sentences, spoken)
         label_ids = {name: i for i, name in enumerate(self.label_set.names)}

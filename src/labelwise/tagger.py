@@ -19,7 +19,14 @@ from labelwise.errors import some_of
 from labelwise.labels import LabelSet
 from labelwise.learning import Learning
 from labelwise.loading import load_model, save_model
-from labelwise.records import above_threshold, as_sentences, make_record, records_in, split_text
+from labelwise.records import (
+    above_threshold,
+    as_sentences,
+    check_sentences,
+    make_record,
+    records_in,
+    split_text,
+)
 from labelwise.sentences import parts_of, words_by_sentence
 from labelwise.tag_table import TagTable
 
@@ -182,19 +189,19 @@ class Tagger(Learning):
 
     @overload
     def predict_words(
-        self, words: Sequence[str], labels: Labels | None = ..., *, threshold: float | None = ...
+        self, words: Iterable[str], labels: Labels | None = ..., *, threshold: float | None = ...
     ) -> list[Record]: ...
     @overload
     def predict_words(
         self,
-        words: Sequence[Sequence[str]],
+        words: Iterable[Sequence[str]],
         labels: Labels | None = ...,
         *,
         threshold: float | None = ...,
     ) -> list[list[Record]]: ...
     def predict_words(
         self,
-        words: Sequence[str] | Sequence[Sequence[str]],
+        words: Iterable[str] | Iterable[Sequence[str]],
         labels: Labels | None = None,
         *,
         threshold: float | None = None,
@@ -202,7 +209,7 @@ class Tagger(Learning):
         """Find entities in pre-tokenised sentences; offsets count words.
 
         Args:
-            words: A list of words, or a list of such lists.
+            words: The words of a sentence, or of many: an iterable of words, or of such lists.
             labels: As for ``predict``.
             threshold: As for ``predict``.
 
@@ -235,7 +242,7 @@ class Tagger(Learning):
             Mentions of each sentence, in words.
         """
         table, limit = self.table(labels), check_threshold(threshold)
-        for found in self.engine.tag(sentences, table):
+        for found in self.engine.tag(check_sentences(sentences), table):
             yield above_threshold(found, table.label_set, limit)
 
     def tag_texts(

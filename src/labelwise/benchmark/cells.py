@@ -5,13 +5,13 @@ from __future__ import annotations
 import hashlib
 import itertools
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 from labelwise.benchmark.spec import Grid, Spec, base_method
-from labelwise.errors import CheckpointError
+from labelwise.errors import CheckpointError, some_of
 from labelwise.files import atomic_write_text
 
 _ZERO_SHOT = ("towers", "towers_separate", "towers_shared", "towers_static")
@@ -87,7 +87,7 @@ class CellStore:
         Raises:
             CheckpointError: It belongs to a run with another specification.
         """
-        self.folder, self._digest = Path(folder), spec.digest
+        self.folder, self._digest, self._create = Path(folder), spec.digest, create
         path, text = self.folder / "spec.json", json.dumps(spec.to_dict(), indent=1) + "\n"
         if create:
             (self.folder / "cells").mkdir(parents=True, exist_ok=True)
@@ -99,6 +99,31 @@ class CellStore:
                 f"'{path}' differs from the specification given: it has changed since the run "
                 "began. Expected the same one. Restore it, or choose another output folder."
             )
+
+    def check_data(self, digests: Mapping[str, str]) -> None:
+        """Refuse data that have changed since the run began.
+
+        Args:
+            digests: Of all data of the run, by what they are.
+
+        Raises:
+            CheckpointError: Some differ from those of the first call.
+        """
+        path = self.folder / "data.json"
+        try:
+            known = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
+            changed = [name for name in known if known[name] != digests.get(name)]
+        except (ValueError, TypeError) as err:
+            raise CheckpointError(
+                f"'{path}' is damaged: {err}. Expected what the run wrote. Choose another folder."
+            ) from err
+        if changed:
+            raise CheckpointError(
+                f"The data have changed since the run in '{self.folder}' began: "
+                f"{some_of(changed)}. Expected the same. Restore them, or choose another folder."
+            )
+        if self._create and not known:
+            atomic_write_text(path, json.dumps(dict(digests), indent=1) + "\n")
 
     def _path(self, cell: Cell) -> Path:
         return self.folder / "cells" / f"{cell.key}.json"

@@ -21,6 +21,7 @@ from labelwise.benchmark.targets import (
     SkipCell,
     Target,
     dataset_path,
+    published_digest,
     read_target,
     support_set,
     variant_labels,
@@ -81,6 +82,23 @@ class Runner:
             self._targets[name] = read_target(path, self.spec.split)
         return self._targets[name]
 
+    def check_data(self) -> None:
+        """Read all data, and refuse others than those that the run began with.
+
+        Raises:
+            CheckpointError: They have changed.
+            DataError: A target is missing or damaged.
+        """
+        spec = self.spec
+        sources = zip(spec.sources, self.methods.sources, strict=True)
+        digests = {f"source {name}": source.digest for name, source in sources}
+        digests |= {f"target {name}": self.target(name).digest for name in spec.targets}
+        digests |= {
+            f"support sets of {name}": published_digest(spec, name, self.root)
+            for name in spec.published
+        }
+        self.store.check_data(digests)
+
     def run(self, cell: Cell) -> tuple[dict[str, Any], float]:
         """Run one cell and store its result, or the reason why it has none.
 
@@ -131,6 +149,7 @@ def plan_benchmark(
 ) -> tuple[Runner, Plan]:
     """Look at what a run would do, and write nothing; arguments as for ``run_benchmark``."""
     runner = Runner(spec, Path(folder), Path(root), device.split(",")[0], create=False)
+    runner.check_data()
     return runner, make_plan(runner, list(cells_of(spec)))
 
 
@@ -157,14 +176,14 @@ def run_benchmark(
         The store of all cells.
 
     Raises:
-        CheckpointError: The folder belongs to a run with another specification.
+        CheckpointError: The folder belongs to a run with another specification or other data.
         DataError: A source or target is missing or damaged.
     """
     path, where, devices = Path(folder), Path(root), device.split(",")
-    store, cells = CellStore(path, spec), list(cells_of(spec))
-    if all(store.read(c) is not None for c in cells):
-        return store
-    runner = Runner(spec, path, where, devices[0])
+    runner, cells = Runner(spec, path, where, devices[0]), list(cells_of(spec))
+    runner.check_data()
+    if all(runner.store.read(c) is not None for c in cells):
+        return runner.store
     plan = make_plan(runner, cells)
     if watch:
         watch.plan(plan)
@@ -178,7 +197,7 @@ def run_benchmark(
     for done, (cell, result, seconds) in enumerate(results, len(cells) - len(missing) + 1):
         if watch:
             watch.cell(done, len(cells), cell, result, seconds)
-    return store
+    return runner.store
 
 
 def _spread(

@@ -5,6 +5,8 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import json
+import math
+import re
 import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -31,8 +33,10 @@ VARIANTS = (
 _PRESETS = Path(__file__).parent / "presets"
 _MODEL_BASES = {"default": RECOMMENDED_MODEL, **MODEL_PRESETS}
 _TRAIN_BASES = {"pretrain": TrainConfig(), "finetune": FINETUNE}
+_TABLES = ("model", *_TRAIN_BASES, "distance", "published", "renamed")
 _OF = ("pretrain_of", "finetune_of", "distance_of")  # settings by method
 _GRID_LISTS = ("targets", "methods", "shots", "variants")
+_NAME = re.compile(r"[\w.+-]+")  # of settings; it becomes part of file names
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -62,13 +66,13 @@ class Distance:
         """
         for key in values:
             _check_name("distance setting", key, [f.name for f in dataclasses.fields(self)])
-        found = dataclasses.replace(self, **values)
-        switches = dataclasses.asdict(found)
-        tau = switches.pop("tau")
-        is_number = isinstance(tau, int | float) and not isinstance(tau, bool)
-        if not all(isinstance(v, bool) for v in switches.values()) or not is_number or tau < 0:
-            raise ConfigError(f"'distance' is {found}. Expected true or false, and tau from 0.")
-        return found
+            value = values[key]
+            is_bool, is_number = isinstance(value, bool), isinstance(value, int | float)
+            if key != "tau" and not is_bool:
+                raise ConfigError(f"'distance.{key}' is {value!r}. Expected true or false.")
+            if key == "tau" and (is_bool or not is_number or not 0 <= value < math.inf):
+                raise ConfigError(f"'distance.tau' is {value!r}. Expected a number from 0.")
+        return dataclasses.replace(self, **values)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -96,10 +100,9 @@ class Grid:
         for variant in self.variants:
             _check_name("variant", variant, VARIANTS)
         for shots in self.shots:
-            is_number = isinstance(shots, int) and not isinstance(shots, bool) and shots >= 0
-            if not is_number and shots != "full":
+            if not _is_count(shots, 0) and shots != "full":
                 raise ConfigError(f"'shots' holds {shots!r}. Expected numbers from 0, or 'full'.")
-        if not isinstance(self.support_sets, int) or self.support_sets < 1:
+        if not _is_count(self.support_sets, 1):
             raise ConfigError(f"'support_sets' is {self.support_sets!r}. Expected 1 or more.")
 
 
@@ -154,29 +157,61 @@ class Spec:
             _check_name("setting", key, [*own, *grid_keys])
         shared = {k: v for k, v in values.items() if k in grid_keys}
         read: dict[str, Any] = {k: v for k, v in values.items() if k not in grid_keys}
-        read["sources"] = _folders("sources", values.get("sources"))
-        read["grids"] = tuple(_grid(shared | g, grid_keys) for g in values.get("grids", [{}]))
-        read["model"] = _settings(values.get("model", {}), _MODEL_BASES, "default")
+        read["sources"] = _texts("sources", values.get("sources"))
+        grids = _items("grids", values.get("grids", [{}]))
+        read["grids"] = tuple(_grid({**shared, **_table("grids", g)}, grid_keys) for g in grids)
+        tables = {key: _table(key, values.get(key, {})) for key in (*_TABLES, *_OF)}
+        read["model"] = _settings(tables["model"], _MODEL_BASES, "default")
         for key in _TRAIN_BASES:
-            read[key] = _settings(values.get(key, {}), PRESETS, key)
-        read["distance"] = Distance().replace(**values.get("distance", {}))
+            read[key] = _settings(tables[key], PRESETS, key)
+        read["distance"] = Distance().replace(**tables["distance"])
         for key in _OF:
             base = read[key.removesuffix("_of")]
-            read[key] = {m: base.replace(**v) for m, v in values.get(key, {}).items()}
-            for method in read[key]:
+            for method in tables[key]:
                 _check_method(method)
+            own = {m: _table(f"{key}.{m}", v) for m, v in tables[key].items()}
+            read[key] = {m: base.replace(**v) for m, v in own.items()}
         spec = cls(**read)
         spec._check()
         return spec
 
     def _check(self) -> None:
-        if not isinstance(self.seed, int) or self.seed < 0:
+        if not _is_count(self.seed, 0):
             raise ConfigError(f"'seed' is {self.seed!r}. Expected 0 or more.")
+        _check_text("encoder", self.encoder)
         _check_name("split", self.split, ("test", "dev"))
         if not isinstance(self.allow_short, bool):
             raise ConfigError(f"'allow_short' is {self.allow_short!r}. Expected true or false.")
+        self._check_targets()
+        self._check_named_settings()
+
+    def _check_targets(self) -> None:
+        """Refuse what is said about targets that nobody measures."""
+        for key in ("published", "renamed"):
+            for target in getattr(self, key):
+                _check_name(f"target for '{key}':", target, self.targets)
+        for target, pattern in self.published.items():
+            _check_text(f"published.{target}", pattern)
+            try:
+                pattern.format(k=1)
+            except (LookupError, ValueError, AttributeError) as err:
+                raise ConfigError(
+                    f"'published.{target}' is {pattern!r}. Expected a folder with '{{k}}' in it."
+                ) from err
+        for target, words in self.renamed.items():
+            for label, text in _table(f"renamed.{target}", words).items():
+                _check_text(f"renamed.{target}.{label}", text)
+
+    def _check_named_settings(self) -> None:
         named = {m for grid in self.grids for m in grid.methods if "@" in m}
-        if unknown := named - {m for key in _OF for m in getattr(self, key)}:
+        known = {m: key for key in _OF for m in getattr(self, key) if "@" in m}
+        if unused := sorted(known.keys() - named):
+            raise ConfigError(
+                f"No grid has the method '{unused[0]}' of [{known[unused[0]]}.\"{unused[0]}\"]. "
+                "Expected it among 'methods'. Add it there, or remove the table."
+                f"{did_you_mean(unused[0], named)}"
+            )
+        if unknown := named - known.keys():
             method = sorted(unknown)[0]
             tables = ", ".join(f'[{key}."{method}"]' for key in _OF)
             raise ConfigError(
@@ -223,14 +258,36 @@ def _by_method(table: Mapping[str, Any], method: str, default: Any) -> Any:
 def _grid(values: Mapping[str, Any], known: list[str]) -> Grid:
     for key in values:
         _check_name("setting of a grid", key, known)
-    lists = {k: tuple(values[k]) for k in _GRID_LISTS if k in values}
-    return Grid(**{**values, **lists, "targets": _folders("targets", values.get("targets"))})
+    given = {"targets": None, **values}
+    read = {k: (_items if k == "shots" else _texts)(k, given[k]) for k in _GRID_LISTS if k in given}
+    return Grid(**{**values, **read})
 
 
-def _folders(key: str, value: Any) -> tuple[str, ...]:
+def _items(key: str, value: Any) -> tuple[Any, ...]:
     if not isinstance(value, list | tuple) or not value:
-        raise ConfigError(f"'{key}' is {value!r}. Expected a list of dataset folders.")
+        raise ConfigError(f"'{key}' is {value!r}. Expected a list, with one item at least.")
     return tuple(value)
+
+
+def _texts(key: str, value: Any) -> tuple[str, ...]:
+    for item in _items(key, value):
+        _check_text(key, item)
+    return tuple(value)
+
+
+def _table(key: str, value: Any) -> Mapping[str, Any]:
+    if not isinstance(value, Mapping):
+        raise ConfigError(f"'{key}' is {value!r}. Expected a table of settings.")
+    return value
+
+
+def _check_text(key: str, value: Any) -> None:
+    if not isinstance(value, str) or not value:
+        raise ConfigError(f"'{key}' is or holds {value!r}. Expected a text.")
+
+
+def _is_count(value: Any, low: int) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool) and value >= low
 
 
 def _settings(values: Mapping[str, Any], bases: Mapping[str, Any], default: str) -> Any:
@@ -241,10 +298,18 @@ def _settings(values: Mapping[str, Any], bases: Mapping[str, Any], default: str)
 
 
 def _check_method(method: str) -> None:
-    _check_name("method", base_method(method), METHODS)
+    base, at, name = method.partition("@")
+    _check_name("method", base, METHODS)
+    if at and not _NAME.fullmatch(name):
+        raise ConfigError(
+            f"The settings of '{method}' are named '{name}'. Expected letters, digits and any of "
+            "'_', '.', '+' and '-', as the name becomes part of file names. Rename them."
+        )
 
 
-def _check_name(kind: str, name: str, known: tuple[str, ...] | list[str]) -> None:
+def _check_name(kind: str, name: Any, known: tuple[str, ...] | list[str]) -> None:
+    if not isinstance(name, str):
+        raise ConfigError(f"A benchmark has the {kind} {name!r}. Expected a text.")
     if name not in known:
         raise ConfigError(
             f"A benchmark has no {kind} '{name}'. Expected one of: {', '.join(known)}."

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import hashlib
 from collections import Counter
 from collections.abc import Sequence
@@ -43,6 +44,17 @@ class Target:
     label_set: LabelSet
     scored: list[Sentence]
     train: list[Sentence] | None
+
+    @functools.cached_property
+    def digest(self) -> str:
+        """Hash of all that a result depends on."""
+        sha = hashlib.sha256(repr((self.label_set.digest, self.train is None)).encode())
+        for split in (self.scored, self.train or ()):
+            for s in split:
+                mentions = [(m.start, m.end, m.label) for m in s.mentions]
+                sha.update(repr((s.id, s.words, mentions)).encode())
+            sha.update(b"end")
+        return sha.hexdigest()
 
 
 def read_target(path: Path, split: str) -> Target:
@@ -130,6 +142,15 @@ def support_set(spec: Spec, cell: Cell, target: Target, root: Path) -> Support:
         short, _, _ = str(err).partition(" Use k=")
         raise SkipCell(f"{short} (allow_short = true takes what there is)") from err
     return Support(list(drawn.sentences), drawn.digest)
+
+
+def published_digest(spec: Spec, target: str, root: Path) -> str:
+    """Hash the published support sets of a target."""
+    sha, shots = hashlib.sha256(), sorted({str(k) for grid in spec.grids for k in grid.shots})
+    for k in shots:
+        for path in sorted((root / spec.published[target].format(k=k)).glob("*.jsonl")):
+            sha.update(repr((k, path.name, path.read_bytes())).encode())
+    return sha.hexdigest()
 
 
 def _published(folder: Path, cell: Cell, target: Target) -> Support:

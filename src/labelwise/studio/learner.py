@@ -119,7 +119,7 @@ class Learner:
     def _tagger(self) -> Tagger:
         """The model as fitted."""
         label_set = self._session.label_set if self._session else None
-        fitted = self._session.table if self._session else None
+        fitted = self._session.fitted if self._session else None
         tagger = Tagger(
             self._base.backend, label_set=label_set, folder=self._base.folder, fitted=fitted
         )
