@@ -391,10 +391,36 @@ def test_a_mistake_is_one_line_and_exit_code_2(
     assert list(tmp_path.iterdir()) == []
 
 
-def test_a_label_without_examples_is_named(model: Path, dataset: Path, tmp_path: Path) -> None:
-    options = ("--data", dataset / "train.jsonl", "--labels", "person,city,drug")
-    message = failure("finetune", "--model", model, *options, "-o", tmp_path / "m")
-    assert "'drug' have no mention in the 4 examples" in message
+def test_a_label_without_examples_is_named_and_kept(
+    model: Path, dataset: Path, tmp_path: Path
+) -> None:
+    options = ("--data", dataset / "train.jsonl", "--labels", "person,city,drug", "--json")
+    result = run("fit", "--model", model, *options, "-o", tmp_path / "m")
+    assert "Labels 'drug' have no mention in the 4 examples" in result.stderr
+    assert json.loads(result.stdout)["missing"] == ["drug"]
+
+
+@pytest.mark.filterwarnings("default::UserWarning")
+@pytest.mark.parametrize("command", ["fit", "finetune"])
+def test_what_looks_wrong_in_examples_is_a_plain_line_each(
+    command: str, model: Path, tmp_path: Path
+) -> None:
+    lines = [
+        {"text": "Ada left", "entities": [{"start": 0, "end": 2, "label": "person"}]},
+        {"text": "Bob left", "entities": [{"start": 0, "end": 3, "label": "person"}]},
+        {"text": "Bob left", "entities": [{"start": 0, "end": 3, "label": "persn"}]},
+    ]
+    path = tmp_path / "train.jsonl"
+    path.write_text("\n".join(map(json.dumps, lines)))
+    options = () if command == "fit" else ("--max-steps", 1)
+    told = run(command, "--model", model, "--data", path, "-o", tmp_path / "m", *options).stderr
+    for said in (
+        "1 of 3 spans begin or end inside a word, the first 'Ad' in 'Ada' (train:1)",
+        "A text is marked in two ways 'Bob left' (train:2 and train:3): 'Bob' is 'person' and",
+        "Label 'persn' has 1 of 3 mentions, and 'person' 2.",
+    ):
+        assert sum(said in line for line in told.splitlines()) == 1
+    assert ".py" not in told
 
 
 @pytest.mark.parametrize("command", ["fit", "evaluate"])

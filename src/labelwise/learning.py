@@ -5,6 +5,7 @@ Keeps the label set, what was fitted to it, and the session of examples; predict
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Collection, Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -21,6 +22,7 @@ from labelwise.instant import FitSettings
 from labelwise.labels import LabelSet
 from labelwise.loading import trainable
 from labelwise.records import split_text
+from labelwise.remarks import remarks_on, slips
 from labelwise.rows import Example, to_sentences
 from labelwise.session import Session, check_labels
 from labelwise.suggest import most_instructive
@@ -115,6 +117,7 @@ class Learning:
         if choose_method(method, given, is_plain=is_plain) == "finetune":
             progress = self.finetune(given, labels)
             return FitReport.of_training(given, label_set, progress.elapsed_s)
+        self._remark(given, labels)
         session = Session(self.engine, label_set, settings)
         session.add(given, labels=only)
         return self._take(session, inferred=inferred)
@@ -138,6 +141,7 @@ class Learning:
             What the fit did, over all examples.
         """
         given = to_sentences(examples)
+        self._remark(given, labels)
         named, inferred = self._label_set(labels, given), self._infers(labels)
         session = self._session
         if session is None:
@@ -205,12 +209,19 @@ class Learning:
         given = to_sentences(examples)
         label_set, inferred = self._label_set(labels, given), self._infers(labels)
         check_labels(given, label_set)
+        self._remark(given, labels)
         self.label_set, self._fitted, self._session = label_set, None, None
         self._inferred = label_set if inferred else None
         backend = trainable(self.backend, self.folder)
         if backend is not self.backend:
             self.engine = Engine(backend)
         return finetune(backend, given, label_set, config, **options)
+
+    def _remark(self, examples: Sequence[Sentence], labels: Labels | None) -> None:
+        """Warn the caller's caller of likely mistakes; of labels that somebody named, of none."""
+        misspelt = slips(examples) if self._infers(labels) else ""
+        for remark in filter(None, (*remarks_on(examples), misspelt)):
+            warnings.warn(remark, stacklevel=3)
 
     def _infers(self, labels: Labels | None) -> bool:
         """Tell whether it is for the examples to give the label set, as nobody else has."""

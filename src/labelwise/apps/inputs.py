@@ -14,11 +14,12 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 from labelwise.annotation import Mention, Record, Sentence
-from labelwise.apps.output import counted
+from labelwise.apps.output import counted, note
 from labelwise.data import labels_of, read_label_set
 from labelwise.errors import DataError, LabelError, RequestError, some_of
 from labelwise.labels import LabelSet
 from labelwise.records import records_in
+from labelwise.remarks import slips
 from labelwise.words import split_words
 
 if TYPE_CHECKING:
@@ -165,23 +166,26 @@ def labels_to_learn(
 ) -> LabelSet:
     """Return the labels asked for, or those of the examples in the words of data or model.
 
+    Says on stderr which of those asked for have no example, or what name has a slip.
+
     Raises:
         DataError: There are no examples.
-        LabelError: They have no mentions, or none of a label asked for.
+        LabelError: They have no mentions.
     """
     _check_any(examples, data)
     present = labels_of(examples)
     if given is not None:
         label_set = read_labels(given)
-        missing = [name for name in label_set.names if name not in present]
-        if missing:
-            raise LabelError(
+        if missing := [name for name in label_set.names if name not in present]:
+            note(
                 f"Labels {some_of(missing)} have no mention in the "
-                f"{counted(len(examples), 'example')} of '{data}'. Expected at least one each. "
-                "Annotate some, or drop them from --labels."
+                f"{counted(len(examples), 'example')} of '{data}': they are learned from their "
+                "words alone."
             )
         return label_set
     _some_labels(present, examples, data)
+    if misspelt := slips(examples):
+        note(misspelt)
     known = [label_set for label_set in (read_label_set(data), own) if label_set is not None]
     found = {name: next((k[name] for k in known if name in k), None) for name in present}
     spec = {

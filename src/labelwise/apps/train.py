@@ -137,6 +137,7 @@ def finetune(
     from labelwise.config import train_preset
     from labelwise.data import read_dataset
     from labelwise.loading import load_model
+    from labelwise.remarks import remarks_on
 
     sections = read_settings(config, ("train",))
     train_config = resolve(train_preset(_stage("finetune", preset)), sections["train"], flags)
@@ -147,6 +148,8 @@ def finetune(
     label_set = labels_to_learn(labels, dataset, loaded.label_set, examples)
     n_examples, n_labels = counted(len(examples), "example"), counted(len(label_set), "label")
     note(f"{n_examples} of {n_labels} from '{dataset}'")
+    for remark in remarks_on(examples):
+        note(remark)
     from labelwise.training import finetune as train
 
     progress = train_and_save(

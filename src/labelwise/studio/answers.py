@@ -169,6 +169,7 @@ def preview_answer(parsed: Parsed) -> dict[str, Any]:
         "n_annotated": parsed.n_annotated,
         "n_empty": parsed.n_empty,
         "n_overlapping": parsed.n_overlapping,
+        "remark": parsed.remark,
         "labels": list(parsed.labels),
         "columns": list(parsed.columns),
         "column": parsed.column,

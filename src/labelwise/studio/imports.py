@@ -18,6 +18,7 @@ from labelwise.annotation import Sentence
 from labelwise.data import read_conll
 from labelwise.errors import DataError, some_of
 from labelwise.label import checked_name
+from labelwise.remarks import inside_words
 from labelwise.rows import Row, json_object, sentences_from_rows
 from labelwise.studio.label_studio import TEXT_KEYS, plain_text, read_tasks, shown
 from labelwise.studio.nouns import MAX_CHARACTERS, MAX_LABELS, NewText
@@ -52,6 +53,7 @@ class Parsed:
         column: The column that was taken.
         n_empty: Texts left out because they are empty.
         n_overlapping: Annotations left out because they overlap others.
+        remark: What looks wrong in the annotations, or nothing.
     """
 
     form: Form
@@ -61,6 +63,7 @@ class Parsed:
     column: str | None = None
     n_empty: int = 0
     n_overlapping: int = 0
+    remark: str = ""
 
     @property
     def n_annotated(self) -> int:
@@ -109,7 +112,8 @@ def parse(name: str, content: str, form: Form = "auto", column: str | None = Non
             "Leave some out, or check that the labels are not texts."
         )
     n_empty = len(texts) - len(kept)
-    return Parsed(form, kept, labels, columns, column, n_empty, n_overlapping)
+    remark = inside_words((t.text, t.spans or (), t.source) for t in kept)
+    return Parsed(form, kept, labels, columns, column, n_empty, n_overlapping, remark)
 
 
 def _form(name: str, content: str) -> Form:
