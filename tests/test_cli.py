@@ -153,11 +153,12 @@ def test_predict_writes_a_table_with_a_row_an_entity(
     model: Path, tmp_path: Path, suffix: str, delimiter: str
 ) -> None:
     path, target = tmp_path / "a.csv", tmp_path / f"out{suffix}"
-    path.write_text('ID;body\n7;"Ada lives in Oslo ."\n8;Nobody\n')
+    path.write_text('ID;body;Meta\n7;"Ada lives in Oslo .";é\n8;Nobody;\n')
     run("predict", path, "--column", "body", "--model", model, "-o", target)
     with target.open(newline="") as stream:
         head, *rows = csv.reader(stream, delimiter=delimiter)
-    assert head == ["id", "text", "label", "start", "end", "score"]
+    assert head == ["id", "text", "label", "start", "end", "score", "meta"]
+    assert {row[6] for row in rows if row[0] == "7"} == {'"é"'}
     found = [[*row[:5], str(round(float(row[5])))] for row in rows if row[0] == "7"]
     assert found == [[*row[:5], "1"] for row in TABLE]
 
@@ -354,7 +355,16 @@ MISTAKES = {
     "foreign results": (("predict", "--text", "a", "-o", "a.xlsx"), "as '.xlsx'.*'.csv'"),
     "yaml labels": (("labels", "--labels", "a.yaml"), "'a.yaml' is no file of labels.*'.txt'"),
     "missing names": (("labels", "--labels", "nowhere.txt"), "nowhere.txt.*one label a line"),
-    "foreign data": (("fit", "--data", REPOSITORY / "README.md", "-o", "m"), "Convert the file"),
+    "foreign data": (
+        ("fit", "--data", REPOSITORY / "README.md", "-o", "m"),
+        "is no known kind of file",
+    ),
+    "data that is nowhere": (("fit", "--data", "nowhere", "-o", "m"), "'nowhere' is not there"),
+    "labels that are nowhere": (("labels", "--labels", "no/where"), "nothing at 'no/where'"),
+    "split of a file": (
+        ("evaluate", "--data", SAMPLES / "support" / "dev.jsonl", "--split", "dev"),
+        "--split dev was given for the file",
+    ),
     "no such device": (
         ("pretrain", "--source", SAMPLES, "-o", "m", "--device", "foo"),
         "device 'foo' cannot be used.*Expected one of this machine's: 'cpu'",
@@ -389,6 +399,29 @@ def test_a_mistake_is_one_line_and_exit_code_2(
     monkeypatch.chdir(tmp_path)
     assert re.search(message, failure(*arguments))
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("row", "message"),
+    [
+        ({"text": 5}, "'text' is int (a.jsonl:1)"),
+        ({"tokens": ["a", 5]}, "The words are no strings (a.jsonl:1)"),
+        ({"texts": "a"}, "The keys are 'texts' (a.jsonl:1)"),
+    ],
+)
+def test_a_text_that_is_none_is_told_from_one_under_another_key(
+    row: dict[str, Any], message: str, model: Path, tmp_path: Path
+) -> None:
+    path = tmp_path / "a.jsonl"
+    path.write_text(json.dumps(row))
+    assert message in failure("predict", path, "--model", model, "--labels", "a")
+
+
+@pytest.mark.filterwarnings("default::UserWarning")
+def test_labels_that_read_alike_are_a_plain_line(model: Path) -> None:
+    told = run("predict", "--text", "Ada", "--model", model, "--labels", "person,PER").stderr
+    [line] = told.splitlines()
+    assert line.startswith("Warning: Labels 'person', 'PER' read as the same words")
 
 
 def test_a_label_without_examples_is_named_and_kept(

@@ -252,8 +252,8 @@ _READERS = {".jsonl": read_jsonl, ".conll": read_conll, ".txt": read_conll}
 def _reader(path: Path) -> Callable[[Path], list[Sentence]]:
     if path.suffix not in _READERS:
         raise DataError(
-            f"'{path}' is neither a folder nor a known kind of file. Expected a name that ends in "
-            f"{some_of(_READERS)}. Convert the file, or rename it."
+            f"'{path}' is {'no known kind of file' if path.exists() else 'not there'}. Expected a "
+            f"folder, or a name that ends in {some_of(_READERS)}. Check it or convert the file."
         )
     return _READERS[path.suffix]
 

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from labelwise.annotation import Mention, Record, Sentence
 from labelwise.apps.output import counted, note
-from labelwise.data import labels_of, read_label_set
+from labelwise.data import labels_of, read_dataset, read_label_set
 from labelwise.errors import DataError, LabelError, RequestError, some_of
 from labelwise.labels import LabelSet
 from labelwise.records import records_in
@@ -69,15 +69,21 @@ def sentence_from_words(
 def sentence_from_object(values: Mapping[str, object], place: str, name: str = "") -> GivenText:
     """Read a text, or words, from an object with ``text`` or ``tokens``; others are refused."""
     text, words = values.get("text"), values.get("tokens", values.get("tokenized_text"))
+    if text is None and words is None:
+        raise DataError(
+            f"The keys are {some_of(values) or 'none'} ({place}). Expected 'text', a string, or "
+            "'tokens', a list of strings. Rename the keys."
+        )
     kept = {key: values[key] for key in KEPT if values.get(key) is not None}
     name = str(kept.get("id", name))
     if isinstance(text, str):
         return sentence_from_text(text, name, kept)
     if isinstance(words, list) and all(isinstance(w, str) for w in words):
         return sentence_from_words(words, name, kept)
+    found = f"'text' is {type(text).__name__}" if text is not None else "The words are no strings"
     raise DataError(
-        f"The keys are {some_of(values) or 'none'} ({place}). Expected 'text', a string, or "
-        "'tokens', a list of strings. Rename the keys."
+        f"{found} ({place}). Expected 'text', a string, or 'tokens', a list of strings. "
+        "Correct the value."
     )
 
 
@@ -107,6 +113,11 @@ def read_labels(given: str) -> LabelSet:
             f"'{given}' is no file of labels. Expected a name that ends in "
             f"{some_of([*_DOCUMENTS, '.txt'])}, or the names themselves with commas between them. "
             "Convert the file."
+        )
+    if "," not in given and os.sep in given:
+        raise DataError(
+            f"There is nothing at '{given}'. Expected a file or folder of labels, or names with "
+            f"commas between them. Check the path; for one label of that name, write '{given},'."
         )
     return LabelSet.parse_names(given)
 
@@ -193,6 +204,21 @@ def labels_to_learn(
         for name, label in found.items()
     }
     return LabelSet.parse(spec)
+
+
+def read_split(path: Path, split: str | None, default: str) -> list[Sentence]:
+    """Read a split of a dataset folder, or a file, which has none.
+
+    Raises:
+        RequestError: A split of a file is asked for.
+        DataError: It cannot be read.
+    """
+    if split is not None and path.is_file():
+        raise RequestError(
+            f"--split {split} was given for the file '{path}'. Expected a dataset folder. Leave it "
+            "out, or name the folder."
+        )
+    return read_dataset(path, split or default)
 
 
 def _check_any(sentences: Sequence[Sentence], data: Path) -> None:
