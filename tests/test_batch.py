@@ -376,7 +376,7 @@ def test_the_command_finds_what_predict_finds(model: Path, tmp_path: Path) -> No
     command(path, "--model", model, "-o", tmp_path / "plain.jsonl")
     plain = lines_of(tmp_path, "plain.jsonl")
     assert [{k: row[k] for k in ("text", "entities")} for row in lines_of(folder)] == plain
-    assert "begun with another 'options'" in command(path, *options, "--labels", "drug", code=2)
+    assert "begun with another 'labels' (see" in command(path, *options, "--labels", "drug", code=2)
     assert "begun with another 'part_size'" in command(path, *options[:-1], 3, code=2)
 
 

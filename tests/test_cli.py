@@ -156,11 +156,12 @@ def test_predict_writes_a_table_with_a_row_an_entity(
     model: Path, tmp_path: Path, suffix: str, delimiter: str
 ) -> None:
     path, target = tmp_path / "a.csv", tmp_path / f"out{suffix}"
-    path.write_text('ID;body\n7;"Ada lives in Oslo ."\n8;Nobody\n')
+    path.write_text('ID;body;Meta\n7;"Ada lives in Oslo .";é\n8;Nobody;\n')
     run("predict", path, "--column", "body", "--model", model, "-o", target)
     with target.open(newline="") as stream:
         head, *rows = csv.reader(stream, delimiter=delimiter)
-    assert head == ["id", "text", "label", "start", "end", "score"]
+    assert head == ["id", "text", "label", "start", "end", "score", "meta"]
+    assert {row[6] for row in rows if row[0] == "7"} == {'"é"'}
     found = [[*row[:5], str(round(float(row[5])))] for row in rows if row[0] == "7"]
     assert found == [[*row[:5], "1"] for row in TABLE]
 
@@ -357,7 +358,16 @@ MISTAKES = {
     "foreign results": (("predict", "--text", "a", "-o", "a.xlsx"), "as '.xlsx'.*'.csv'"),
     "yaml labels": (("labels", "--labels", "a.yaml"), "'a.yaml' is no file of labels.*'.txt'"),
     "missing names": (("labels", "--labels", "nowhere.txt"), "nowhere.txt.*one label a line"),
-    "foreign data": (("fit", "--data", REPOSITORY / "README.md", "-o", "m"), "Convert the file"),
+    "foreign data": (
+        ("fit", "--data", REPOSITORY / "README.md", "-o", "m"),
+        "is no known kind of file",
+    ),
+    "data that is nowhere": (("fit", "--data", "nowhere", "-o", "m"), "'nowhere' is not there"),
+    "labels that are nowhere": (("labels", "--labels", "no/where"), "nothing at 'no/where'"),
+    "split of a file": (
+        ("evaluate", "--data", SAMPLES / "support" / "dev.jsonl", "--split", "dev"),
+        "--split dev was given for the file",
+    ),
     "no such device": (
         ("pretrain", "--source", SAMPLES, "-o", "m", "--device", "foo"),
         "device 'foo' cannot be used.*Expected one of this machine's: 'cpu'",
@@ -394,10 +404,59 @@ def test_a_mistake_is_one_line_and_exit_code_2(
     assert list(tmp_path.iterdir()) == []
 
 
-def test_a_label_without_examples_is_named(model: Path, dataset: Path, tmp_path: Path) -> None:
-    options = ("--data", dataset / "train.jsonl", "--labels", "person,city,drug")
-    message = failure("finetune", "--model", model, *options, "-o", tmp_path / "m")
-    assert "'drug' have no mention in the 4 examples" in message
+@pytest.mark.parametrize(
+    ("row", "message"),
+    [
+        ({"text": 5}, "'text' is int (a.jsonl:1)"),
+        ({"tokens": ["a", 5]}, "The words are no strings (a.jsonl:1)"),
+        ({"texts": "a"}, "The keys are 'texts' (a.jsonl:1)"),
+    ],
+)
+def test_a_text_that_is_none_is_told_from_one_under_another_key(
+    row: dict[str, Any], message: str, model: Path, tmp_path: Path
+) -> None:
+    path = tmp_path / "a.jsonl"
+    path.write_text(json.dumps(row))
+    assert message in failure("predict", path, "--model", model, "--labels", "a")
+
+
+@pytest.mark.filterwarnings("default::UserWarning")
+def test_labels_that_read_alike_are_a_plain_line(model: Path) -> None:
+    told = run("predict", "--text", "Ada", "--model", model, "--labels", "person,PER").stderr
+    [line] = told.splitlines()
+    assert line.startswith("Warning: Labels 'person', 'PER' read as the same words")
+
+
+def test_a_label_without_examples_is_named_and_kept(
+    model: Path, dataset: Path, tmp_path: Path
+) -> None:
+    options = ("--data", dataset / "train.jsonl", "--labels", "person,city,drug", "--json")
+    result = run("fit", "--model", model, *options, "-o", tmp_path / "m")
+    assert "Labels 'drug' have no mention in the 4 examples" in result.stderr
+    assert json.loads(result.stdout)["missing"] == ["drug"]
+
+
+@pytest.mark.filterwarnings("default::UserWarning")
+@pytest.mark.parametrize("command", ["fit", "finetune"])
+def test_what_looks_wrong_in_examples_is_a_plain_line_each(
+    command: str, model: Path, tmp_path: Path
+) -> None:
+    lines = [
+        {"text": "Ada left", "entities": [{"start": 0, "end": 2, "label": "person"}]},
+        {"text": "Bob left", "entities": [{"start": 0, "end": 3, "label": "person"}]},
+        {"text": "Bob left", "entities": [{"start": 0, "end": 3, "label": "persn"}]},
+    ]
+    path = tmp_path / "train.jsonl"
+    path.write_text("\n".join(map(json.dumps, lines)))
+    options = () if command == "fit" else ("--max-steps", 1)
+    told = run(command, "--model", model, "--data", path, "-o", tmp_path / "m", *options).stderr
+    for said in (
+        "1 of 3 spans begin or end inside a word, the first 'Ad' in 'Ada' (train:1)",
+        "A text is marked in two ways 'Bob left' (train:2 and train:3): 'Bob' is 'person' and",
+        "Label 'persn' has 1 of 3 mentions, and 'person' 2.",
+    ):
+        assert sum(said in line for line in told.splitlines()) == 1
+    assert ".py" not in told
 
 
 @pytest.mark.parametrize("command", ["fit", "evaluate"])

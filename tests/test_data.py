@@ -312,7 +312,10 @@ def test_a_dataset_folder_gives_its_splits(tmp_path: Path) -> None:
 def test_a_folder_without_data_or_an_unknown_file_is_refused(tmp_path: Path) -> None:
     with pytest.raises(DataError, match=r"has no split 'train'.*It has no data files"):
         read_dataset(tmp_path, "train")
-    with pytest.raises(DataError, match=r"x\.csv' is neither a folder.*ends in '\.jsonl'"):
+    with pytest.raises(DataError, match=r"x\.csv' is not there"):
+        read_dataset(tmp_path / "x.csv", "train")
+    (tmp_path / "x.csv").touch()
+    with pytest.raises(DataError, match=r"x\.csv' is no known kind.*ends in '\.jsonl'"):
         read_dataset(tmp_path / "x.csv", "train")
 
 

@@ -185,7 +185,8 @@ def test_a_label_with_too_few_mentions_is_refused() -> None:
     with pytest.raises(
         SamplingError,
         match=r"Cannot sample a 5-shot support set: label 'EVENT' has 3 mentions in 2 sentences, "
-        r"needs 5 \(also short: 'PER'\)\. Use k=2, drop the label, or set allow_short=True",
+        r"needs 5 \(also short: 'PER'\)\. Use k=2, drop the label, or allow "
+        r"fewer \(allow_short=True, --allow-short\)",
     ):
         sample_support_set(pool, 5, 0)
 

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import json
+import re
+from pathlib import Path
+
 from labelwise.config import ServeConfig
 from labelwise.labels import LabelSet
 from labelwise.rows import Row, sentences_from_rows
@@ -49,6 +53,33 @@ def test_a_fitted_label_set_answers_as_a_fitted_tagger_does() -> None:
     assert [r["entities"] for r in answer["results"]] == tagger.predict(TEXTS)
     assert (fit["n_examples"], fit["n_mentions"]) == (report.n_examples, report.n_mentions)
     assert fit["id"] == again["id"]
+
+
+def test_every_row_of_the_guide_is_an_example() -> None:
+    page = (Path(__file__).parents[1] / "docs" / "guide.md").read_text(encoding="utf-8")
+    rows = [
+        json.loads(row) for row in re.findall(r"^\| JSONL, .* \| `(.*)` \|$", page, re.MULTILINE)
+    ]
+    assert len(rows) == 3
+    spans = {"text": "Ada left", "spans": [{"start": 0, "end": 3, "type": "person", "text": None}]}
+    with client() as http:
+        answers = [http.post("/v1/fit", json={"examples": [row]}).json() for row in (*rows, spans)]
+    assert {(a["n_mentions"], *a["labels"], *a["remarks"]) for a in answers} == {(1, "person")}
+
+
+def test_an_example_in_no_known_form_is_named_with_what_is_expected() -> None:
+    with client() as http:
+        sent = {"examples": [*EXAMPLES, {"texts": "ada", "entities": []}]}
+        message = http.post("/v1/fit", json=sent).json()["error"]["message"]
+    assert message.startswith("The keys are 'texts', 'entities' (examples.3). Expected 'tokens'")
+
+
+def test_what_looks_wrong_in_examples_is_told() -> None:
+    examples = [{"text": "ada left", "entities": [{"start": 0, "end": 2, "label": "person"}]}]
+    with client() as http:
+        answer = http.post("/v1/fit", json={"examples": examples}).json()
+    [remark] = answer["remarks"]
+    assert "'ad' in 'ada' (examples.0)" in remark
 
 
 def test_a_fit_can_be_built_upon() -> None:

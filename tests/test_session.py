@@ -454,3 +454,10 @@ def test_suggestions_are_indices_of_different_unsure_texts(tagger: Tagger) -> No
     assert len(set(picked)) == 2
     assert set(picked) != {0, 1}
     assert tagger.suggest([], k=3, labels=LABELS) == []
+
+
+def test_blank_texts_are_suggested_last(tagger: Tagger) -> None:
+    texts = ["", "Ada lives in Oslo", "  ", *["Ada lives in Oslo"] * 3, "\u200b"]
+    assert set(tagger.suggest(texts, k=4, labels=LABELS)) == {1, 3, 4, 5}
+    assert tagger.suggest(texts, k=9, labels=LABELS)[4:] == [0, 2, 6]
+    assert tagger.suggest(["", " "], k=1, labels=LABELS) == [0]

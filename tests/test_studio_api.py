@@ -226,6 +226,9 @@ def test_suggestions_are_of_the_texts_asked_for(client: TestClient) -> None:
 def test_labels_are_added_changed_and_removed(client: TestClient) -> None:
     added = client.post(f"{API}/labels", json={"labels": [{"name": "ORG"}]}).json()
     assert [(x["name"], x["reads"]) for x in added["labels"]][-1] == ("ORG", "organization")
+    alike = client.post(f"{API}/labels", json={"labels": [{"name": "organization"}]}).json()
+    assert (added["same_words"], alike["same_words"]) == ([], [["ORG", "organization"]])
+    assert client.delete(f"{API}/labels/4").json()["same_words"] == []
     changed = client.put(f"{API}/labels/3", json=FIRM).json()
     assert changed["labels"][-1]["threshold"] == 0.5
     assert len(client.delete(f"{API}/labels/3").json()["labels"]) == 2

@@ -32,6 +32,13 @@ TASK = {
 }
 
 
+def test_ends_that_seem_inclusive_are_told_of() -> None:
+    row = {"text": "Ada left", "entities": [{"start": 0, "end": 2, "label": "P"}]}
+    found = parse("a.jsonl", json.dumps(row))
+    assert "'Ad' in 'Ada' (a.jsonl:1); 1 would be whole words" in found.remark
+    assert parse("a.json", json.dumps([TASK])).remark == ""
+
+
 @pytest.mark.parametrize(
     ("name", "content", "form", "texts"),
     [

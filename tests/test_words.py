@@ -8,11 +8,13 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
+from builders import tiny_tokenizer
 from labelwise.words import LONG_TEXT, LongText, split_words
 
 TEXT = st.text(
-    "ab Bob\n\t\r.-'é\u0301\u200dक्ष漢字ไทยאב😀\U0001f468\x00\ud800\u2028\xa0", max_size=80
+    "ab Bob\n\t\r.-'é\u0301\u200dक्ष漢字ไทยאב😀\U0001f468\x00\ud800\u2028\xa0\xad\ufeff", max_size=80
 )
+UNSEEN = "\u00ad\u200b\u2060\ufeff"  # soft hyphen, zero width space, word joiner, no-break space
 
 
 @given(st.one_of(TEXT, st.text(max_size=60)), st.integers(0, 20))
@@ -31,6 +33,18 @@ ASCII = "".join(map(chr, range(128)))
 @example(ASCII)
 def test_ascii_is_split_as_any_text_is(text: str) -> None:
     assert split_words(text) == split_words(text + " é")[:-1]
+
+
+@pytest.mark.parametrize("mark", [*UNSEEN, UNSEEN])
+def test_what_is_unseen_inside_a_word_parts_it_nowhere(mark: str) -> None:
+    text = f"Ada Love{mark}lace left Zü{mark}rich."
+    words = [text[a:b] for a, b in split_words(text)]
+    assert words == ["Ada", f"Love{mark}lace", "left", f"Zü{mark}rich", "."]
+    left_out = tiny_tokenizer().encode_words([[w.replace(mark, "") for w in words]])[0]
+    assert tiny_tokenizer().encode_words([words])[0].ids.tolist() == left_out.ids.tolist()
+    ends = [mark[0], "Ada", *mark]
+    around = f"{mark[0]}Ada{mark}"
+    assert [around[a:b] for a, b in split_words(around)] == ends
 
 
 @given(TEXT, st.integers(-9, 9), st.integers(-9, 9))

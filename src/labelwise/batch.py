@@ -240,12 +240,23 @@ def _check_manifest(job: Job, scratch: Path) -> None:
             stream.write(dump_json(facts, MANIFEST))
     found = read_json(path)
     found = found if isinstance(found, dict) else {}
-    differing = [key for key in facts if found.get(key) != facts[key]]
-    if differing:
+    if differing := _differing(facts, found):
         raise RequestError(
             f"'{job.folder}' was begun with another {some_of(differing)} (see its {MANIFEST}). "
             "Expected the same input, model and options. Repeat those, or choose another folder."
         )
+
+
+def _differing(facts: Mapping[str, Any], found: Mapping[str, Any]) -> list[str]:
+    """Name the facts that are others than those found, options one by one."""
+    names: list[str] = []
+    for key, value in facts.items():
+        had = found.get(key)
+        if key == "options" and isinstance(had, dict) and had.keys() == value.keys():
+            names += _differing(value, had)
+        elif had != value:
+            names.append(key)
+    return names
 
 
 class _PartWriter:

@@ -74,7 +74,8 @@ def jsonl_rows(path: str | Path, content: str | None = None) -> Iterator[Row]:
         DataError: The file cannot be read, or a line is not a JSON object.
     """
     path = Path(path)
-    for number, line in _numbered_lines(_read_text(path) if content is None else content):
+    text = _read_text(path) if content is None else content
+    for number, line in enumerate(text.split("\n"), start=1):  # no other ends
         if line.strip():
             place = f"{path}:{number}"
             yield Row(json_object(line, place), place, f"{path.stem}:{number}")
@@ -264,8 +265,8 @@ _READERS = {".jsonl": read_jsonl, ".conll": read_conll, ".txt": read_conll}
 def _reader(path: Path) -> Callable[[Path], list[Sentence]]:
     if path.suffix not in _READERS:
         raise DataError(
-            f"'{path}' is neither a folder nor a known kind of file. Expected a name that ends in "
-            f"{some_of(_READERS)}. Convert the file, or rename it."
+            f"'{path}' is {'no known kind of file' if path.exists() else 'not there'}. Expected a "
+            f"folder, or a name that ends in {some_of(_READERS)}. Check it or convert the file."
         )
     return _READERS[path.suffix]
 

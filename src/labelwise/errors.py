@@ -105,5 +105,10 @@ def did_you_mean(name: str, known: Iterable[str]) -> str:
     >>> did_you_mean("PERS", ["LOC", "PER"])
     " Did you mean 'PER'?"
     """
-    close = difflib.get_close_matches(name, list(known), n=1, cutoff=0.6)
-    return f" Did you mean '{close[0]}'?" if close else ""
+    found = closest(name, known)
+    return "" if found is None else f" Did you mean '{found}'?"
+
+
+def closest(name: str, known: Iterable[str], likeness: float = 0.6) -> str | None:
+    """Return the name most like another, or None where none is so much alike, 0 to 1."""
+    return next(iter(difflib.get_close_matches(name, list(known), n=1, cutoff=likeness)), None)

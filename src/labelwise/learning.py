@@ -5,6 +5,7 @@ Keeps the label set, what was fitted to it, and the session of examples; predict
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,6 +23,7 @@ from labelwise.label import Label
 from labelwise.labels import LabelSet
 from labelwise.loading import trainable
 from labelwise.records import split_text
+from labelwise.remarks import remarks_on, slips
 from labelwise.rows import Example, to_sentences
 from labelwise.session import Session, check_labels
 from labelwise.suggest import most_instructive
@@ -126,6 +128,7 @@ class Learning:
         if choose_method(method, given, is_plain=is_plain) == "finetune":
             progress = self.finetune(given, labels)
             return FitReport.of_training(given, label_set, progress.elapsed_s)
+        self._remark(given, labels)
         session = Session(self.engine, label_set, settings)
         session.add(given, labels=only)
         self._before_labels = []
@@ -150,6 +153,7 @@ class Learning:
             What the fit did, over all examples.
         """
         given = to_sentences(examples)
+        self._remark(given, labels)
         named, inferred = self._label_set(labels, given), self._infers(labels)
         session, known = self._session, self._known()
         if session is None:
@@ -243,6 +247,7 @@ class Learning:
         given = to_sentences(examples)
         label_set, inferred = self._label_set(labels, given), self._infers(labels)
         check_labels(given, label_set)
+        self._remark(given, labels)
         backend = trainable(self.backend, self.folder)
         run = prepare_finetune(
             backend, given, label_set, config, output_dir=output_dir, resume=resume
@@ -253,6 +258,12 @@ class Learning:
         if backend is not self.backend:
             self.engine = Engine(backend)
         return run.train(evaluate, on_progress)
+
+    def _remark(self, examples: Sequence[Sentence], labels: Labels | None) -> None:
+        """Warn the caller's caller of likely mistakes; of labels that somebody named, of none."""
+        misspelt = slips(examples) if self._infers(labels) else ""
+        for remark in filter(None, (*remarks_on(examples), misspelt)):
+            warnings.warn(remark, stacklevel=3)
 
     def _infers(self, labels: Labels | None) -> bool:
         """Tell whether it is for the examples to give the label set, as nobody else has."""

@@ -285,8 +285,8 @@ def _text_span(item: object, text: str, place: str) -> LabelledSpan:
     start, end, label = _span(
         item.get("start"), item.get("end"), item.get("label", item.get("type")), item, place
     )
-    quoted = item.get("text", text[start:end])
-    if without_surrogates(str(quoted)) != text[start:end]:
+    quoted = item.get("text")
+    if quoted is not None and without_surrogates(str(quoted)) != text[start:end]:
         raise DataError(
             f"Span {start}-{end} '{label}' ({place}) reads {text[start:end]!r}, not {quoted!r}. "
             "Expected offsets in code points, end exclusive. Convert the offsets."

@@ -176,7 +176,7 @@ def _needed(
         raise SamplingError(
             f"Cannot sample a {k}-shot support set: label '{short[0]}' has "
             f"{available[short[0]]} mentions in {len(candidates):,} sentences, needs {k}{others}. "
-            f"{smaller_k} the label, or set allow_short=True."
+            f"{smaller_k} the label, or allow fewer (allow_short=True, --allow-short)."
         )
     return {label: min(k, available[label]) for label in labels}
 

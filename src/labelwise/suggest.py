@@ -23,7 +23,8 @@ def most_instructive(
         k: How many to pick.
 
     Returns:
-        Indices: unsure sentences that differ from each other, best first.
+        Indices: unsure sentences that differ from each other, best first; those with no word
+        that the encoder can read come last.
     """
     scores, means = [], []
     for states in engine.states(sentences):
@@ -31,7 +32,11 @@ def most_instructive(
         means.append(states.mean(0) if len(states) else np.zeros(engine.backend.dim, np.float32))
     if not scores:
         return []
-    return rank_diverse(np.array(scores), np.stack(means), k).tolist()
+    vectors = np.stack(means)
+    told = vectors.any(1)
+    readable, blank = np.flatnonzero(told), np.flatnonzero(~told)
+    ranked = rank_diverse(np.array(scores)[readable], vectors[readable], k)
+    return [*readable[ranked].tolist(), *blank.tolist()][:k]
 
 
 def uncertainty(logits: FloatArray, worst: int = 3) -> float:

@@ -19,10 +19,14 @@ from tokenizers.pre_tokenizers import Split
 
 _UNSPACED = r"\p{Han}\p{Hiragana}\p{Katakana}\p{Thai}\p{Lao}\p{Khmer}\p{Myanmar}"
 _JOINERS = r"\u200c\u200d"
+_UNSEEN = r"\u00ad\u200b\u2060\ufeff"  # where a line may be broken, or not: within a word only
+_RUN = (
+    rf"[\p{{L}}\p{{N}}\p{{M}}_&&[^{_UNSPACED}]]"
+    rf"[\p{{L}}\p{{N}}\p{{M}}_{_JOINERS}&&[^{_UNSPACED}]]*+"
+)
 _PATTERN = (
     rf"[{_UNSPACED}][\p{{M}}{_JOINERS}]*"
-    rf"|[\p{{L}}\p{{N}}\p{{M}}_&&[^{_UNSPACED}]]"
-    rf"[\p{{L}}\p{{N}}\p{{M}}_{_JOINERS}&&[^{_UNSPACED}]]*"
+    rf"|{_RUN}(?>[{_UNSEEN}]+{_RUN})*+"
     rf"|[^\s][\p{{M}}{_JOINERS}]*"
 )
 _ASCII_WORD = re.compile(r"[A-Za-z0-9_]+|[^\t\n\v\f\r ]")  # the same, thrice as fast

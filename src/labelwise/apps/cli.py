@@ -19,7 +19,7 @@ from labelwise.apps.output import counted, data, note
 from labelwise.apps.predict import LabelsToFind, Threshold, predict
 from labelwise.apps.serve import serve
 from labelwise.apps.studio import project, studio
-from labelwise.apps.train import AsJson, Device, Model, finetune, pretrain
+from labelwise.apps.train import AsJson, Device, Model, Split, finetune, pretrain
 from labelwise.config import PRESETS, RECOMMENDED_MODEL, ModelConfig, ServeConfig
 from labelwise.errors import MissingExtraError
 
@@ -38,7 +38,9 @@ Data = Annotated[Path, typer.Option("--data", help="Annotated file or dataset fo
 def evaluate(
     dataset: Data,
     model: Model = None,
-    split: Annotated[str, typer.Option(help="Split of a dataset folder.")] = "test",
+    split: Annotated[
+        str | None, typer.Option(help="Split of a dataset folder; test if left out.")
+    ] = None,
     labels: Annotated[
         str | None,
         typer.Option(
@@ -51,12 +53,11 @@ def evaluate(
     as_json: AsJson = False,
 ) -> None:
     """Score a model on annotated sentences: exact entities, micro-F1."""
-    from labelwise.apps.inputs import labels_to_score
-    from labelwise.data import read_dataset
+    from labelwise.apps.inputs import labels_to_score, read_split
     from labelwise.evaluation import evaluate as measure
     from labelwise.tagger import Tagger
 
-    sentences = read_dataset(dataset, split)
+    sentences = read_split(dataset, split, "test")
     tagger = Tagger.from_pretrained(model, device=device)
     label_set = labels_to_score(labels, dataset, tagger.label_set, sentences)
     evaluation = measure(tagger, sentences, label_set, threshold=threshold)
@@ -77,7 +78,7 @@ def sample(
     output: Annotated[
         Path | None, typer.Option("--output", "-o", help="JSONL file for the sentences.")
     ] = None,
-    split: Annotated[str, typer.Option(help="Split of a dataset folder.")] = "train",
+    split: Split = None,
     mode: Annotated[
         Literal["greedy", "k~2k"], typer.Option(help="The paper's sampler, or Few-NERD's.")
     ] = "greedy",
@@ -90,13 +91,18 @@ def sample(
     as_json: AsJson = False,
 ) -> None:
     """Draw a k-shot support set; the same data, k and seed give the same sentences."""
-    from labelwise.apps.inputs import read_labels
-    from labelwise.data import read_dataset, write_jsonl
+    from labelwise.apps.inputs import read_labels, read_split
+    from labelwise.data import write_jsonl
     from labelwise.sampling import sample_support_set
 
     names = read_labels(labels).names if labels is not None else None
     support = sample_support_set(
-        read_dataset(dataset, split), k, seed, labels=names, mode=mode, allow_short=allow_short
+        read_split(dataset, split, "train"),
+        k,
+        seed,
+        labels=names,
+        mode=mode,
+        allow_short=allow_short,
     )
     if output is not None:
         write_jsonl(output, support.sentences)

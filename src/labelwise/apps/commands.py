@@ -9,12 +9,13 @@ from __future__ import annotations
 import functools
 import inspect
 import traceback
+import warnings
 from collections.abc import Callable, Sequence
 from typing import Annotated, Any
 
 import typer
 
-from labelwise.apps.output import printable
+from labelwise.apps.output import note, printable
 from labelwise.apps.settings import AnyConfig, setting_flags
 from labelwise.errors import LabelwiseError
 
@@ -52,7 +53,9 @@ def register(app: typer.Typer, function: Callable[..., None], **settings: AnyCon
 
 def _guarded(call: Callable[[], None], debug: bool) -> None:
     try:
-        call()
+        with warnings.catch_warnings():
+            warnings.showwarning = _warned
+            call()
     except (typer.Exit, typer.Abort, typer.BadParameter, BrokenPipeError):
         raise
     except KeyboardInterrupt:
@@ -66,6 +69,11 @@ def _guarded(call: Callable[[], None], debug: bool) -> None:
             traceback.print_exception(err)
         found = f"Unexpected {type(err).__name__}: {err}."
         raise _failure([found, "This is a fault of labelwise; --debug shows where."], 1) from err
+
+
+def _warned(message: Warning | str, *_: object) -> None:
+    """Show a warning without the line of code that gave it, which is none of the user's."""
+    note(f"Warning: {message}")
 
 
 def _failure(parts: Sequence[str], code: int) -> typer.Exit:

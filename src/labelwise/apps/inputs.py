@@ -13,11 +13,12 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 from labelwise.annotation import Mention, Record, Sentence
-from labelwise.apps.output import counted
-from labelwise.data import labels_of, read_label_set
+from labelwise.apps.output import counted, note
+from labelwise.data import labels_of, read_dataset, read_label_set
 from labelwise.errors import DataError, LabelError, RequestError, some_of
 from labelwise.labels import LabelSet
 from labelwise.records import records_in
+from labelwise.remarks import slips
 from labelwise.words import join_words, split_words
 
 if TYPE_CHECKING:
@@ -66,15 +67,21 @@ def sentence_from_words(
 def sentence_from_object(values: Mapping[str, object], place: str, name: str = "") -> GivenText:
     """Read a text, or words, from an object with ``text`` or ``tokens``; others are refused."""
     text, words = values.get("text"), values.get("tokens", values.get("tokenized_text"))
+    if text is None and words is None:
+        raise DataError(
+            f"The keys are {some_of(values) or 'none'} ({place}). Expected 'text', a string, or "
+            "'tokens', a list of strings. Rename the keys."
+        )
     kept = {key: values[key] for key in KEPT if values.get(key) is not None}
     name = str(kept.get("id", name))
     if isinstance(text, str):
         return sentence_from_text(text, name, kept)
     if isinstance(words, list) and all(isinstance(w, str) for w in words):
         return sentence_from_words(words, name, kept)
+    found = f"'text' is {type(text).__name__}" if text is not None else "The words are no strings"
     raise DataError(
-        f"The keys are {some_of(values) or 'none'} ({place}). Expected 'text', a string, or "
-        "'tokens', a list of strings. Rename the keys."
+        f"{found} ({place}). Expected 'text', a string, or 'tokens', a list of strings. "
+        "Correct the value."
     )
 
 
@@ -104,6 +111,11 @@ def read_labels(given: str) -> LabelSet:
             f"'{given}' is no file of labels. Expected a name that ends in "
             f"{some_of([*_DOCUMENTS, '.txt'])}, or the names themselves with commas between them. "
             "Convert the file."
+        )
+    if "," not in given and os.sep in given:
+        raise DataError(
+            f"There is nothing at '{given}'. Expected a file or folder of labels, or names with "
+            f"commas between them. Check the path; for one label of that name, write '{given},'."
         )
     return LabelSet.parse_names(given)
 
@@ -163,23 +175,26 @@ def labels_to_learn(
 ) -> LabelSet:
     """Return the labels asked for, or those of the examples in the words of data or model.
 
+    Says on stderr which of those asked for have no example, or what name has a slip.
+
     Raises:
         DataError: There are no examples.
-        LabelError: They have no mentions, or none of a label asked for.
+        LabelError: They have no mentions.
     """
     _check_any(examples, data)
     present = labels_of(examples)
     if given is not None:
         label_set = read_labels(given)
-        missing = [name for name in label_set.names if name not in present]
-        if missing:
-            raise LabelError(
+        if missing := [name for name in label_set.names if name not in present]:
+            note(
                 f"Labels {some_of(missing)} have no mention in the "
-                f"{counted(len(examples), 'example')} of '{data}'. Expected at least one each. "
-                "Annotate some, or drop them from --labels."
+                f"{counted(len(examples), 'example')} of '{data}': they are learned from their "
+                "words alone."
             )
         return label_set
     _some_labels(present, examples, data)
+    if misspelt := slips(examples):
+        note(misspelt)
     known = [label_set for label_set in (read_label_set(data), own) if label_set is not None]
     found = {name: next((k[name] for k in known if name in k), None) for name in present}
     spec = {
@@ -187,6 +202,21 @@ def labels_to_learn(
         for name, label in found.items()
     }
     return LabelSet.parse(spec)
+
+
+def read_split(path: Path, split: str | None, default: str) -> list[Sentence]:
+    """Read a split of a dataset folder, or a file, which has none.
+
+    Raises:
+        RequestError: A split of a file is asked for.
+        DataError: It cannot be read.
+    """
+    if split is not None and path.is_file():
+        raise RequestError(
+            f"--split {split} was given for the file '{path}'. Expected a dataset folder. Leave it "
+            "out, or name the folder."
+        )
+    return read_dataset(path, split or default)
 
 
 def _check_any(sentences: Sequence[Sentence], data: Path) -> None:

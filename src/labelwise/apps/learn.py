@@ -20,7 +20,7 @@ def fit(
     dataset: Examples,
     output: Output,
     model: Model = None,
-    split: Split = "train",
+    split: Split = None,
     labels: LabelsToLearn = None,
     method: Annotated[
         Literal["instant", "finetune", "auto"],
@@ -31,11 +31,10 @@ def fit(
     as_json: AsJson = False,
 ) -> None:
     """Learn from examples at once: only the vectors of the labels move; needs no torch."""
-    from labelwise.apps.inputs import labels_to_learn
-    from labelwise.data import read_dataset
+    from labelwise.apps.inputs import labels_to_learn, read_split
     from labelwise.tagger import Tagger
 
-    examples = read_dataset(dataset, split)
+    examples = read_split(dataset, split, "train")
     tagger = Tagger.from_pretrained(model)
     label_set = labels_to_learn(labels, dataset, tagger.label_set, examples)
     report = tagger.fit(examples, label_set, method=method)

@@ -19,7 +19,7 @@ from labelwise.spans import tidy_mentions
 from labelwise.words import without_surrogates
 
 SUFFIXES = (".jsonl", ".csv", ".tsv", ".conll")
-_COLUMNS = ("id", "text", "label", "start", "end", "score")
+_COLUMNS = ("id", "text", "label", "start", "end", "score", "meta")
 _FORMULA_STARTS = ("=", "+", "-", "@", "\t", "\r")
 
 
@@ -84,10 +84,12 @@ def _annotated(sentence: Sentence, mentions: Iterable[Mention]) -> Sentence:
 
 
 def _entities(result: Result) -> Iterator[tuple[Any, ...]]:
-    """One row an entity; the id or the line says which text it is of."""
+    """One row an entity; the id or the line says which text it is of. ``meta`` is JSON."""
     sentence, mentions = result
+    kept = kept_of(sentence)
+    meta = json_line(kept["meta"]) if "meta" in kept else ""
     for record in records(sentence, mentions):
-        yield kept_of(sentence).get("id", sentence.id), *record.values()
+        yield kept.get("id", sentence.id), *record.values(), meta
 
 
 def _watched(rows: Iterable[tuple[Any, ...]], formulas: list[str]) -> Iterator[tuple[Any, ...]]:

@@ -46,7 +46,7 @@ Examples = Annotated[
 Model = Annotated[
     str | None, typer.Option(help="Model folder; the installed default model if left out.")
 ]
-Split = Annotated[str, typer.Option(help="Split of a dataset folder.")]
+Split = Annotated[str | None, typer.Option(help="Split of a dataset folder; train if left out.")]
 LabelsToLearn = Annotated[
     str | None,
     typer.Option(
@@ -117,7 +117,7 @@ def finetune(
     dataset: Examples,
     output: Output,
     model: Model = None,
-    split: Split = "train",
+    split: Split = None,
     labels: LabelsToLearn = None,
     preset: Preset = "recommended",
     config: ConfigFile = None,
@@ -132,21 +132,23 @@ def finetune(
 
     Section of a --config file: train.
     """
-    from labelwise.apps.inputs import labels_to_learn
+    from labelwise.apps.inputs import labels_to_learn, read_split
     from labelwise.apps.runs import prepare_folders, train_and_save
     from labelwise.config import train_preset
-    from labelwise.data import read_dataset
     from labelwise.loading import load_model
+    from labelwise.remarks import remarks_on
 
     sections = read_settings(config, ("train",))
     train_config = resolve(train_preset(_stage("finetune", preset)), sections["train"], flags)
     folders = prepare_folders(output, checkpoints, resume=resume, tensorboard=tensorboard)
-    examples = read_dataset(dataset, split)
+    examples = read_split(dataset, split, "train")
     loaded = load_model(model, device=device, engine="torch")
     backend = cast("TorchBackend", loaded.backend)
     label_set = labels_to_learn(labels, dataset, loaded.label_set, examples)
     n_examples, n_labels = counted(len(examples), "example"), counted(len(label_set), "label")
     note(f"{n_examples} of {n_labels} from '{dataset}'")
+    for remark in remarks_on(examples):
+        note(remark)
     from labelwise.training import finetune as train
 
     progress = train_and_save(

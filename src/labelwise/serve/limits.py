@@ -8,7 +8,7 @@ from collections.abc import Iterable, Sequence
 from labelwise.annotation import Sentence
 from labelwise.config import ServeConfig
 from labelwise.serve.problems import ApiError
-from labelwise.serve.schemas import FitRequest, Labels, LabelSpec, PredictRequest, WordExample
+from labelwise.serve.schemas import FitRequest, Labels, LabelSpec, PredictRequest
 
 MAX_DESCRIPTION_CHARS = 1024
 _SURROGATE = re.compile("[\ud800-\udfff]")
@@ -35,9 +35,11 @@ def check_fit(request: FitRequest, config: ServeConfig) -> None:
     if not 1 <= n <= config.max_examples:
         raise _refused("examples", f"has {n} items", f"1 to {config.max_examples}")
     for i, example in enumerate(request.examples):
-        is_words = isinstance(example, WordExample)
-        text = " ".join(example.tokens) if is_words else example.text
-        check_text(text, f"examples.{i}.{'tokens' if is_words else 'text'}", config)
+        for key in ("text", "tokens", "tokenized_text"):
+            given = example.get(key)
+            words = given if isinstance(given, list) else [given]
+            text = " ".join(word for word in words if isinstance(word, str))
+            check_text(text, f"examples.{i}.{key}", config)
     check_labels(request.labels, config)
     _check_one_label_set(request.labels, request.label_set)
 

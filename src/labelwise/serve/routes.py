@@ -13,6 +13,7 @@ from fastapi import APIRouter, Path, Request, Response
 from labelwise.annotation import Sentence
 from labelwise.data import labels_of
 from labelwise.labels import LabelSet
+from labelwise.remarks import remarks_on, slips
 from labelwise.rows import Row, sentences_from_rows
 from labelwise.serve.json_route import JsonRoute
 from labelwise.serve.label_sets import LabelEntry
@@ -91,17 +92,23 @@ async def fit(body: FitRequest, request: Request) -> Response:
     """Learn from examples in a fraction of a second, and get a label set that has learned."""
     service = service_of(request)
     check_fit(body, service.config)
-    rows = [
-        Row(example.model_dump(exclude_none=True), f"examples.{i}", str(i))
-        for i, example in enumerate(body.examples)
-    ]
+    places = [f"examples.{i}" for i in range(len(body.examples))]
+    rows = [Row(row, place, place) for row, place in zip(body.examples, places, strict=True)]
     async with Admitted(service, request) as deadline:
         examples = await asyncio.to_thread(sentences_from_rows, rows)
         check_examples(examples, service.config)
         start = service.known(body.label_set) if body.label_set is not None else None
         label_set = _labels_to_fit(body, examples, start)
         entry = await service.fit(examples, label_set, start, deadline)
-    return json_response(_described(entry) | _report(entry))
+        is_inferred = start is None and body.labels is None
+        remarks = await asyncio.to_thread(_remarks, examples, is_inferred)
+    return json_response(_described(entry) | _report(entry) | {"remarks": remarks})
+
+
+def _remarks(examples: Sequence[Sentence], is_inferred: bool) -> list[str]:
+    """Say what looks wrong; only names that nobody has named but examples can have a slip."""
+    found = [*remarks_on(examples), slips(examples) if is_inferred else ""]
+    return [remark for remark in found if remark]
 
 
 def _labels_to_fit(

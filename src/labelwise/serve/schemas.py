@@ -5,7 +5,7 @@ Sizes depend on the server's settings and are checked in ``limits.py``.
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, Any
 
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -114,36 +114,25 @@ class LabelSetResponse(BaseModel):
     same_words: list[list[str]] = Field(description="Labels that no model can tell apart.")
 
 
-class ExampleEntity(Body):
-    """A gold entity; what predict returned can be sent back."""
-
-    start: int
-    end: int
-    label: str
-    text: str | None = Field(None, description="If given, it must be what the offsets cut out.")
-    score: float | None = None
-
-
-class TextExample(Body):
-    """A text and all its entities; none says that there is nothing in it."""
-
-    text: str
-    entities: list[ExampleEntity]
-    id: str | None = None
-
-
-class WordExample(Body):
-    """Words and their tags, in any common scheme."""
-
-    tokens: list[str]
-    tags: list[str]
-    id: str | None = None
+Example = Annotated[
+    dict[str, Any],
+    Field(
+        description="A row as in a file of examples, read by the same reader: 'text' and "
+        "'entities' (or 'spans'), 'tokens' and 'tags' in any common scheme, or 'tokenized_text' "
+        "and 'ner'. What predict returned can be sent back; other keys are not read.",
+        examples=[
+            {"text": "Ada left", "entities": [{"start": 0, "end": 3, "label": "person"}]},
+            {"tokens": ["Ada", "left"], "tags": ["B-person", "O"]},
+            {"tokenized_text": ["Ada", "left"], "ner": [[0, 0, "person"]]},
+        ],
+    ),
+]
 
 
 class FitRequest(Body):
     """Examples to learn from."""
 
-    examples: list[TextExample | WordExample]
+    examples: list[Example]
     labels: Labels | None = Field(None, description="By default the labels of the examples.")
     label_set: LabelSetId | None = Field(
         None, description="In place of labels: a registered set; an earlier fit is built upon."
@@ -161,6 +150,7 @@ class FitResponse(LabelSetResponse):
     )
     seconds: float
     missing: list[str] = Field(description="Labels without an example: they keep their words.")
+    remarks: list[str] = Field(description="What looks wrong in the examples; it was learned.")
 
 
 class Health(BaseModel):

@@ -141,9 +141,11 @@ def summary_answer(summary: Summary, name: str) -> dict[str, Any]:
             | {"n_marks": summary.n_marks.get(label.id, 0)}
             | dataclasses.asdict(counts)
         )
+    label_set = summary.labels.label_set
     return {
         "name": name,
         "labels": labels,
+        "same_words": [] if label_set is None else [list(x) for x in label_set.same_words()],
         "counts": summary.counts,
         "scores": [dataclasses.asdict(s) for s in summary.scores],
         "generation": summary.generation,
@@ -166,6 +168,7 @@ def preview_answer(parsed: Parsed) -> dict[str, Any]:
         "n_annotated": parsed.n_annotated,
         "n_empty": parsed.n_empty,
         "n_overlapping": parsed.n_overlapping,
+        "remark": parsed.remark,
         "labels": list(parsed.labels),
         "columns": list(parsed.columns),
         "column": parsed.column,

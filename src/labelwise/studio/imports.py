@@ -17,6 +17,7 @@ from labelwise.conll import columns_of
 from labelwise.data import jsonl_rows, read_conll
 from labelwise.errors import DataError, some_of
 from labelwise.label import checked_name
+from labelwise.remarks import inside_words
 from labelwise.rows import Row, annotation_key, sentences_from_rows
 from labelwise.schemes import is_tag
 from labelwise.studio.label_studio import TEXT_KEYS, plain_text, read_tasks, shown
@@ -51,6 +52,7 @@ class Parsed:
         column: The column that was taken.
         n_empty: Texts left out because they are empty.
         n_overlapping: Annotations left out because they overlap others.
+        remark: What looks wrong in the annotations, or nothing.
     """
 
     form: Form
@@ -60,6 +62,7 @@ class Parsed:
     column: str | None = None
     n_empty: int = 0
     n_overlapping: int = 0
+    remark: str = ""
 
     @property
     def n_annotated(self) -> int:
@@ -108,7 +111,8 @@ def parse(name: str, content: str, form: Form = "auto", column: str | None = Non
             "Leave some out, or check that the labels are not texts."
         )
     n_empty = len(texts) - len(kept)
-    return Parsed(form, kept, labels, columns, column, n_empty, n_overlapping)
+    remark = inside_words((t.text, t.spans or (), t.source) for t in kept)
+    return Parsed(form, kept, labels, columns, column, n_empty, n_overlapping, remark)
 
 
 def _form(name: str, content: str) -> Form:

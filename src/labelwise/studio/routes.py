@@ -232,6 +232,7 @@ def _imported(imported: Imported, parsed: Parsed | None = None) -> Response:
             "n_known": imported.n_known,
             "n_empty": parsed.n_empty if parsed else 0,
             "n_overlapping": parsed.n_overlapping if parsed else 0,
+            "remark": parsed.remark if parsed else "",
             "first_id": imported.first_id,
         }
     )

@@ -112,6 +112,7 @@ function drawPreview(element, found) {
   replace(
     element,
     h("p", { class: "hint" }, `${facts.join("; ")}.`),
+    found.remark && h("p", { class: "hint" }, found.remark),
     h("ul", { class: "preview-texts" }, found.texts.map((t) => h("li", { dir: "auto" }, t))),
   );
 }
@@ -120,5 +121,5 @@ function describe(result) {
   const parts = [`Added ${result.n_added.toLocaleString("en")} texts`];
   if (result.n_annotated) parts.push(`${result.n_annotated} of them accepted as annotated`);
   if (result.n_known) parts.push(`left out ${result.n_known} that were there`);
-  return `${parts.join(", ")}.`;
+  return `${parts.join(", ")}.${result.remark ? ` ${result.remark}` : ""}`;
 }
