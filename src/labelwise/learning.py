@@ -25,6 +25,7 @@ from labelwise.loading import trainable
 from labelwise.records import split_text
 from labelwise.remarks import remarks_on, slips
 from labelwise.rows import Example, to_sentences
+from labelwise.sentences import words_by_sentence
 from labelwise.session import Session, check_labels
 from labelwise.suggest import most_instructive
 from labelwise.tag_table import TagTable
@@ -209,8 +210,9 @@ class Learning:
         Returns:
             Indices of the texts to annotate next: unsure ones that differ from each other.
         """
-        words = [split_text(text, i)[1] for i, text in enumerate(check_texts(texts))]
-        return most_instructive(self.engine, self.table(labels), words, k)
+        read = (split_text(text, i) for i, text in enumerate(check_texts(texts)))
+        sentences = (words_by_sentence(*text) for text in read)
+        return most_instructive(self.engine, self.table(labels), sentences, k)
 
     def finetune(
         self,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 import numpy as np
 
@@ -12,23 +12,26 @@ from labelwise.tag_table import TagTable
 
 
 def most_instructive(
-    engine: Engine, table: TagTable, sentences: Sequence[Sequence[str]], k: int
+    engine: Engine, table: TagTable, texts: Iterable[Iterable[Sequence[str]]], k: int
 ) -> list[int]:
-    """Pick the sentences whose annotation would teach most.
+    """Pick the texts whose annotation would teach most.
 
     Args:
         engine: Encodes the words.
         table: What is looked for.
-        sentences: Words of each candidate.
+        texts: Sentences of each candidate, at least one, each as its words.
         k: How many to pick.
 
     Returns:
-        Indices: unsure sentences that differ from each other, best first; those with no word
-        that the encoder can read come last.
+        Indices: unsure texts that differ from each other, best first; those with no word that
+        the encoder can read come last.
     """
+    candidates = [list(sentences) for sentences in texts]
+    found = engine.states(words for sentences in candidates for words in sentences)
     scores, means = [], []
-    for states in engine.states(sentences):
-        scores.append(uncertainty(table.logits(states, [len(states)])))
+    for sentences in candidates:
+        states = np.concatenate([next(found) for _ in sentences])
+        scores.append(uncertainty(table.logits(states, [len(words) for words in sentences])))
         means.append(states.mean(0) if len(states) else np.zeros(engine.backend.dim, np.float32))
     if not scores:
         return []
