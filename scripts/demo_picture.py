@@ -48,7 +48,7 @@ def main() -> None:
 
 def show(console: Console, tagger: Tagger, sentences: list[Sentence], labels: LabelSet) -> None:
     """Print sentences with their entities in colour."""
-    found = tagger.tag([s.words for s in sentences], labels)
+    found = tagger.tag_texts(sentences, labels)
     for sentence, mentions in zip(sentences, found, strict=True):
         entities = records(sentence, mentions)
         console.print(highlight(sentence.text or "", entities, labels.names, coloured=True))

@@ -13,11 +13,9 @@ from onnx import TensorProto, helper, numpy_helper
 
 from labelwise.data import read_dataset, read_label_set
 from labelwise.engine import Engine
-from labelwise.exports import onnx_backends
 from labelwise.loading import load_model
 from labelwise.metrics import score_mentions
 from labelwise.onnx_backend import open_session
-from labelwise.onnx_export import export_towers
 from labelwise.quantization import quantize_products
 from labelwise.torch_backend import TorchBackend
 
@@ -149,7 +147,7 @@ def test_the_default_model_finds_the_same_in_int8(shared_data: Path) -> None:
     folder = shared_data / "target" / "wnut17"
     sentences, labels = read_dataset(folder, "dev"), read_label_set(folder)
     assert labels is not None
-    rounded = onnx_backends(export_towers(exact, "int8"), exact)[0]
+    rounded = load_model(engine="onnx").backend
     words = [s.words for s in sentences]
     found = [
         list(engine.tag(words, engine.tag_table(labels)))

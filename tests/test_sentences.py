@@ -88,6 +88,12 @@ def test_sentences_make_up_the_text_and_its_words(text: str) -> None:
     assert [list(p) for p in words_by_sentence(text, long, long.offsets)] == parts
 
 
+@pytest.mark.parametrize("char", [" ", "\n", "\t", ".", "a. ", ".)", "。", ". A", " \n"])
+def test_a_long_run_of_marks_takes_no_time(char: str) -> None:
+    text = char * 200_000  # with the square of it, this would take minutes
+    assert sum(b - a for a, b in sentence_spans(text)) == len(text)
+
+
 def test_words_without_a_text_are_one_sentence() -> None:
     sentence = Sentence(("Ada", "left", ".", "Bob", "stayed", "."))
     assert list(parts_of(sentence)) == [sentence.words]

@@ -94,6 +94,12 @@ def test_a_token_is_not_taken_from_another_mention() -> None:
     assert tidy_mentions("INV-20-AB", offsets, mentions) == mentions
 
 
+@pytest.mark.parametrize("char", ["@", "(", ")", ".", "-", ","])
+def test_a_long_run_of_marks_takes_no_time(char: str) -> None:
+    n = 200_000  # with the square of it, this would take minutes
+    tidy_mentions(char * n, [(i, i + 1) for i in range(n)], [Mention(0, n, "x")])
+
+
 def test_a_mention_of_one_word_stays_as_it_is() -> None:
     assert tidy_mentions(",", [(0, 1)], [Mention(0, 1, "x")]) == [Mention(0, 1, "x")]
 

@@ -29,7 +29,7 @@ _CONTRIB = "com.microsoft"
 _LEVELS = 127  # of an int8, either side of zero
 _GELU_FLOOR = 0.17004  # below zero, no GELU goes deeper
 _GELU_ZERO = 24  # of 255 levels, those that a GELU's small negative values get
-_LOUD = 8.0  # times the median peak: a unit that fires so far above the rest stays exact
+_LOUD = 5.0  # times the median peak: a unit that fires so far above the rest stays exact
 _EVENING = (0.5, 0.6, 0.7, 0.8, 0.9)  # how much of a channel's size the weights take over
 _SEEN_ROWS = 512
 

@@ -19,9 +19,9 @@ LIST_MARKS = frozenset("-*+•‣◦·–—>|#")  # begin an item of a list
 _BREAK = re.compile("\r\n|[\n\r\v\f\x85\u2028\u2029]")
 GAP = re.compile(f"{_BREAK.pattern}|\t")
 _CANDIDATE = re.compile(
-    r"""(?<=\S)(?P<stop>[.!?…]+)["'”’»)\]]*\s+"""
+    r"""(?<=[^\s.!?…])(?P<stop>[.!?…]+)["'”’»)\]]*\s+"""
     r"""|[。！？｡]+[」』”’）)]*\s*"""
-    r"""|[^\S\t\n\r\v\f\x85\u2028\u2029]*[\t\n\r\v\f\x85\u2028\u2029]\s*"""
+    r"""|[\t\n\r\v\f\x85\u2028\u2029]\s*"""
 )
 _OPENING = re.compile(r"""["'“‘«(\[¿¡]*""")
 _LAST_TOKEN = re.compile(r"[^\s\"'“‘«(\[]*\Z")
@@ -121,11 +121,13 @@ def moved(mentions: Iterable[Mention], n_words: int) -> list[Mention]:
 
 def _ends(text: str, found: re.Match[str]) -> bool:
     """Whether a sentence ends where one may."""
-    gap = len(found[0]) - len(found[0].rstrip())
-    if ends_line(text, found.end() - gap, found.end()):
+    before = found.end()
+    while before and text[before - 1].isspace():
+        before -= 1
+    if ends_line(text, before, found.end()):
         return True
     if found["stop"] is None:  # a full stop of a script without capitals, or a wrapped line
-        return gap < len(found[0])
+        return before > found.start()
     opening = _OPENING.match(text, found.end())
     return _may_begin(text[opening.end() if opening else found.end() :][:1]) and not (
         found["stop"] == "." and _may_be_short(text, found.start())

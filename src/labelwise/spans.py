@@ -6,7 +6,7 @@ Words do not tell the white space between them. This module reads it in the text
 from __future__ import annotations
 
 import dataclasses
-import re
+from collections import Counter
 from collections.abc import Iterable
 from itertools import pairwise
 from typing import Any
@@ -19,7 +19,6 @@ _NO_START = frozenset(",;:)]}")
 _PAIRS = {")": "(", "]": "[", "}": "{"}
 _CLOSERS = {opener: closer for closer, opener in _PAIRS.items()}
 _JOINTS = frozenset("-._@")  # of a code, an address, a file name
-_ADDRESS = re.compile(r"\S*(?:@|://|www\.)\S*\w\.")
 
 
 def tidy_mentions(text: str, offsets: Any, mentions: Iterable[Mention]) -> list[Mention]:
@@ -83,7 +82,7 @@ def _parts(text: str, offsets: Any, mention: Mention) -> list[Mention]:
         kept = [text[offsets[i][0] : offsets[i][1]] for i in range(start, end)]
         low, high = _core(kept, _NO_START | LIST_MARKS if begins_line else _NO_START)
         span = text[offsets[start + low][0] : offsets[start + high - 1][1]] if low < high else ""
-        high -= bool(_ADDRESS.fullmatch(span))
+        high -= _ends_as_address(span)
         if low < high:
             parts.append(dataclasses.replace(mention, start=start + low, end=start + high))
     return parts
@@ -92,19 +91,27 @@ def _parts(text: str, offsets: Any, mention: Mention) -> list[Mention]:
 def _core(words: list[str], no_start: frozenset[str]) -> tuple[int, int]:
     """Where the words that an entity consists of begin and end."""
     low, high = 0, len(words)
-    while low < high and (words[low] in no_start or _is_unclosed(words[low:high])):
+    left = Counter(words)
+    while low < high and (words[low] in no_start or _is_unclosed(words[low], left)):
+        left[words[low]] -= 1
         low += 1
-    while low < high and _is_loose(words[low:high]):
+    while low < high and _is_loose(words[high - 1], left):
         high -= 1
+        left[words[high]] -= 1
     return low, high
 
 
-def _is_loose(words: list[str]) -> bool:
-    """Whether the last word is a comma, or a bracket without its other half."""
-    last = words[-1]
-    return last in _NO_END or (last in _PAIRS and words.count(_PAIRS[last]) < words.count(last))
-
-
-def _is_unclosed(words: list[str]) -> bool:
+def _is_unclosed(first: str, left: Counter[str]) -> bool:
     """Whether the first word is a bracket without its other half."""
-    return words[0] in _CLOSERS and _CLOSERS[words[0]] not in words
+    return first in _CLOSERS and not left[_CLOSERS[first]]
+
+
+def _is_loose(last: str, left: Counter[str]) -> bool:
+    """Whether the last word is a comma, or a bracket without its other half."""
+    return last in _NO_END or (last in _PAIRS and left[_PAIRS[last]] < left[last])
+
+
+def _ends_as_address(span: str) -> bool:
+    """Whether the full stop at the end of an address belongs to the sentence."""
+    is_address = "@" in span or "://" in span or span.startswith("www.")
+    return is_address and span[-1] == "." and span[-2].isalnum() and len(span.split()) == 1
