@@ -10,12 +10,11 @@ from bisect import bisect_left
 from collections import Counter
 from collections.abc import Iterable, Sequence
 
-from labelwise.annotation import Sentence
+from labelwise.annotation import LabelledSpan, Sentence
 from labelwise.errors import closest
-from labelwise.words import split_words
+from labelwise.words import join_words, split_words
 
-Span = tuple[int, int, str]
-Marked = tuple[str, Sequence[Span], str]
+Marked = tuple[str, Sequence[LabelledSpan], str]
 """A text, its spans in code points, and where it is."""
 
 _SHOWN = 60  # characters of a text
@@ -100,8 +99,8 @@ unless both are meant."
 
 def _two_ways(texts: Iterable[Marked]) -> str:
     """Say how many texts are marked in two ways, and how the first of them is."""
-    seen: dict[str, tuple[Sequence[Span], str]] = {}
-    twice: dict[str, tuple[Sequence[Span], str]] = {}
+    seen: dict[str, tuple[Sequence[LabelledSpan], str]] = {}
+    twice: dict[str, tuple[Sequence[LabelledSpan], str]] = {}
     for text, spans, place in texts:
         if seen.setdefault(text, (spans, place))[0] != spans and text.strip():
             twice.setdefault(text, (spans, place))
@@ -120,7 +119,7 @@ def _two_ways(texts: Iterable[Marked]) -> str:
     )
 
 
-def _label(spans: Iterable[Span], start: int, end: int) -> str:
+def _label(spans: Iterable[LabelledSpan], start: int, end: int) -> str:
     found = [f"'{label}'" for a, b, label in spans if (a, b) == (start, end)]
     return found[0] if found else "not marked so"
 
@@ -130,9 +129,6 @@ def _marked(sentence: Sentence, index: int) -> Marked:
     place = sentence.id or f"examples[{index}]"
     text, offsets = sentence.text, sentence.offsets
     if text is None or offsets is None:
-        text, offsets = " ".join(sentence.words), []
-        for word in sentence.words:
-            start = offsets[-1][1] + 1 if offsets else 0
-            offsets.append((start, start + len(word)))
+        text, offsets = join_words(sentence.words)
     spans = [(offsets[m.start][0], offsets[m.end - 1][1], m.label) for m in sentence.mentions]
     return text, spans, place
