@@ -315,3 +315,29 @@ def test_ablations_change_what_labels_read_as(tmp_path: Path) -> None:
     assert len(words["description"][first]) > len(words["names"][first])
     assert words["no_marks"] == words["context"] == words["names"]
     assert all("scores" in r for r in found.values())
+
+
+def test_methods_that_train_alike_train_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from labelwise.baselines import episodes
+
+    trained = []
+    original = episodes.train_in_episodes
+
+    def counted(*args: Any, **options: Any) -> Any:
+        trained.append(options["nearest"])
+        return original(*args, **options)
+
+    monkeypatch.setattr(episodes, "train_in_episodes", counted)
+    (tmp_path / "encoder").mkdir()
+    values = {"shots": [1, 2], "variants": ["names"], "distance": {"finetune": True}}
+    found = {}
+    for methods in (["nnshot", "prototype", "structshot"], ["structshot"]):
+        spec = small_spec(tmp_path / "encoder", methods=methods, **values)
+        before = len(trained)
+        store = run_benchmark(spec, tmp_path / methods[0])
+        found[methods[0]] = {c: store.read(c) for c in cells_of(spec)}, len(trained) - before
+    (together, n_together), (alone, n_alone) = found["nnshot"], found["structshot"]
+    assert (n_together, n_alone) == (4, 2)  # two support sets: by the nearest, and by the mean
+    assert all(together[c]["counts"] == alone[c]["counts"] for c in alone)

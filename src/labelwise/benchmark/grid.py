@@ -6,7 +6,7 @@ import concurrent.futures
 import multiprocessing
 import os
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Hashable, Iterable, Iterator, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
@@ -189,21 +189,33 @@ def run_benchmark(
         watch.plan(plan)
     for stage in plan.stages:
         runner.methods.stages.prepare(stage, watch.stage if watch else None)
-    missing = list(plan.cells)
+    rows = _in_rows(plan.cells, runner.methods)
     if jobs > 1:
-        results = _spread(missing, (spec, path, where), devices, jobs)
+        results = _spread(rows, (spec, path, where), devices, jobs)
     else:
-        results = ((cell, *runner.run(cell)) for cell in missing)
-    for done, (cell, result, seconds) in enumerate(results, len(cells) - len(missing) + 1):
+        results = ((cell, *runner.run(cell)) for row in rows for cell in row)
+    for done, (cell, result, seconds) in enumerate(results, len(cells) - len(plan.cells) + 1):
         if watch:
             watch.cell(done, len(cells), cell, result, seconds)
     return runner.store
 
 
+def _in_rows(cells: Iterable[Cell], methods: Methods) -> list[list[Cell]]:
+    """Put cells in a row that train the same encoder on the same support set."""
+    rows: dict[Hashable, list[Cell]] = {}
+    for cell in cells:
+        alike = cell.target, cell.shots, cell.support_set, cell.variant
+        rows.setdefault((alike, methods.training(cell.method)), []).append(cell)
+    return list(rows.values())
+
+
 def _spread(
-    cells: Sequence[Cell], arguments: tuple[Spec, Path, Path], devices: Sequence[str], jobs: int
+    rows: Sequence[list[Cell]],
+    arguments: tuple[Spec, Path, Path],
+    devices: Sequence[str],
+    jobs: int,
 ) -> Iterator[tuple[Cell, dict[str, Any], float]]:
-    """Run cells in several processes, each with its own runner and its share of the cores."""
+    """Run rows of cells in several processes, each with its own runner and share of the cores."""
     context = multiprocessing.get_context("spawn")
     dealt: Any = context.Queue()
     for i in range(jobs):
@@ -213,10 +225,10 @@ def _spread(
         jobs, mp_context=context, initializer=_start, initargs=(arguments, dealt, threads)
     )
     with pool:
-        waiting = {pool.submit(_run, cell): cell for cell in cells}
+        waiting = [pool.submit(_run, row) for row in rows]
         try:
             for finished in concurrent.futures.as_completed(waiting):
-                yield (waiting[finished], *finished.result())
+                yield from finished.result()
         finally:
             pool.shutdown(cancel_futures=True)
 
@@ -229,5 +241,5 @@ def _start(arguments: tuple[Spec, Path, Path], dealt: Any, threads: int) -> None
     _runners[:] = [Runner(*arguments, dealt.get())]
 
 
-def _run(cell: Cell) -> tuple[dict[str, Any], float]:
-    return _runners[0].run(cell)
+def _run(row: Sequence[Cell]) -> list[tuple[Cell, dict[str, Any], float]]:
+    return [(cell, *_runners[0].run(cell)) for cell in row]

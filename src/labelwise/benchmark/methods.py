@@ -1,11 +1,12 @@
 """Every method of a benchmark: a support set in, mentions of the scored split out.
 
-Methods that leave the encoder as it is share the states of a split: it is encoded once.
+Methods that leave the encoder as it is share the states of a split: it is encoded once. So do
+distance methods that train it alike on a support set, if their cells are run in a row.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Hashable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -46,6 +47,16 @@ class Trial:
     seed: int
 
 
+@dataclass(frozen=True)
+class _Encoded:
+    """States of a support set and of what is scored, by an encoder that the support set taught."""
+
+    training: tuple[Hashable, int, list[Sentence]]
+    scored: Sequence[Sentence]
+    known: list[FloatArray]
+    states: list[FloatArray]
+
+
 class Methods:
     """All methods, on top of their source stages.
 
@@ -63,7 +74,17 @@ class Methods:
         self.spec, self.sources = spec, sources
         self.stages = SourceStages(spec, sources, folder, device)
         self._states: dict[str, tuple[Sequence[Sentence], list[FloatArray]]] = {}
+        self._encoded: _Encoded | None = None
         self._abstract: AbstractTransitions | None = None
+
+    def training(self, method: str) -> Hashable:
+        """Return what is equal for two methods that train the same encoder on a support set."""
+        base, distance = base_method(method), self.spec.distance_config(method)
+        if base not in BY_DISTANCE or not distance.finetune:
+            return method
+        config = self.spec.finetune_config(method, self.spec.seed)
+        likeness = _likeness(distance)
+        return self.stages.of_method(method), config, likeness, base != "prototype"
 
     def run(self, method: str, trial: Trial) -> list[list[Mention]]:
         """Fit one method on a support set, or on nothing, and tag what is scored."""
@@ -97,29 +118,41 @@ class Methods:
         return engine.tag_states(states, table)
 
     def _by_distance(self, method: str, backend: TorchBackend, trial: Trial) -> list[list[Mention]]:
-        config, base = self.spec.distance_config(method), base_method(method)
-        likeness = Likeness(unit_vectors=config.unit_vectors, dot_product=config.dot_product)
+        config = self.spec.distance_config(method)
         if config.finetune:
-            from labelwise.baselines.episodes import train_in_episodes  # noqa: PLC0415
-
-            backend = train_in_episodes(
-                backend,
-                [Source("target", trial.support, trial.label_set)],
-                self.spec.finetune_config(method, trial.seed),
-                likeness=likeness,
-                nearest=base != "prototype",
-            )
-            states = list(Engine(backend).states(s.words for s in trial.scored))
+            encoded = self._in_episodes(method, backend, trial)
+            known, states = encoded.known, encoded.states
         else:
-            stage = self.stages.of_method(method)
-            states = self._states_of(stage, Engine(backend), trial.scored)
-        known = list(Engine(backend).states(s.words for s in trial.support))
-        model = self._distance_model(base, config, likeness)
+            engine = Engine(backend)
+            states = self._states_of(self.stages.of_method(method), engine, trial.scored)
+            known = list(engine.states(s.words for s in trial.support))
+        model = self._distance_model(base_method(method), config)
         return model.fit(known, trial.support, trial.label_set).tag(states)
 
-    def _distance_model(
-        self, base: str, config: Distance, likeness: Likeness
-    ) -> ProtoNet | NNShot | StructShot:
+    def _in_episodes(self, method: str, backend: TorchBackend, trial: Trial) -> _Encoded:
+        """Train the encoder on a support set, unless the last one that was trained is the same."""
+        from labelwise.baselines.episodes import train_in_episodes  # noqa: PLC0415
+
+        training = self.training(method), trial.seed, list(trial.support)
+        last = self._encoded
+        if last and last.training == training and last.scored is trial.scored:
+            return last
+        encoder = train_in_episodes(
+            backend,
+            [Source("target", trial.support, trial.label_set)],
+            self.spec.finetune_config(method, trial.seed),
+            likeness=_likeness(self.spec.distance_config(method)),
+            nearest=base_method(method) != "prototype",
+        )
+        engine = Engine(encoder)
+        known, states = (
+            list(engine.states(s.words for s in side)) for side in (trial.support, trial.scored)
+        )
+        self._encoded = _Encoded(training, trial.scored, known, states)
+        return self._encoded
+
+    def _distance_model(self, base: str, config: Distance) -> ProtoNet | NNShot | StructShot:
+        likeness = _likeness(config)
         if base == "prototype":
             return ProtoNet(likeness)
         if base == "nnshot":
@@ -145,6 +178,10 @@ class Methods:
             architecture="double_town", max_pieces=backend.config.max_pieces
         )
         return _rebuilt(backend, DoubleTown(backend.model.text_tower, config))
+
+
+def _likeness(config: Distance) -> Likeness:
+    return Likeness(unit_vectors=config.unit_vectors, dot_product=config.dot_product)
 
 
 def _as_variant(backend: TorchBackend, trial: Trial) -> TorchBackend:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -84,11 +84,12 @@ def make_plan(runner: Runner, cells: Sequence[Cell]) -> Plan:
 
 
 class _PieceCounter:
-    """Counts pieces; cells that share the states of a split pay for them once."""
+    """Counts pieces; cells that share the states of a split, or a training, pay for it once."""
 
     def __init__(self, runner: Runner) -> None:
         self._runner, self.skips = runner, dict[Cell, str]()
         self._encoded: dict[str, str] = {}  # target whose states a stage holds
+        self._trained = set[Hashable]()
         self._supports: dict[tuple[str, str, int], Support | str] = {}
 
     def of_cell(self, cell: Cell) -> float:
@@ -109,6 +110,10 @@ class _PieceCounter:
             is_there = self._encoded.get(stage) == cell.target
             self._encoded[stage] = cell.target
             return _LOADING + _pieces(support.sentences) + (0.0 if is_there else scored)
+        trained = runner.methods.training(method), cell.target, cell.shots, cell.support_set
+        if base in BY_DISTANCE and trained in self._trained:
+            return _LOADING
+        self._trained.add(trained)
         config = runner.spec.finetune_config(method, 0)
         return _LOADING + _training(config, support.sentences) + scored
 
