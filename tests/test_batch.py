@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import datetime
 import json
 import random
 import subprocess
@@ -310,7 +311,10 @@ def test_parquet_names_its_extra(tmp_path: Path) -> None:
 @needs_pyarrow
 def test_parquet_round_trip(tmp_path: Path) -> None:
     path = tmp_path / "in.parquet"
-    table = {"id": ["x", None], "text": ["Bob in Oslo", None], "tokens": [None, ["New York", "x"]]}
+    table = {
+        "id": ["x", None], "text": ["Bob in Oslo", None], "tokens": [None, ["New York", "x"]],
+        "meta": [{"on": datetime.date(2026, 1, 2), "n": 1}, None],
+    }  # fmt: skip
     pyarrow.parquet.write_table(pyarrow.table(table), path)
     sentences, rejected = results_of(path)
     assert not rejected
@@ -320,7 +324,12 @@ def test_parquet_round_trip(tmp_path: Path) -> None:
         write_parquet(stream, zip(sentences, found, strict=True))
     entity = {"text": "Oslo", "label": "city", "start": 7, "end": 11, "score": 0.5}
     assert pyarrow.parquet.read_table(tmp_path / "out.parquet").to_pylist() == [
-        {"id": "x", "text": "Bob in Oslo", "entities": [entity], "meta": None},
+        {
+            "id": "x",
+            "text": "Bob in Oslo",
+            "entities": [entity],
+            "meta": '{"on": "2026-01-02", "n": 1}',
+        },
         {"id": "in:2", "text": "New York x", "entities": [], "meta": None},
     ]
 

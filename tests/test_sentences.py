@@ -7,9 +7,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from labelwise.annotation import Mention, Sentence
+from labelwise.rows import to_sentences
 from labelwise.sentences import (
     WRAPPED,
     in_one_text,
+    one_by_one,
     parts_of,
     sentence_spans,
     words_by_sentence,
@@ -110,3 +112,19 @@ def test_mentions_are_counted_in_the_words_of_the_text() -> None:
     joined = in_one_text(found, [["a"] * 3, ["b"] * 4, ["c"] * 2])
     assert joined == [Mention(0, 1, "x"), Mention(8, 9, "y")]
     assert joined[0].score == 0.5
+
+
+def test_an_annotated_text_is_cut_into_sentences_but_through_no_mention() -> None:
+    marked = (
+        "[Ada](person) left. [Robert Lee](person) stayed! [Who. Knows](work) ended. Then silence."
+    )
+    (example,) = to_sentences([marked])
+    cut = list(one_by_one(example))
+    assert [" ".join(s.words) for s in cut] == [
+        "Ada left .", "Robert Lee stayed !", "Who . Knows ended .", "Then silence .",
+    ]  # fmt: skip
+    assert [s.mentions for s in cut] == [
+        (Mention(0, 1, "person"),), (Mention(0, 2, "person"),), (Mention(0, 3, "work"),), (),
+    ]  # fmt: skip
+    words = Sentence(example.words, example.mentions)
+    assert list(one_by_one(words)) == [words]

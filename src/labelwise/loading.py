@@ -6,7 +6,6 @@ import contextlib
 import importlib.util
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
@@ -137,6 +136,8 @@ def _engine(manifest: Manifest, engine: str, device: str) -> str:
         raise ConfigError(f"There is no engine '{engine}'. Expected 'auto', 'onnx' or 'torch'.")
     if engine == "auto":
         return "onnx" if device == "cpu" and TEXT_GRAPH in manifest.files else "torch"
+    if engine == "onnx" and device != "cpu":
+        raise ConfigError(f"Device is '{device}'. Engine 'onnx' expects 'cpu'. Use 'torch' there.")
     return engine
 
 
@@ -275,8 +276,7 @@ def _label_files(
     if fitted is not None:
         arrays = {"matrix": fitted.matrix, "bias": fitted.bias, "curve": np.array(fitted.curve)}
         files[_FIT] = lambda target: save_tensors(target, arrays)
-    made = [label_tensors(backend, label_set, known) for backend in will_run]
-    vectors = dict(chain.from_iterable(tensors.items() for tensors in made))
+    vectors = {k: v for b in will_run for k, v in label_tensors(b, label_set, known).items()}
     if vectors:
         files[_LABEL_VECTORS] = lambda target: save_tensors(target, vectors)
     return files

@@ -98,6 +98,24 @@ def parts_of(sentence: Sentence) -> Iterator[Sequence[str]]:
     return words_by_sentence(sentence.text, sentence.words, sentence.offsets)
 
 
+def one_by_one(example: Sentence) -> Iterator[Sentence]:
+    """Cut an annotated text into its sentences, but through no mention.
+
+    Args:
+        example: A text and its words; words without a text are one sentence already.
+
+    Yields:
+        Each sentence with its mentions, without the text.
+    """
+    low = high = 0
+    for part in parts_of(example):
+        high += len(part)
+        if not any(m.start < high < m.end for m in example.mentions):
+            mine = [m for m in example.mentions if low <= m.start < high]
+            yield Sentence(example.words[low:high], tuple(moved(mine, -low)), example.id)
+            low = high
+
+
 def in_one_text(
     found: Iterable[Sequence[Mention]], sentences: Iterable[Sequence[str]]
 ) -> list[Mention]:

@@ -14,6 +14,7 @@ from labelwise.config import FINETUNE, TrainConfig
 from labelwise.errors import require
 from labelwise.fit_report import OnProgress, Progress
 from labelwise.labels import LabelSet
+from labelwise.sentences import one_by_one
 from labelwise.sources import Source
 
 if TYPE_CHECKING:
@@ -105,9 +106,13 @@ def prepare_finetune(
     output_dir: str | Path | None = None,
     resume: bool = False,
 ) -> Run:
-    """Check all that ``finetune`` needs, and train nothing yet; arguments as there."""
+    """Check all that ``finetune`` needs, and train nothing yet; arguments as there.
+
+    Texts are learned from sentence by sentence, as they are read.
+    """
     require("torch", "train", "Fine-tuning")
     from labelwise.training_run import prepare  # noqa: PLC0415
 
-    source = Source("target", examples, label_set)
+    sentences = [s for example in examples for s in one_by_one(example)]
+    source = Source("target", sentences, label_set)
     return prepare(backend, [source], config or FINETUNE, output_dir=output_dir, resume=resume)

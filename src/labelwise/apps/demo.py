@@ -60,16 +60,7 @@ def run_demo(
     _heading(console, f"After an instant fit to {n} sentences ({report.seconds:.2f} s)")
     scores = {"zero-shot": before, f"{K}-shot fit": _show(console, tagger, shown, test, label_set)}
 
-    if not is_finetuned:
-        _heading(console, "Fine-tuning is left out, as asked")
-    elif importlib.util.find_spec("torch") is None:
-        _heading(console, "Fine-tuning is left out: it needs pip install 'labelwise[train]'")
-    else:
-        _heading(
-            console,
-            f"Fine-tuning both encoders on the same {n} sentences, in {FINETUNE.min_steps} "
-            "updates or more: a minute or two on two cores (--no-finetune leaves it out)",
-        )
+    if _may_finetune(console, n, is_finetuned=is_finetuned):
         with training_progress(console) as on_progress:
             tagger.finetune(support.sentences, label_set, on_progress=on_progress)
         scores[f"{K}-shot fine-tuned"] = evaluate(tagger, test, label_set).scores
@@ -80,6 +71,22 @@ def run_demo(
     _heading(console, "Try next")
     for command in _next_commands(output):
         console.print(f"  {command}")
+
+
+def _may_finetune(console: Console, n_sentences: int, *, is_finetuned: bool) -> bool:
+    """Say whether both encoders are trained now, and if not, why."""
+    if not is_finetuned:
+        _heading(console, "Fine-tuning is left out, as asked")
+        return False
+    if importlib.util.find_spec("torch") is None:
+        _heading(console, "Fine-tuning is left out: it needs pip install 'labelwise[train]'")
+        return False
+    _heading(
+        console,
+        f"Fine-tuning both encoders on the same {n_sentences} sentences, in {FINETUNE.min_steps} "
+        "updates or more: a minute or two on two cores (--no-finetune leaves it out)",
+    )
+    return True
 
 
 def _tagger(console: Console, model: str | None, encoder: str, seconds: float) -> Tagger:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import json
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -15,7 +16,7 @@ from labelwise.errors import DataError, require
 from labelwise.words import without_surrogates
 
 ROWS_AT_ONCE = 1024
-_COLUMNS = ("id", "text", "tokens", "tokenized_text")
+_COLUMNS = ("id", "text", "tokens", "tokenized_text", "meta")
 
 
 def _pyarrow() -> Any:
@@ -42,13 +43,20 @@ def parquet_rows(path: Path) -> Iterator[tuple[int, float, dict[str, Any]]]:
             for batch in file.iter_batches(ROWS_AT_ONCE, columns=columns):
                 for row in batch.to_pylist():
                     number += 1
-                    if not isinstance(row.get("id"), str | int | None):
-                        row["id"] = str(row["id"])  # a date or a number that JSON lacks
-                    yield number, number / n_rows, row
+                    yield number, number / n_rows, _as_json(row)
     except (pyarrow.ArrowException, OSError) as err:
         raise DataError(
             f"Cannot read '{path}' as Parquet: {err}. Expected a Parquet file. Check the file."
         ) from err
+
+
+def _as_json(row: dict[str, Any]) -> dict[str, Any]:
+    """Put dates and numbers that JSON lacks as text."""
+    if not isinstance(row.get("id"), str | int | None):
+        row["id"] = str(row["id"])
+    if isinstance(row.get("meta"), dict | list):
+        row["meta"] = json.loads(json.dumps(row["meta"], default=str))
+    return row
 
 
 def write_parquet(stream: BinaryIO, results: Iterable[Result]) -> None:
@@ -86,5 +94,5 @@ def _row(result: Result) -> dict[str, Any]:
         "id": without_surrogates(sentence.id),
         "text": without_surrogates(sentence.text or ""),
         "entities": found,
-        "meta": None if meta is None else json_line(meta),
+        "meta": meta if isinstance(meta, str | None) else json_line(meta),
     }

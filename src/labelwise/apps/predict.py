@@ -88,14 +88,8 @@ def predict(
     Offsets count code points of the text, end exclusive; words given as tokens are joined with
     spaces first. What a line or row has as id and meta comes back with its entities.
     """
-    if (file is None) == (text is None):
-        raise typer.BadParameter("Give either --text or one FILE; FILE may be - for stdin.")
-    if output_dir is not None and (file is None or output is not None or as_json):
-        raise typer.BadParameter("--output-dir takes one FILE, without --text, --output or --json.")
-    if output_dir is None and shard is not None:
-        raise typer.BadParameter("--shard belongs to a batch job. Add --output-dir.")
-    if text is not None and column is not None:
-        raise typer.BadParameter("--column belongs to a FILE, not to --text.")
+    is_job = output_dir is not None
+    _check_options(file, text, column, shard, is_job=is_job, is_shown=as_json or bool(output))
     _check_names(file, column, labels, output)
     if file is not None and output_dir is not None:
         from labelwise.apps.batch_job import BatchOptions, predict_file
@@ -124,6 +118,26 @@ def predict(
     sentences = given if file is None else read_texts(file, column)
     results = _results(tagger, sentences, label_set, threshold)
     _put_out(results, label_set, output, as_json=as_json)
+
+
+def _check_options(
+    file: str | None,
+    text: list[str] | None,
+    column: str | None,
+    shard: str | None,
+    *,
+    is_job: bool,
+    is_shown: bool,
+) -> None:
+    """Refuse options that do not go together."""
+    if (file is None) == (text is None):
+        raise typer.BadParameter("Give either --text or one FILE; FILE may be - for stdin.")
+    if is_job and (file is None or is_shown):
+        raise typer.BadParameter("--output-dir takes one FILE, without --text, --output or --json.")
+    if not is_job and shard is not None:
+        raise typer.BadParameter("--shard belongs to a batch job. Add --output-dir.")
+    if text is not None and column is not None:
+        raise typer.BadParameter("--column belongs to a FILE, not to --text.")
 
 
 def _check_names(

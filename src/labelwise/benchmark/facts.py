@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import importlib.metadata
-import os
 import platform
 import subprocess
 from pathlib import Path
 from typing import Any
 
-from labelwise.precision import Processor
+from labelwise.precision import Processor, usable_cores
 from labelwise.sampling import SAMPLER_VERSION
 
 _PACKAGES = ("numpy", "scipy", "tokenizers", "torch", "transformers")
@@ -28,7 +27,7 @@ def machine_facts(device: str) -> dict[str, Any]:
         "python": platform.python_version(),
         "packages": {name: _version(name) for name in _PACKAGES},
         "processor": Processor.here().name,
-        "cores": os.cpu_count(),
+        "cores": usable_cores(),
         "device": device,
     }
 
