@@ -14,11 +14,13 @@ from labelwise.errors import LabelwiseError
 from labelwise.serve import label_studio, probes, routes
 from labelwise.serve.access import Access
 from labelwise.serve.gate import Gate
+from labelwise.serve.json_route import Shortcut
 from labelwise.serve.metrics import Metrics
 from labelwise.serve.problems import on_error
 from labelwise.serve.service import Service
 from labelwise.tagger import Tagger
 
+ANSWERED = (HTTPException, RequestValidationError, LabelwiseError, TimeoutError)
 DESCRIPTION = "Named entity recognition from the words of your labels."
 
 
@@ -63,10 +65,12 @@ def create_app(
         lifespan=lifespan,
     )
     app.state.service = service
-    for router in (routes.router, probes.router, label_studio.router, *routers):
+    all_routers = (routes.router, probes.router, label_studio.router, *routers)
+    for router in all_routers:
         app.include_router(router)
-    for error in (HTTPException, RequestValidationError, LabelwiseError, TimeoutError):
+    for error in ANSWERED:
         app.add_exception_handler(error, on_error)
+    app.add_middleware(Shortcut, routers=all_routers, errors=ANSWERED, on_error=on_error)
     app.add_middleware(
         Gate,
         access=Access(config, token),

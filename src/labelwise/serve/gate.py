@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import random
 import re
-import secrets
 import time
 from collections.abc import Callable, Collection, Mapping
 from typing import Any
@@ -139,7 +139,7 @@ class _Exchange:
         self.headers: dict[bytes, bytes] = dict(scope["headers"])
         given = self.headers.get(b"x-request-id", b"")
         is_valid = _REQUEST_ID.fullmatch(given) is not None
-        self.request_id = given.decode() if is_valid else secrets.token_hex(8)
+        self.request_id = given.decode() if is_valid else f"{random.getrandbits(64):016x}"
         scope.setdefault("state", {})["request_id"] = self.request_id
         self._receive, self._send = receive, send
         self._body_timeout_s, self._size, self._has_body = body_timeout_s, 0, True

@@ -1,24 +1,27 @@
 """Routes whose bodies are strict JSON: no duplicate keys, no NaN, no deep nesting.
 
-A router takes them by ``APIRouter(route_class=JsonRoute)``.
+A router takes them by ``APIRouter(route_class=JsonRoute)``. ``Shortcut`` leads to those of them
+that need none of the framework's machinery.
 """
 
 from __future__ import annotations
 
 import asyncio
 import inspect
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Iterable
 from typing import Any, cast
 
-from fastapi import Request, Response
+from fastapi import APIRouter, Request, Response
 from fastapi.exceptions import RequestValidationError
 from fastapi.routing import APIRoute
 from pydantic import TypeAdapter, ValidationError
+from starlette.types import ASGIApp, Receive, Scope, Send
 
 from labelwise.errors import CheckpointError
 from labelwise.serve.problems import ApiError
 from labelwise.strict_json import MAX_JSON_DEPTH, parse_json
 
+Handler = Callable[[Request], Coroutine[Any, Any, Response]]
 INLINE_BYTES = 65_536  # larger bodies are parsed in a thread
 
 
@@ -75,19 +78,24 @@ class JsonRoute(APIRoute):
     FastAPI's machinery for dependencies, which costs as much as the rest of a small request.
     """
 
-    def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
+    def get_route_handler(self) -> Handler:
         """Return what answers a request."""
-        usual, wanted, field = super().get_route_handler(), self.dependant, self.body_field
-        others = (wanted.path_params, wanted.query_params, wanted.header_params,
-                  wanted.cookie_params, wanted.dependencies)  # fmt: skip
+        usual = super().get_route_handler()
 
         async def handle(request: Request) -> Response:
             return await usual(StrictRequest(request.scope, request.receive))
 
+        return self.direct_handler() or handle
+
+    def direct_handler(self) -> Handler | None:
+        """Return what answers a request by calling the endpoint, if that is all it takes."""
+        wanted, field = self.dependant, self.body_field
+        others = (wanted.path_params, wanted.query_params, wanted.header_params,
+                  wanted.cookie_params, wanted.dependencies)  # fmt: skip
         if field is None or any(others) or len(wanted.body_params) != 1:
-            return handle
+            return None
         if not inspect.iscoroutinefunction(self.endpoint):  # FastAPI runs it in a thread
-            return handle
+            return None
         body_name, request_name = wanted.body_params[0].name, wanted.request_param_name
         adapter: TypeAdapter[Any] = TypeAdapter(cast("Any", field.field_info.annotation))
 
@@ -101,3 +109,48 @@ class JsonRoute(APIRoute):
             return await self.endpoint(**arguments)
 
         return handle_directly
+
+
+class Shortcut:
+    """Middleware that leads straight to the routes that ``JsonRoute`` calls directly.
+
+    Looking a route up, and all that FastAPI has ready for one, costs as much as a short text.
+
+    Args:
+        app: Answers everything else.
+        routers: Whose routes to lead to.
+        errors: Exceptions that ``on_error`` answers.
+        on_error: As an exception handler.
+    """
+
+    def __init__(
+        self,
+        app: ASGIApp,
+        *,
+        routers: Iterable[APIRouter],
+        errors: tuple[type[Exception], ...],
+        on_error: Callable[[Request, Exception], Coroutine[Any, Any, Response]],
+    ) -> None:
+        """Look the routes up."""
+        self._app, self._errors, self._on_error = app, errors, on_error
+        routes = [r for router in routers for r in router.routes if isinstance(r, JsonRoute)]
+        self._routes: dict[tuple[Any, Any], tuple[JsonRoute, Handler]] = {
+            (method, route.path): (route, handler)
+            for route in routes
+            if (handler := route.direct_handler())
+            for method in route.methods or ()
+        }
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer one request."""
+        found = self._routes.get((scope.get("method"), scope.get("path")))
+        if found is None:
+            await self._app(scope, receive, send)
+            return
+        scope["route"], handler = found
+        request = Request(scope, receive)
+        try:
+            response = await handler(request)
+        except self._errors as err:
+            response = await self._on_error(request, err)
+        await response(scope, receive, send)

@@ -14,6 +14,8 @@ from collections.abc import AsyncIterator, Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, Literal, TypeVar
 
+from threadpoolctl import threadpool_limits
+
 from labelwise.annotation import Sentence
 from labelwise.config import ServeConfig
 from labelwise.engine import Engine
@@ -150,6 +152,8 @@ class Service:
         tagger.engine.cached_texts = CACHED_LABEL_TEXTS
         cores = usable_cores()
         self._batcher.n_workers = max(1, cores // (tagger.backend.threads or cores))
+        if self._batcher.n_workers > 1:  # for the process: idle BLAS threads take a core from them
+            threadpool_limits(limits=1, user_api="blas")
         if tagger.label_set is not None:
             self._default = LabelEntry(DEFAULT_ID, tagger.table())
         self._learned = tagger.fitted

@@ -11,7 +11,7 @@ from labelwise.serve.problems import ClientGoneError
 from labelwise.serve.schemas import ErrorEnvelope
 from labelwise.serve.service import Service
 
-WATCH_AFTER_S = 0.1  # a watcher costs more than most answers take
+WATCH_AFTER_S = 0.5  # a watcher costs more than most answers take
 DESCRIPTIONS = {
     400: "The request is malformed, or not for this server.",
     401: "No valid token.",
