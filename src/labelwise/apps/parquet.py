@@ -54,7 +54,7 @@ def _as_json(row: dict[str, Any]) -> dict[str, Any]:
     """Put dates and numbers that JSON lacks as text."""
     if not isinstance(row.get("id"), str | int | None):
         row["id"] = str(row["id"])
-    if isinstance(row.get("meta"), dict | list):
+    if row.get("meta") is not None:
         row["meta"] = json.loads(json.dumps(row["meta"], default=str))
     return row
 
@@ -94,5 +94,5 @@ def _row(result: Result) -> dict[str, Any]:
         "id": without_surrogates(sentence.id),
         "text": without_surrogates(sentence.text or ""),
         "entities": found,
-        "meta": meta if isinstance(meta, str | None) else json_line(meta),
+        "meta": None if meta is None else json_line(meta),
     }

@@ -114,7 +114,8 @@ class JsonRoute(APIRoute):
 class Shortcut:
     """Middleware that leads straight to the routes that ``JsonRoute`` calls directly.
 
-    Looking a route up, and all that FastAPI has ready for one, costs as much as a short text.
+    Looking a route up, and all that FastAPI has ready for one, is nearly half of the event loop's
+    work for a short text.
 
     Args:
         app: Answers everything else.
