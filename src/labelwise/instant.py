@@ -6,13 +6,13 @@ centred on the vectors of the label words. Knows arrays, not texts; encodes and 
 
 from __future__ import annotations
 
-import contextlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass, field
 
 import numpy as np
 from numpy.typing import NDArray
 
+from labelwise.blas import one_blas_thread
 from labelwise.errors import ConfigError
 from labelwise.fit_inputs import check_examples
 from labelwise.map_problem import MapProblem
@@ -157,7 +157,7 @@ def fit_tag_vectors(  # noqa: PLR0913
     """
     settings = settings or FitSettings()
     check_examples(states, tag_ids, sentence_ids, prior, allowed, weights)
-    with _one_thread():
+    with one_blas_thread():
         problem = MapProblem.build(states, tag_ids, prior, settings.bias_reach, allowed, weights)
         strength, held_out = settings.strength, None
         if strength is None:
@@ -175,15 +175,6 @@ def fit_tag_vectors(  # noqa: PLR0913
         n_iterations=sum(s.n_iterations for s in solutions),
         held_out=held_out,
     )
-
-
-@contextlib.contextmanager
-def _one_thread() -> Iterator[None]:
-    """Keep matrix products on one thread: others that wake and wait for them cost more."""
-    from threadpoolctl import threadpool_limits  # noqa: PLC0415  # prediction needs none
-
-    with threadpool_limits(limits=1, user_api="blas"):
-        yield
 
 
 def default_strength(tag_ids: IntArray, sentence_ids: IntArray, n_marks: int) -> float:

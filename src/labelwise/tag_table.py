@@ -12,6 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from labelwise.annotation import Mention
+from labelwise.blas import one_blas_thread
 from labelwise.calibration import IDENTITY, ScoreCurve
 from labelwise.config import ModelConfig
 from labelwise.decode import (
@@ -111,7 +112,8 @@ class TagTable:
         """
         if self.matrix.shape[1] != states.shape[1]:
             states = add_neighbours(states, np.repeat(np.arange(len(lengths)), lengths))
-        logits = states @ self.matrix.T
+        with one_blas_thread():
+            logits = states @ self.matrix.T
         logits += self.bias
         return logits
 
