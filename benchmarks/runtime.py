@@ -31,6 +31,7 @@ import numpy as np
 from rivals import Library, Seconds, encoder_operations, pipeline_run, product_run, timed
 
 from labelwise import Tagger
+from labelwise.ahead import map_side_by_side
 from labelwise.config import RECOMMENDED_MODEL
 from labelwise.data import read_dataset
 from labelwise.exports import onnx_backends
@@ -276,7 +277,10 @@ def measure(
 
 
 def bare_session(tagger: Tagger, texts: Sequence[str]) -> Callable[[], object]:
-    """Return a run of the encoder alone, over the batches of the engine, tokenized before."""
+    """Return a run of the encoder alone, over the batches of the engine, tokenized before.
+
+    As many at a time as in the engine.
+    """
     words = [[t[a:b] for a, b in split_words(t)] for t in texts]
     batches: list[Any] = []
     original = tagger.backend
@@ -292,7 +296,7 @@ def bare_session(tagger: Tagger, texts: Sequence[str]) -> Callable[[], object]:
             return original.word_states(batch)
 
     list(Tagger(Recorder()).engine.states(words))
-    return lambda: [original.word_states(batch) for batch in batches]
+    return lambda: list(map_side_by_side(original.word_states, batches, original.n_workers))
 
 
 def cold_start(model: Path, rounds: int) -> Measured:

@@ -10,11 +10,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from labelwise.ahead import map_ahead
+from labelwise.ahead import map_ahead, map_side_by_side
 
 
 def n_threads() -> int:
-    return sum(t.name.startswith("labelwise-ahead") for t in threading.enumerate())
+    return sum(t.name.startswith("labelwise-") for t in threading.enumerate())
 
 
 @given(st.lists(st.integers(), max_size=6))
@@ -79,5 +79,29 @@ def test_an_error_of_the_items_comes_after_the_results_before_it(n_good: int) ->
     results = map_ahead(str, items())
     assert list(itertools.islice(results, n_good)) == [str(i) for i in range(n_good)]
     with pytest.raises(LookupError, match="no more"):
+        next(results)
+    assert n_threads() == 0
+
+
+@given(st.lists(st.integers(), max_size=9), st.integers(1, 4))
+def test_results_side_by_side_are_those_of_map(items: list[int], n_workers: int) -> None:
+    assert list(map_side_by_side(str, items, n_workers)) == list(map(str, items))
+    assert n_threads() == 0
+
+
+def test_workers_run_at_the_same_time() -> None:
+    together = threading.Barrier(3)
+    list(map_side_by_side(lambda _: together.wait(timeout=10), range(3), n_workers=3))
+
+
+def test_one_item_or_worker_needs_no_thread() -> None:
+    assert list(map_side_by_side(lambda _: n_threads(), ["one"], n_workers=3)) == [0]
+    assert list(map_side_by_side(lambda _: n_threads(), ["one", "two"], n_workers=1)) == [0, 0]
+
+
+def test_an_error_side_by_side_comes_in_its_turn_and_leaves_no_thread() -> None:
+    results = map_side_by_side(lambda i: 1 // (i - 1), range(3), n_workers=2)
+    assert next(results) == -1
+    with pytest.raises(ZeroDivisionError):
         next(results)
     assert n_threads() == 0

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import threading
+import time
 from collections.abc import Iterator, Sequence
 
 import numpy as np
@@ -104,6 +105,11 @@ def oracle(engine: Engine, words: Sequence[str]) -> list[Mention]:
     return mentions_from_tags([names[i] for i in ids], config.scheme)
 
 
+def distinct(n_words: int) -> list[tuple[str, ...]]:
+    """Sentences of one length, all different: equal ones are read once."""
+    return list(itertools.product(("bob", "paris", "acme"), repeat=n_words))
+
+
 def long_text(n_words: int, seed: int = 0) -> list[str]:
     return np.random.default_rng(seed).choice(WORDS, n_words).tolist()
 
@@ -117,6 +123,42 @@ def test_many_sentences_are_tagged_as_each_alone(
 ) -> None:
     engine = fake_engine(batch_pieces)
     assert tagged(engine, sentences) == [tagged(engine, [s])[0] for s in sentences]
+
+
+@given(TEXTS, st.sampled_from([1, 64, 2048]))
+def test_workers_find_what_one_finds(sentences: list[list[str]], batch_pieces: int) -> None:
+    alone, shared = fake_engine(batch_pieces), fake_engine(batch_pieces)
+    shared.backend.n_workers = 3  # type: ignore[misc]
+    assert tagged(shared, sentences) == tagged(alone, sentences)
+
+
+def test_a_batch_a_worker_of_even_sizes() -> None:
+    engine = fake_engine(batch_pieces=1024)
+    engine.backend.n_workers = 3  # type: ignore[misc]
+    list(engine.states(distinct(4)))
+    pieces = [rows * columns for rows, columns in engine.backend.batch_sizes]  # type: ignore[attr-defined]
+    assert len(pieces) == 3
+    assert max(pieces) == min(pieces)
+
+
+def test_little_is_not_shared_out() -> None:
+    engine = fake_engine()
+    engine.backend.n_workers = 3  # type: ignore[misc]
+    list(engine.states(distinct(1)))
+    assert len(engine.backend.batch_sizes) == 1  # type: ignore[attr-defined]
+
+
+def test_with_workers_the_next_chunk_is_encoded_while_one_is_used() -> None:
+    engine = fake_engine()
+    engine.backend.n_workers = 2  # type: ignore[misc]
+    found = engine.states(distinct(8))
+    next(found)
+    deadline = time.monotonic() + 10
+    while sum(rows for rows, _ in engine.backend.batch_sizes) <= CHUNK_WORDS // 8:  # type: ignore[attr-defined]
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+    found.close()  # type: ignore[attr-defined]
+    assert not [t for t in threading.enumerate() if t.name.startswith("labelwise-")]
 
 
 @given(TEXTS)

@@ -63,7 +63,7 @@ def graph(loudness: float = 1.0, activation: str = "Gelu") -> bytes:
 
 
 def run(data: bytes, ids: list[list[int]] | np.ndarray) -> np.ndarray:
-    [states] = open_session(data, 1).run(None, {"input_ids": np.array(ids, dtype=np.int64)})
+    [states] = open_session(data).run(None, {"input_ids": np.array(ids, dtype=np.int64)})
     return np.asarray(states)
 
 
@@ -135,7 +135,7 @@ def test_the_largest_sums_do_not_overflow_on_any_processor() -> None:
     opsets = [helper.make_opsetid("", 20), helper.make_opsetid("com.microsoft", 1)]
     model = helper.make_model(made, opset_imports=opsets, ir_version=10)
     rows = np.full((3, WIDTH), 255, dtype=np.uint8)
-    [sums] = open_session(model.SerializeToString(), 1).run(None, {"bytes": rows})
+    [sums] = open_session(model.SerializeToString()).run(None, {"bytes": rows})
     assert np.asarray(sums).tolist() == [[127.0 * 127 * WIDTH] * WIDTH] * 3
 
 

@@ -1,4 +1,4 @@
-"""Work on the next item while the present one is used; order and results stay the same.
+"""Work in other threads, ahead of what is used or side by side; order and results stay the same.
 
 Knows nothing of what the work is. It should release Python's lock for most of its time.
 """
@@ -6,7 +6,7 @@ Knows nothing of what the work is. It should release Python's lock for most of i
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Executor, Future, ThreadPoolExecutor
 from typing import TypeVar
 
@@ -38,6 +38,30 @@ def map_ahead(function: Callable[[Item], Result], items: Iterable[Item]) -> Iter
                 yield started.popleft().result()
         while started:
             yield started.popleft().result()
+
+
+def map_side_by_side(
+    function: Callable[[Item], Result], items: Sequence[Item], n_workers: int
+) -> Iterator[Result]:
+    """Map a function over a few items, several at a time; none is left when the iterator ends.
+
+    Args:
+        function: The work.
+        items: All of them.
+        n_workers: Threads at most; with one item or worker it is done in the caller's.
+
+    Yields:
+        ``function(item)`` of each, in order.
+
+    >>> list(map_side_by_side(str.upper, ["a", "b", "c"], n_workers=2))
+    ['A', 'B', 'C']
+    """
+    n_workers = min(n_workers, len(items))
+    if n_workers < 2:
+        yield from map(function, items)
+        return
+    with ThreadPoolExecutor(n_workers, thread_name_prefix="labelwise-batch") as pool:
+        yield from pool.map(function, items)
 
 
 def _futures(

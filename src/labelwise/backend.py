@@ -64,6 +64,16 @@ class EncoderBackend(Protocol):
         """Threads of one call; 0 means every core."""
         ...
 
+    @property
+    def n_workers(self) -> int:
+        """Batches of one call that run at a time, each in a thread of its own."""
+        ...
+
+    @property
+    def batch_pieces(self) -> int:
+        """Pieces of a batch, padding included, that it runs at its best."""
+        ...
+
     def word_states(self, batch: Batch) -> FloatArray:
         """Encode a batch; one row a word in ``batch.rows``. Shape ``(words, dim)``."""
         ...
@@ -130,7 +140,7 @@ class FakeBackend:
         self.dim = dim
         self.digest = hashlib.sha256(repr(sorted((vectors or {}).items())).encode()).hexdigest()
         self.frozen = False
-        self.threads = 0
+        self.threads, self.n_workers, self.batch_pieces = 0, 1, 1024
         self.scale = 1.0
         self.bias = np.zeros(1, dtype=np.float32)
         self.max_positions = 512

@@ -5,13 +5,15 @@ The engine knows an encoder only through ``backend.EncoderBackend`` and never lo
 
 from __future__ import annotations
 
+import math
 from collections import OrderedDict, deque
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from typing import TypeVar
 
 import numpy as np
 
-from labelwise.ahead import map_ahead
+from labelwise.ahead import map_ahead, map_side_by_side
 from labelwise.annotation import Mention
 from labelwise.backend import EncoderBackend
 from labelwise.encoding import FloatArray, Window, batches_by_pieces
@@ -23,6 +25,9 @@ from labelwise.tag_table import Decoder, TagTable
 from labelwise.tags import compose_tags, tag_texts, text_layout
 
 CACHED_TEXTS = 65_536
+_MIN_BATCH_PIECES = 64  # less is not worth a thread
+
+Found = TypeVar("Found")
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,18 +53,14 @@ class Engine:
 
     Args:
         backend: Runs the encoders.
-        batch_pieces: Pieces in a batch, padding included.
-        tokenize_ahead: Tokenize what comes next in a thread while the encoder runs.
+        batch_pieces: Pieces in a batch at most, padding included; the backend's by default.
     """
 
-    def __init__(
-        self, backend: EncoderBackend, *, batch_pieces: int = 1024, tokenize_ahead: bool = True
-    ) -> None:
+    def __init__(self, backend: EncoderBackend, *, batch_pieces: int | None = None) -> None:
         """Start with an empty label cache."""
         self.backend = backend
-        self.batch_pieces = batch_pieces
+        self.batch_pieces = batch_pieces or backend.batch_pieces
         self.cached_texts = CACHED_TEXTS
-        self.tokenize_ahead = tokenize_ahead
         self._vectors: OrderedDict[tuple[str, str], FloatArray] = OrderedDict()
 
     def encode_labels(self, texts: Sequence[str]) -> FloatArray:
@@ -83,10 +84,14 @@ class Engine:
                 "these labels, or without --frozen."
             )
         pieces = self.backend.tokenizer.encode_texts(missing, config.max_label_pieces)
+
+        def encode(group: list[int]) -> FloatArray:
+            return self.backend.encode_labels(
+                *self.backend.tokenizer.pad([pieces[i] for i in group])
+            )
+
         fresh: dict[str, FloatArray] = {}
-        for group in batches_by_pieces([len(p) for p in pieces], self.batch_pieces):
-            ids, mask = self.backend.tokenizer.pad([pieces[i] for i in group])
-            rows = self.backend.encode_labels(ids, mask)
+        for group, rows in self._in_batches([len(p) for p in pieces], encode):
             fresh.update(zip((missing[i] for i in group), rows, strict=True))
         known = fresh | {t: v for t in texts if (v := self._vectors.get((digest, t))) is not None}
         self.remember(fresh)
@@ -162,8 +167,8 @@ class Engine:
             One array a sentence; zeros for words without pieces. Shape ``(words, dim)``.
         """
         parts: list[FloatArray] = []
-        for chunk in self._tokenized(sentences):
-            for segment, states in zip(chunk.segments, self._encode(chunk), strict=True):
+        for chunk, found in self._encoded(sentences):
+            for segment, states in zip(chunk.segments, found, strict=True):
                 parts.append(states)
                 if segment.is_last:
                     yield np.concatenate(parts) if len(parts) > 1 else parts[0]
@@ -180,8 +185,8 @@ class Engine:
             Mentions of each sentence, sorted by start.
         """
         decoder = Decoder(self.backend.config, table)
-        for chunk in self._tokenized(sentences):
-            yield from decoder.decode(chunk.segments, self._encode(chunk))
+        for chunk, found in self._encoded(sentences):
+            yield from decoder.decode(chunk.segments, found)
 
     def tag_by_sentence(
         self, texts: Iterable[Iterable[Sequence[str]]], table: TagTable
@@ -217,9 +222,16 @@ class Engine:
         whole = [Segment((), 0, len(s), True, True) for s in states]
         return Decoder(self.backend.config, table).decode(whole, states)
 
-    def _tokenized(self, sentences: Iterable[Sequence[str]]) -> Iterator[Chunk]:
-        groups = chunks(segments_of(sentences))
-        return (map_ahead if self.tokenize_ahead else map)(self.tokenize, groups)
+    def _encoded(
+        self, sentences: Iterable[Sequence[str]]
+    ) -> Iterator[tuple[Chunk, list[FloatArray]]]:
+        """Chunks with the states of their segments; the next is made while one is used."""
+
+        def encode(chunk: Chunk) -> tuple[Chunk, list[FloatArray]]:
+            return chunk, chunk.segment_states(self.run_windows(chunk.windows))
+
+        tokenized = map_ahead(self.tokenize, chunks(segments_of(sentences)))
+        return (map_ahead if self.backend.n_workers > 1 else map)(encode, tokenized)
 
     def tokenize(self, segments: list[Segment]) -> Chunk:
         """Cut the texts of some segments into windows; equal texts are read once."""
@@ -230,29 +242,43 @@ class Engine:
         windows = [w for i, p in enumerate(encoded) for w in tokenizer.windows(i, p, limit)]
         return Chunk(segments, texts, windows)
 
-    def _encode(self, chunk: Chunk) -> list[FloatArray]:
-        return chunk.segment_states(self.run_windows(chunk.windows))
-
     def run_windows(self, windows: Sequence[Window]) -> list[FloatArray]:
         """States of each window's own words, in the order given. Shapes ``(words, dim)``."""
+
+        def encode(group: list[int]) -> list[FloatArray]:
+            return self._run_batch([windows[i] for i in group])
+
         result: list[FloatArray] = [np.zeros((0, self.backend.dim), np.float32)] * len(windows)
-        lengths = [len(w.pieces.ids) for w in windows]
-        for group in batches_by_pieces(lengths, self.batch_pieces):
-            batch = self.backend.tokenizer.batch([windows[i].pieces for i in group])
-            found = self.backend.word_states(batch)
-            low = 0
-            for i in group:
-                window = windows[i]
-                scored = window.pieces.first >= 0
-                high = low + int(np.count_nonzero(scored))
-                states = found[low:high]
-                if len(states) < len(scored):  # some words have no piece
-                    states = np.zeros((len(scored), self.backend.dim), dtype=np.float32)
-                    states[scored] = found[low:high]
-                result[i] = states[
-                    window.start - window.word_start : window.end - window.word_start
-                ]
-                low = high
+        for group, found in self._in_batches([len(w.pieces.ids) for w in windows], encode):
+            for i, states in zip(group, found, strict=True):
+                result[i] = states
+        return result
+
+    def _in_batches(
+        self, lengths: Sequence[int], encode: Callable[[list[int]], Found]
+    ) -> Iterator[tuple[list[int], Found]]:
+        """Encode sequences in batches of similar length; yields those of each, and its result."""
+        n_workers = self.backend.n_workers
+        turns = max(1, math.ceil(sum(lengths) / (self.batch_pieces * n_workers)))
+        even = math.ceil(sum(lengths) / (turns * n_workers))  # so that no worker waits for long
+        budget = min(self.batch_pieces, max(even, _MIN_BATCH_PIECES))
+        groups = batches_by_pieces(lengths, budget)
+        yield from zip(groups, map_side_by_side(encode, groups, n_workers), strict=True)
+
+    def _run_batch(self, windows: Sequence[Window]) -> list[FloatArray]:
+        """States of the own words of some windows, padded to the longest."""
+        rows = self.backend.word_states(self.backend.tokenizer.batch([w.pieces for w in windows]))
+        result: list[FloatArray] = []
+        low = 0
+        for window in windows:
+            scored = window.pieces.first >= 0
+            high = low + int(np.count_nonzero(scored))
+            states = rows[low:high]
+            if len(states) < len(scored):  # some words have no piece
+                states = np.zeros((len(scored), self.backend.dim), dtype=np.float32)
+                states[scored] = rows[low:high]
+            result.append(states[window.start - window.word_start : window.end - window.word_start])
+            low = high
         return result
 
 

@@ -12,18 +12,20 @@ from numpy.typing import NDArray
 from labelwise.config import ModelConfig
 from labelwise.encoding import Batch, FloatArray, IntArray, PieceTokenizer
 from labelwise.errors import CheckpointError
-from labelwise.precision import Processor
+from labelwise.precision import Processor, usable_cores
 
 RUNTIME = f"onnxruntime {onnxruntime.__version__}"
 
 _SLOWER = ["SkipLayerNormFusion"]  # its kernel takes ten times as long as the parts it joins
 _EXACT_INT8 = "session.x64quantprecision"  # two thirds of the speed where sums are exact anyway
-_YIELDING = ("session.force_spinning_stop", "1")  # between two calls, threads leave their cores
 _EXTERNAL_DATA = b"\x0a\x08location\x12"  # protobuf: an entry whose key is "location"
 
 
 class OnnxBackend:
     """Runs exported towers for the engine; see ``backend.EncoderBackend``.
+
+    A batch runs in the thread that asks for it: threads that share one wait for each other at
+    every layer, batches side by side do not.
 
     Args:
         graphs: ONNX file of each tower: ``"text"``, and ``"label"`` if it has its own.
@@ -32,7 +34,7 @@ class OnnxBackend:
         facts: ``dim``, ``scale``, ``bias`` and ``max_positions``, as written by the export, and
             ``frozen`` where the label tower was left out.
         digest: Identifies the weights.
-        threads: Threads of one call; 0 lets ONNX Runtime take every core.
+        threads: Batches of one call that run at a time; 0 means one a core.
     """
 
     def __init__(
@@ -55,9 +57,10 @@ class OnnxBackend:
         self.max_positions = int(facts["max_positions"])
         self.frozen = bool(facts.get("frozen"))
         self.threads = threads
-        self._text = open_session(graphs["text"], threads)
-        own_label_tower = "label" in graphs
-        self._label = open_session(graphs["label"], threads) if own_label_tower else self._text
+        self.n_workers = threads or usable_cores()
+        self.batch_pieces = 256  # its values stay in a core's own cache
+        self._text = open_session(graphs["text"])
+        self._label = open_session(graphs["label"]) if "label" in graphs else self._text
         for session in (self._text, self._label):
             _check_width(session, self.dim)
 
@@ -85,12 +88,11 @@ def _check_width(session: onnxruntime.InferenceSession, dim: int) -> None:
         )
 
 
-def open_session(data: bytes, threads: int) -> onnxruntime.InferenceSession:
-    """Open one graph; a graph that points at other files is refused.
+def open_session(data: bytes) -> onnxruntime.InferenceSession:
+    """Open one graph, to run in its caller's thread; one that points at other files is refused.
 
     Args:
         data: Content of the ONNX file.
-        threads: Threads of one call; 0 means every core.
 
     Raises:
         CheckpointError: The graph names external data, or is no ONNX graph.
@@ -101,9 +103,8 @@ def open_session(data: bytes, threads: int) -> onnxruntime.InferenceSession:
             "file. Export it with `labelwise export`."
         )
     options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = threads
+    options.intra_op_num_threads = 1
     options.log_severity_level = 3
-    options.add_session_config_entry(*_YIELDING)
     if not Processor.here().multiplies_bytes:  # sums of products of bytes overflow there
         options.add_session_config_entry(_EXACT_INT8, "1")
     try:

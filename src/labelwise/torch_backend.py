@@ -58,7 +58,8 @@ class TorchBackend:
         self.dim: int = model.dim
         self.max_positions = max_positions(model.text_tower)
         self.frozen = False
-        self.threads = 0
+        self.threads, self.n_workers = 0, 1  # torch shares a batch out among its own threads
+        self.batch_pieces = 1024
         self._digest: str | None = None
 
     @property

@@ -44,7 +44,7 @@ def serve(
         typer.Option(
             min=0,
             help="Threads of one batch, of which so many run at a time as there are cores for; 0 "
-            "runs one on every core: slower under load, sooner with the answer for a lone caller.",
+            "shares one out among all: slower under load, sooner for a lone caller with long texts.",
         ),
     ] = 1,
     *,
