@@ -28,6 +28,7 @@ from labelwise.config import (
 )
 from labelwise.engine import Engine
 from labelwise.errors import CheckpointError, ConfigError, DataError
+from labelwise.fit_report import mentions_a_label
 from labelwise.labels import LabelSet
 from labelwise.metrics import score_mentions
 from labelwise.modeling import word_table
@@ -42,6 +43,7 @@ FAST = FINETUNE.replace(
     learning_rate=3e-3, epochs=40.0, freeze_word_embeddings=False, precision="fp32",
     resplit_prob=0.0, keep_start=0.0,
 )  # fmt: skip
+TYPICAL = mentions_a_label(s for source in two_sources() for s in source.sentences)
 WITHOUT_CHECKPOINTS = SETTINGS.replace(checkpoint_every_s=1e9)
 
 MODELS = {
@@ -493,10 +495,17 @@ def test_batches_of_a_given_size_mix_lengths_anew_in_every_pass() -> None:
     assert len({tuple(sorted(b)) for b in batches}) > 10
 
 
-def test_the_result_keeps_its_share_of_the_starting_weights() -> None:
+@pytest.mark.parametrize(
+    "settings",
+    [
+        SETTINGS.replace(keep_start=0.25),
+        SETTINGS.replace(keep_start=0.5, keep_mentions=TYPICAL),  # halved
+    ],
+)
+def test_the_result_keeps_its_share_of_the_starting_weights(settings: TrainConfig) -> None:
     start = copied(tiny_backend(MODEL, layers=1))
     whole, _ = learn(settings=SETTINGS)
-    blended, _ = learn(settings=SETTINGS.replace(keep_start=0.25))
+    blended, _ = learn(settings=settings)
     for name, weight in blended.tensors().items():
         expected = 0.75 * whole.tensors()[name] + 0.25 * start[name]
         np.testing.assert_allclose(weight, expected, atol=1e-6)

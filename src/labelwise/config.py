@@ -206,6 +206,9 @@ class TrainConfig(_Config):
     keep_start: float = _setting(
         0.0, "Share of the starting weights in the result: forgets less.", low=0.0, high=1.0
     )
+    keep_mentions: float | None = _setting(
+        None, "Mentions a label that halve keep_start: more examples, less of the start.", low=1.0
+    )
     seed: int = _setting(0, "Seed of every random choice.", low=0)
     checkpoint_every_s: float = _setting(120.0, "Seconds between checkpoints.", low=0.0)
 
@@ -275,7 +278,8 @@ FINETUNE = TrainConfig(
     description_prob=0.5,
     parent_prob=0.0,
     resplit_prob=0.3,
-    keep_start=0.5,
+    keep_start=0.6,
+    keep_mentions=30.0,
 )
 PRESETS: Mapping[str, TrainConfig] = types.MappingProxyType(
     {

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import importlib.util
+import statistics
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Self
-
-import numpy as np
 
 from labelwise.annotation import Sentence
 from labelwise.calibration import IDENTITY, ScoreCurve
@@ -117,8 +116,11 @@ def choose_method(method: str, examples: Sequence[Sentence], *, is_plain: bool =
         )
     if method != "auto":
         return method
-    if not is_plain:
-        return "instant"
-    counts = Counter(m.label for s in examples for m in s.mentions)
-    is_many = bool(counts) and np.median(list(counts.values())) >= FINETUNE_FROM
+    is_many = is_plain and mentions_a_label(examples) >= FINETUNE_FROM
     return "finetune" if is_many and importlib.util.find_spec("torch") else "instant"
+
+
+def mentions_a_label(examples: Iterable[Sentence]) -> float:
+    """Count the mentions that a label has at the median, of the labels that have any."""
+    counts = Counter(m.label for s in examples for m in s.mentions)
+    return statistics.median(counts.values()) if counts else 0.0

@@ -24,7 +24,7 @@ from labelwise.checkpoint import StepCheckpoint, begin_steps, save_step
 from labelwise.config import ModelConfig, TrainConfig
 from labelwise.double_town import DoubleTown
 from labelwise.errors import CheckpointError, ConfigError
-from labelwise.fit_report import OnProgress, Progress
+from labelwise.fit_report import OnProgress, Progress, mentions_a_label
 from labelwise.modeling import DualEncoder
 from labelwise.sources import Source
 from labelwise.torch_backend import TorchBackend
@@ -93,10 +93,11 @@ class Run:
         self.optimizer = make_optimizer(self.model, config, backend.device)
         self.total_steps = _total_steps(config, stream)
         self.settings_digest = self._settings_digest() if root else ""
+        self.kept_share = _kept_share(config, stream.sources)
         self.start_weights = {
             name: parameter.detach().clone()
             for name, parameter in self.model.named_parameters()
-            if config.keep_start and parameter.requires_grad
+            if self.kept_share and parameter.requires_grad
         }
         self.step, self.loss, self.n_pieces = 0, 0.0, 0
         self.elapsed_s = 0.0
@@ -129,7 +130,7 @@ class Run:
         """Move the trained weights towards those the run started from."""
         for name, parameter in self.model.named_parameters():
             if name in self.start_weights:
-                parameter.lerp_(self.start_weights[name], self.config.keep_start)
+                parameter.lerp_(self.start_weights[name], self.kept_share)
         self.backend.changed()
 
     def _loop(
@@ -273,6 +274,14 @@ class Run:
         return hashlib.sha256(
             f"{settings}{data}{self.backend.config}{self.backend.digest}".encode()
         ).hexdigest()
+
+
+def _kept_share(config: TrainConfig, sources: Sequence[Source]) -> float:
+    """Share of the starting weights in the result, by what there is to learn from."""
+    if config.keep_mentions is None:
+        return config.keep_start
+    n_mentions = mentions_a_label(s for source in sources for s in source.sentences)
+    return config.keep_start / (1 + n_mentions / config.keep_mentions)
 
 
 def _total_steps(config: TrainConfig, stream: BatchStream) -> int | None:

@@ -44,7 +44,7 @@ def serve(
         typer.Option(
             min=0,
             help="Threads of one batch, of which so many run at a time as there are cores for; 0 "
-            "shares one out among all: slower under load, sooner for a lone caller with long texts.",
+            "shares one out among all: slower under load, sooner for a lone caller of long texts.",
         ),
     ] = 1,
     *,
