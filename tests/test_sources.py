@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import json
+import random
 from collections import Counter
 from pathlib import Path
 from typing import Any
@@ -21,7 +22,7 @@ from labelwise.decode import mentions_from_tag_ids
 from labelwise.errors import DataError
 from labelwise.labels import LabelSet
 from labelwise.schemes import SCHEMES
-from labelwise.sources import Source, read_source, resplit
+from labelwise.sources import Source, read_source, resplit, with_mentions_replaced
 from labelwise.tags import label_text, tag_texts
 from strategies import ANY_WORD, sentences
 
@@ -333,6 +334,38 @@ def test_label_reads_with_its_description_as_often_as_configured() -> None:
 def test_label_without_description_or_alternatives_reads_as_its_words() -> None:
     bare = Source("x", ONE, LabelSet.parse({"x": {"words": "person"}}))
     assert set(frequencies(bare, 50, **VARIED)) == {read_as("person")}
+
+
+# Replacing mentions
+
+
+@given(st.lists(sentences(ANY_WORD), max_size=5), st.randoms(use_true_random=False))
+def test_a_copy_keeps_labels_and_what_is_around_them(
+    originals: list[Sentence], draw: random.Random
+) -> None:
+    def around(s: Sentence) -> list[str]:
+        inside = {i for m in s.mentions for i in range(m.start, m.end)}
+        return [word for i, word in enumerate(s.words) if i not in inside]
+
+    known = {(m.label, s.words[m.start : m.end]) for s in originals for m in s.mentions}
+    copies = with_mentions_replaced(originals, draw)
+    assert len(copies) == len(originals)
+    for old, new in zip(originals, copies, strict=True):
+        assert around(new) == around(old)
+        assert [m.label for m in new.mentions] == [m.label for m in old.mentions]
+        assert {(m.label, new.words[m.start : m.end]) for m in new.mentions} <= known
+
+
+def test_most_mentions_make_place_for_others() -> None:
+    cities = [Sentence(("in", f"city{i}"), (Mention(1, 2, "city"),)) for i in range(500)]
+    copies = with_mentions_replaced(cities, random.Random(0))
+    n_new = sum(old.words != new.words for old, new in zip(cities, copies, strict=True))
+    assert 270 < n_new < 330
+
+
+def test_a_stream_gives_copies_as_often_as_configured() -> None:
+    made = stream(source(n=12), replaced_copies=2, batch_sentences=1)
+    assert made.batches_per_epoch == 3 * 12
 
 
 # Splitting anew

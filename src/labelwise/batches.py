@@ -25,7 +25,7 @@ from labelwise.encoding import (
     groups_by_length,
 )
 from labelwise.errors import DataError
-from labelwise.sources import Source, resplit
+from labelwise.sources import Source, resplit, with_mentions_replaced
 from labelwise.tags import label_text, tag_ids, tag_texts
 
 _BUCKET = 1024  # sentences shuffled and sorted together: enough for even lengths, and local
@@ -128,9 +128,12 @@ class BatchStream:
         return random.Random("/".join(map(str, (self._config.seed, *key))))
 
     def _prepare(self, index: int, source: Source) -> list[_Prepared]:
+        sentences, replace = list(source.sentences), self._rng("replace", index)
+        for _ in range(self._config.replaced_copies):
+            sentences += with_mentions_replaced(source.sentences, replace)
         draw = self._rng("resplit", index)
         sentences = [
-            resplit(s) if draw.random() < self._config.resplit_prob else s for s in source.sentences
+            resplit(s) if draw.random() < self._config.resplit_prob else s for s in sentences
         ]
         encoded = self._tokenizer.encode_words([s.words for s in sentences])
         return [

@@ -203,6 +203,9 @@ class TrainConfig(_Config):
     resplit_prob: float = _setting(
         0.5, "How often a sentence's words are split as raw text would be.", low=0.0, high=1.0
     )
+    replaced_copies: int = _setting(
+        0, "Copies of each sentence with mentions replaced by others of their label.", low=0
+    )
     keep_start: float = _setting(
         0.0, "Share of the starting weights in the result: forgets less.", low=0.0, high=1.0
     )
@@ -269,7 +272,7 @@ PAPER_FINETUNE = TrainConfig(
 PAPER_PRETRAIN = PAPER_FINETUNE.replace(epochs=3.0)
 FINETUNE = TrainConfig(
     learning_rate=1e-4,
-    epochs=8.0,
+    epochs=3.0,  # of three copies
     min_steps=150,
     batch_pieces=256,
     max_labels=1_000,
@@ -278,8 +281,9 @@ FINETUNE = TrainConfig(
     description_prob=0.5,
     parent_prob=0.0,
     resplit_prob=0.3,
-    keep_start=0.6,
-    keep_mentions=30.0,
+    replaced_copies=2,
+    keep_start=0.7,
+    keep_mentions=20.0,
 )
 PRESETS: Mapping[str, TrainConfig] = types.MappingProxyType(
     {

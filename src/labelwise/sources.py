@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import hashlib
 import math
+import random
 from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -15,6 +16,8 @@ from labelwise.data import jsonl_rows, labels_of, read_dataset, read_label_set
 from labelwise.labels import LabelSet
 from labelwise.rows import sentences_from_rows
 from labelwise.words import split_words
+
+_REPLACED = 0.6  # of the mentions of a copy
 
 
 @dataclass(frozen=True)
@@ -137,3 +140,35 @@ def resplit(sentence: Sentence) -> Sentence:
         Mention(start_of[m.start], start_of[m.end], m.label) for m in sentence.mentions
     )
     return Sentence(tuple(words), mentions, sentence.id)
+
+
+def with_mentions_replaced(sentences: Sequence[Sentence], draw: random.Random) -> list[Sentence]:
+    """Copy sentences with mentions replaced by others of their label (Dai and Adel 2020).
+
+    A model that has seen few mentions learns their contexts by this, and not the mentions by heart.
+
+    Args:
+        sentences: Annotated; their own mentions are what there is to choose from.
+        draw: Source of chance.
+
+    Returns:
+        One copy of each.
+    """
+    known: dict[str, list[tuple[str, ...]]] = defaultdict(list)
+    for sentence in sentences:
+        for m in sentence.mentions:
+            known[m.label].append(tuple(sentence.words[m.start : m.end]))
+    copies: list[Sentence] = []
+    for sentence in sentences:
+        words, mentions, done = list[str](), list[Mention](), 0
+        for m in sentence.mentions:
+            own = tuple(sentence.words[m.start : m.end])
+            new = draw.choice(known[m.label]) if draw.random() < _REPLACED else own
+            words += sentence.words[done : m.start]
+            mentions.append(Mention(len(words), len(words) + len(new), m.label))
+            words += new
+            done = m.end
+        copies.append(
+            Sentence((*words, *sentence.words[done:]), tuple(mentions), f"{sentence.id}*")
+        )
+    return copies

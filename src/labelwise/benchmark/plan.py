@@ -141,10 +141,11 @@ def _pieces(sentences: Iterable[Sentence]) -> float:
 
 def _training(config: TrainConfig, sentences: Sequence[Sentence]) -> float:
     """Count the pieces of a training run as passes forward."""
-    pieces = _pieces(sentences)
+    n_copies = 1 + config.replaced_copies
+    pieces = n_copies * _pieces(sentences)
     batches = math.ceil(pieces / config.batch_pieces)
     if config.batch_sentences:
-        batches = max(batches, math.ceil(len(sentences) / config.batch_sentences))
+        batches = max(batches, math.ceil(n_copies * len(sentences) / config.batch_sentences))
     batches = max(batches, 1)
     steps = config.max_steps or max(config.min_steps or 1, round(config.epochs * batches))
     return _TRAINING * steps * pieces / batches
