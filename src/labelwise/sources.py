@@ -17,7 +17,7 @@ from labelwise.labels import LabelSet
 from labelwise.rows import sentences_from_rows
 from labelwise.words import split_words
 
-_REPLACED = 0.6  # of the mentions of a copy
+_VARIED = 15  # mentions of a label from which on most make place for others
 
 
 @dataclass(frozen=True)
@@ -146,6 +146,7 @@ def with_mentions_replaced(sentences: Sequence[Sentence], draw: random.Random) -
     """Copy sentences with mentions replaced by others of their label (Dai and Adel 2020).
 
     A model that has seen few mentions learns their contexts by this, and not the mentions by heart.
+    The fewer there are of a label, the fewer are replaced: the same few everywhere teach no more.
 
     Args:
         sentences: Annotated; their own mentions are what there is to choose from.
@@ -163,7 +164,9 @@ def with_mentions_replaced(sentences: Sequence[Sentence], draw: random.Random) -
         words, mentions, done = list[str](), list[Mention](), 0
         for m in sentence.mentions:
             own = tuple(sentence.words[m.start : m.end])
-            new = draw.choice(known[m.label]) if draw.random() < _REPLACED else own
+            others = known[m.label]
+            is_replaced = draw.random() < len(others) / (len(others) + _VARIED)
+            new = draw.choice(others) if is_replaced else own
             words += sentence.words[done : m.start]
             mentions.append(Mention(len(words), len(words) + len(new), m.label))
             words += new
