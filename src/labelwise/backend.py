@@ -61,7 +61,7 @@ class EncoderBackend(Protocol):
 
     @property
     def threads(self) -> int:
-        """Threads of one call; 0 means every core."""
+        """Cores that may be used in a call; 0 means all."""
         ...
 
     @property

@@ -68,7 +68,7 @@ def open_exports(
         tokenizer: Its piece tokenizer.
         config: How labels become vectors.
         facts: As for ``OnnxBackend``.
-        threads: Threads of one call; 0 means every core.
+        threads: Cores that may be used in a call; 0 means all.
 
     Raises:
         CheckpointError: The folder has no graph, or one that is none.

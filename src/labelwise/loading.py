@@ -77,7 +77,7 @@ def load_model(
         device: ``"cpu"`` or a torch device.
         engine: ``"onnx"``, ``"torch"``, or ``"auto"``: ONNX on a CPU where the folder has an
             export, else torch.
-        threads: Threads of one call; 0 means every core.
+        threads: Cores that ONNX Runtime may use in a call; 0 means all.
 
     Raises:
         CheckpointError: The folder is missing, damaged, of another version or hostile.

@@ -34,7 +34,7 @@ class OnnxBackend:
         facts: ``dim``, ``scale``, ``bias`` and ``max_positions``, as written by the export, and
             ``frozen`` where the label tower was left out.
         digest: Identifies the weights.
-        threads: Batches of one call that run at a time; 0 means one a core.
+        threads: Cores that may be used in a call, a batch on each; 0 means all.
     """
 
     def __init__(

@@ -73,7 +73,7 @@ class Tagger(Learning):
                 model.
             device: ``"cpu"`` or a torch device.
             engine: ``"auto"``, ``"torch"`` or ``"onnx"``.
-            threads: Threads of one ONNX call; 0 means every core.
+            threads: Cores that ONNX Runtime may use in a call; 0 means all.
 
         Raises:
             CheckpointError: The folder is missing, damaged, of another version or hostile.
