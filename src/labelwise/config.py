@@ -282,8 +282,8 @@ FINETUNE = TrainConfig(
     parent_prob=0.0,
     resplit_prob=0.3,
     replaced_copies=2,
-    keep_start=0.7,
-    keep_mentions=20.0,
+    keep_start=0.65,
+    keep_mentions=60.0,
 )
 PRESETS: Mapping[str, TrainConfig] = types.MappingProxyType(
     {
