@@ -23,6 +23,7 @@ from labelwise.precision import (
     answers_path,
     faster_precision,
     measure_in_turns,
+    usable_cores,
 )
 from labelwise.tagger import Tagger
 
@@ -167,3 +168,31 @@ def test_a_folder_of_both_runs_what_is_faster_here(
         assert loaded.label_vectors, "the vectors of both precisions are saved"
         Tagger.from_pretrained(folder).save_pretrained(tmp_path / "again")
         assert load_model(tmp_path / "again").backend.digest == digest
+
+
+# How many cores there are
+
+
+@pytest.mark.parametrize(
+    ("files", "cores"),
+    [
+        ({"cpu.max": "100000 100000\n"}, 1),
+        ({"cpu.max": "50000 100000\n"}, 1),
+        ({"cpu.max": "150000 100000\n"}, 2),
+        ({"cpu.max": "max 100000\n"}, 8),
+        ({"cpu.max": "?"}, 8),
+        ({"cpu/cpu.cfs_quota_us": "300000\n", "cpu/cpu.cfs_period_us": "100000\n"}, 3),
+        ({"cpu/cpu.cfs_quota_us": "-1\n", "cpu/cpu.cfs_period_us": "100000\n"}, 8),
+        ({"cpu/cpu.cfs_quota_us": "300000\n", "cpu/cpu.cfs_period_us": "0\n"}, 8),
+        ({"cpu.max": "900000 100000\n"}, 8),
+        ({}, 8),
+    ],
+)
+def test_no_more_cores_are_used_than_a_container_grants(
+    files: dict[str, str], cores: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(os, "sched_getaffinity", lambda _: set(range(8)), raising=False)
+    for name, content in files.items():
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_text(content)
+    assert usable_cores(tmp_path) == cores

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import logging
+import math
 import os
 import platform
 import re
@@ -79,11 +80,26 @@ class Processor:
         return bool(self.flags & _DOT_PRODUCTS)
 
 
-def usable_cores() -> int:
-    """Count the cores that this process may run on."""
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
+def usable_cores(groups: Path = Path("/sys/fs/cgroup")) -> int:
+    """Count the cores that this process may use; a container may grant the time of a few only.
+
+    Args:
+        groups: Where Linux shows the limits of a container.
+    """
+    is_known = hasattr(os, "sched_getaffinity")
+    cores = len(os.sched_getaffinity(0)) if is_known else os.cpu_count() or 1
+    return max(1, math.ceil(min(cores, _granted_cores(groups))))
+
+
+def _granted_cores(groups: Path) -> float:
+    """Processor time that a container may take, in cores; infinite where nothing limits it."""
+    for names in (("cpu.max",), ("cpu/cpu.cfs_quota_us", "cpu/cpu.cfs_period_us")):
+        try:
+            quota, period = " ".join((groups / n).read_text() for n in names).split()
+            return int(quota) / int(period) if int(quota) > 0 else math.inf
+        except (OSError, ValueError, ZeroDivisionError):  # not there, or "max"
+            continue
+    return math.inf
 
 
 def faster_precision(
