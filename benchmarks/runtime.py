@@ -361,8 +361,9 @@ def page(results: dict[str, Any]) -> str:
     parts = [
         "# Performance\n",
         "Written by `python benchmarks/runtime.py --write-docs`. Words a second from raw text to "
-        "entities;\nall on the same encoder, in the same run, on texts of the sample corpus. A bare "
-        "session is ONNX Runtime\nalone, on the same batches tokenized before, as many at a time.\n",
+        "entities;\nall on the same encoder, in the same run, on texts of the sample corpus. A "
+        "bare session is ONNX\nRuntime alone, on the same batches, tokenized before, as many at a "
+        "time.\n",
         f"- Machine: {about['processor']}, {about['cores']} cores; load "
         f"{about['load_before'][0]:.2f} before, {about['load_after'][0]:.2f} after",
         f"- Encoder: {results['encoder']}; Python {about['python']}, {versions}\n",
