@@ -252,9 +252,8 @@ def test_a_fit_is_not_saved_with_other_labels(tagger: Tagger, tmp_path: Path) ->
     tagger.label_set = LabelSet.parse(["drug", "year"])
     tagger.save_pretrained(tmp_path / "m")
     loaded = Tagger.from_pretrained(tmp_path / "m")
-    np.testing.assert_array_equal(
-        loaded.table().matrix, tagger.engine.tag_table(tagger.label_set).matrix
-    )
+    expected = tagger.engine.tag_table(tagger.label_set).matrix  # from other batches: rounded anew
+    np.testing.assert_allclose(loaded.table().matrix, expected, atol=1e-5)
 
 
 def test_scores_follow_the_curve_that_held_out_mentions_drew(tagger: Tagger) -> None:

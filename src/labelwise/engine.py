@@ -258,10 +258,11 @@ class Engine:
         self, lengths: Sequence[int], encode: Callable[[list[int]], Found]
     ) -> Iterator[tuple[list[int], Found]]:
         """Encode sequences in batches of similar length; yields those of each, and its result."""
-        n_workers = self.backend.n_workers
-        turns = max(1, math.ceil(sum(lengths) / (self.batch_pieces * n_workers)))
-        even = math.ceil(sum(lengths) / (turns * n_workers))  # so that no worker waits for long
-        budget = min(self.batch_pieces, max(even, _MIN_BATCH_PIECES))
+        n_workers, budget = self.backend.n_workers, self.batch_pieces
+        if n_workers > 1:
+            turns = math.ceil(sum(lengths) / (budget * n_workers))
+            even = math.ceil(sum(lengths) / max(1, turns * n_workers))  # so that none waits long
+            budget = min(budget, max(even, _MIN_BATCH_PIECES))
         groups = batches_by_pieces(lengths, budget)
         yield from zip(groups, map_side_by_side(encode, groups, n_workers), strict=True)
 
