@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import itertools
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Executor, Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -25,7 +27,13 @@ from hypothesis.stateful import (
 )
 
 from labelwise.labels import LabelSet
-from labelwise.serve.batcher import MIN_SHARE, Batcher, QueueFullError, run_apart
+from labelwise.serve.batcher import (
+    ANSWERS_A_TURN,
+    MIN_SHARE,
+    Batcher,
+    QueueFullError,
+    run_apart,
+)
 from labelwise.serve.texts import CALL_PIECES, TextTagger, little_padding, run_parts
 from serving import tiny_tagger
 
@@ -109,7 +117,7 @@ class BatcherMachine(RuleBasedStateMachine):
     def on_loop(self, call: Callable[[], Any]) -> Any:
         async def run() -> Any:
             result = call()
-            for _ in range(3):  # callbacks of futures run in the next round
+            for _ in range(6):  # results come in turns; callbacks of futures run in the next round
                 await asyncio.sleep(0)
             return result
 
@@ -228,15 +236,42 @@ def one_worker() -> Iterator[ThreadPoolExecutor]:
         yield executor
 
 
-@given(st.lists(st.integers(1, 256), max_size=60), st.integers(16, 600))
-def test_groups_of_rows_hold_each_row_once_and_pad_little(lengths: list[int], budget: int) -> None:
+def _work(groups: Iterable[Sequence[int]]) -> int:
+    """Pieces of some groups of lengths with padding, and what the calls cost."""
+    return sum(len(group) * max(group) + CALL_PIECES for group in groups)
+
+
+def _divisions(rows: list[int]) -> Iterator[list[list[int]]]:
+    """Every way to cut a list into runs."""
+    for cuts in itertools.product([False, True], repeat=max(0, len(rows) - 1)):
+        ends = [i for i, is_cut in enumerate(cuts, start=1) if is_cut]
+        yield [rows[a:b] for a, b in itertools.pairwise([0, *ends, len(rows)])]
+
+
+@given(st.lists(st.integers(1, 256), min_size=1, max_size=60), st.integers(16, 600))
+def test_groups_of_rows_hold_each_row_once_within_the_budget(
+    lengths: list[int], budget: int
+) -> None:
     groups = little_padding(lengths, budget)
     assert sorted(i for group in groups for i in group) == list(range(len(lengths)))
     for group in groups:
-        longest = max(lengths[i] for i in group)
-        assert len(group) == 1 or longest * len(group) <= budget
-        for n, i in enumerate(group[1:], start=1):
-            assert n * (lengths[i] - lengths[group[n - 1]]) <= CALL_PIECES
+        assert len(group) == 1 or len(group) * max(lengths[i] for i in group) <= budget
+    assert _work([lengths[i] for i in g] for g in groups) <= _work([n] for n in lengths)
+
+
+@given(st.lists(st.integers(1, 60), min_size=1, max_size=7), st.integers(16, 200))
+def test_no_other_groups_of_rows_are_less_work(lengths: list[int], budget: int) -> None:
+    groups = [[lengths[i] for i in group] for group in little_padding(lengths, budget)]
+    within = (
+        division
+        for division in _divisions(sorted(lengths))
+        if all(len(rows) == 1 or len(rows) * max(rows) <= budget for rows in division)
+    )
+    assert _work(groups) == min(map(_work, within))
+
+
+def test_no_rows_make_no_groups() -> None:
+    assert little_padding([], 100) == []
 
 
 @given(st.lists(st.booleans(), min_size=1, max_size=20))
@@ -274,6 +309,27 @@ def test_batches_form_while_the_one_before_runs() -> None:
 
     assert asyncio.run(main()) == list(range(20))
     assert sizes == [1, 19]
+
+
+def test_whoever_asks_meanwhile_does_not_wait_for_a_whole_batch_of_answers() -> None:
+    n_done: list[int] = []
+
+    async def main() -> list[int]:
+        executor = HandExecutor()
+        batcher: Batcher[int, int] = Batcher(list, executor, Counts(), batch_pieces=1000)
+        futures = [batcher.submit(i, 1) for i in range(5 * ANSWERS_A_TURN)]
+        for _ in range(2):  # the first alone, the others while it runs
+            function, arguments = executor.waiting.pop()
+            function(*arguments)
+            await asyncio.sleep(0)
+        while not all(future.done() for future in futures):
+            n_done.append(sum(future.done() for future in futures))
+            await asyncio.sleep(0)
+        return [future.result() for future in futures]
+
+    assert asyncio.run(main()) == list(range(5 * ANSWERS_A_TURN))
+    assert len(n_done) >= 4
+    assert max(np.diff(n_done)) <= ANSWERS_A_TURN
 
 
 def test_workers_share_what_there_is_and_no_more_run_than_there_are() -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import gc
 import hmac
 import json
 import logging
@@ -24,7 +25,7 @@ from builders import tiny_tokenizer
 from labelwise.backend import FakeBackend
 from labelwise.config import ModelConfig, ServeConfig
 from labelwise.errors import ConfigError
-from labelwise.serve import access
+from labelwise.serve import access, shared
 from labelwise.serve.texts import INLINE_CHARS
 from labelwise.tagger import Tagger
 from serving import LABELS, ORIGIN, TEXTS, client, exchange, live, raw_request, tiny_tagger
@@ -242,6 +243,34 @@ def _is_on_loop() -> bool:
     return True
 
 
+def test_p3_a_request_that_took_long_leaves_nothing_for_the_garbage_collector(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Collections stop everybody: with thousands of such requests, for a fifth of a second."""
+    monkeypatch.setattr(shared, "WATCH_AFTER_S", 0.01)
+    watched = Counter[str]()
+    watch = shared.Admitted._watch
+
+    def counted(self: Any, task: Any) -> None:
+        watched["requests"] += 1
+        watch(self, task)
+
+    monkeypatch.setattr(shared.Admitted, "_watch", counted)
+    backend = StubBackend()
+    gc.collect()
+    gc.disable()
+    try:
+        with live(Tagger(backend)) as address, ThreadPoolExecutor(4) as pool:
+            with backend.stuck():
+                answers = [pool.submit(_post, address, ASK) for _ in range(4)]
+                _until(lambda: watched["requests"] == 4)
+                time.sleep(0.1)  # the watchers run
+            assert [answer.result().status_code for answer in answers] == [200] * 4
+            _until(lambda: not any(isinstance(o, shared.Admitted) for o in gc.get_objects()))
+    finally:
+        gc.enable()
+
+
 # P4: what waited beyond the deadline is answered and not computed
 
 
@@ -333,12 +362,15 @@ def test_p7_ready_follows_the_model_and_health_does_not() -> None:
         go.wait(30)
         return tiny_tagger()
 
+    gc.unfreeze()
     with client(load) as http:
         assert http.get("/health").status_code == 200
         assert http.get("/ready").json()["status"] == "loading"
         early = http.post("/v1/predict", json=ASK)
         go.set()
         _until(lambda: http.get("/ready").status_code == 200)
+        assert gc.get_freeze_count() > 0  # later collections leave out what was loaded
+        gc.unfreeze()
         assert http.post("/v1/predict", json=ASK).status_code == 200
         http.app.state.service.drain()  # type: ignore[attr-defined]
         assert http.get("/ready").status_code == 503

@@ -20,6 +20,7 @@ from typing import Generic, Protocol, TypeVar
 from labelwise.errors import LabelwiseError
 
 MIN_SHARE = 128  # pieces: fewer are not worth a worker of their own
+ANSWERS_A_TURN = 3  # results that are handed out before the event loop sees to others
 Work = TypeVar("Work")
 Result = TypeVar("Result")
 
@@ -202,18 +203,29 @@ class Batcher(Generic[Work, Result]):
         outcomes: Sequence[Result | BaseException],
         seconds: float,
     ) -> None:
-        """Hand out results and go on."""
+        """Go on to the next batch, then hand out the results of this one."""
         n_pieces = sum(item.n_pieces for item in batch)
         self._running.remove(n_pieces)
         self._start()
         self._observer.ran(n_pieces, seconds)
-        for item, outcome in zip(batch, outcomes, strict=True):
+        self._hand_out(deque(zip(batch, outcomes, strict=True)))
+
+    def _hand_out(self, results: deque[tuple[Item[Work, Result], Result | BaseException]]) -> None:
+        """Settle a few items, and the others after what came in meanwhile has had its turn.
+
+        All at once, a batch of a hundred short texts would keep whoever asks now waiting for a
+        hundred answers to be written.
+        """
+        for _ in range(min(ANSWERS_A_TURN, len(results))):
+            item, outcome = results.popleft()
             if item.future.done():
                 continue
             if isinstance(outcome, BaseException):
                 item.future.set_exception(outcome)
             else:
                 item.future.set_result(outcome)
+        if results:
+            asyncio.get_running_loop().call_soon(self._hand_out, results)
 
 
 def run_apart(

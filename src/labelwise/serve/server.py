@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import signal
+import sys
 import threading
 from collections.abc import Callable, Iterator
 from types import FrameType
@@ -17,6 +18,8 @@ from labelwise.config import ServeConfig
 from labelwise.errors import LabelwiseError
 from labelwise.serve.protocol import guarded
 from labelwise.serve.service import Service
+
+SWITCH_S = 0.0005  # a worker that asks for Python's lock has a batch to start: a core waits for it
 
 
 class ServeError(LabelwiseError):
@@ -113,6 +116,7 @@ def run(
         LabelwiseError: The model cannot be loaded.
     """
     server = Server(app, config, on_start)
+    sys.setswitchinterval(SWITCH_S)
     try:
         server.run()
     except SystemExit as err:

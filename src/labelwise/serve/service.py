@@ -8,13 +8,12 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import gc
 import logging
 import math
 from collections.abc import AsyncIterator, Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, Literal, TypeVar
-
-from threadpoolctl import threadpool_limits
 
 from labelwise.annotation import Sentence
 from labelwise.config import ServeConfig
@@ -142,6 +141,7 @@ class Service:
         try:
             tagger = await asyncio.to_thread(load)
             await asyncio.to_thread(tagger.predict, "Ada Lovelace lived in London.", ["person"])
+            await asyncio.to_thread(_keep_for_good)
             self._take(tagger)
         except Exception as err:
             self.failure = err
@@ -152,8 +152,6 @@ class Service:
         tagger.engine.cached_texts = CACHED_LABEL_TEXTS
         cores = usable_cores()
         self._batcher.n_workers = max(1, cores // (tagger.backend.threads or cores))
-        if self._batcher.n_workers > 1:  # for the process: idle BLAS threads take a core from them
-            threadpool_limits(limits=1, user_api="blas")
         if tagger.label_set is not None:
             self._default = LabelEntry(DEFAULT_ID, tagger.table())
         self._learned = tagger.fitted
@@ -258,3 +256,9 @@ class Service:
 
     def _run_parts(self, parts: Sequence[Part]) -> list[list[Any]]:
         return run_parts(self.engine, parts, self.metrics.encoded)
+
+
+def _keep_for_good() -> None:
+    """Spare later garbage collections what is loaded: they would stop all for a quarter second."""
+    gc.collect()
+    gc.freeze()

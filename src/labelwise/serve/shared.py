@@ -76,10 +76,11 @@ class Admitted:
         """Leave."""
         self._inside.__exit__(None, None, None)
         self._timer.cancel()
-        if self._watcher is None:
+        watcher, self._watcher = self._watcher, None  # a cycle else: its traceback leads back here
+        if watcher is None:
             return
-        is_gone = self._watcher.done()
-        self._watcher.cancel()
+        is_gone = watcher.done()
+        watcher.cancel()
         task = asyncio.current_task()
         if is_gone and task is not None and kind is asyncio.CancelledError:
             task.uncancel()

@@ -24,7 +24,7 @@ from labelwise.tag_table import Decoder, TagTable
 from labelwise.words import split_words
 
 INLINE_CHARS = 2000  # of a request; what is beyond is split and tokenized in a thread
-CALL_PIECES = 16  # a call of the encoder costs as much as so many pieces
+CALL_PIECES = 6  # a call of the encoder on one core costs as much as so many pieces
 IN_FLIGHT = 4  # batches' worth of pieces that one request may have queued
 Answer = list[Record] | Exception
 OnBatch = Callable[[int, int], None]
@@ -84,7 +84,7 @@ def run_parts(
 
 
 def little_padding(lengths: Sequence[int], max_batch_pieces: int) -> list[list[int]]:
-    """Group rows so that no row pads those before it by more than a call of its own costs.
+    """Group rows for the least work, where padding costs as much as text and each call its own.
 
     Args:
         lengths: Pieces of each row.
@@ -96,16 +96,20 @@ def little_padding(lengths: Sequence[int], max_batch_pieces: int) -> list[list[i
     >>> little_padding([30, 10, 29, 10], max_batch_pieces=2048)
     [[1, 3], [2, 0]]
     """
+    order = sorted(range(len(lengths)), key=lengths.__getitem__)
+    costs, starts = [0], [0]  # of the first rows; where their last group starts
+    for end in range(1, len(order) + 1):
+        longest = lengths[order[end - 1]]
+        most = max(1, max_batch_pieces // max(1, longest))
+        options = range(max(0, end - most), end)
+        start = min(options, key=lambda i: costs[i] + (end - i) * longest)
+        costs.append(costs[start] + (end - start) * longest + CALL_PIECES)
+        starts.append(start)
     groups: list[list[int]] = []
-    longest = 0
-    for index in sorted(range(len(lengths)), key=lengths.__getitem__):
-        length = lengths[index]
-        n = len(groups[-1]) if groups else 0
-        if not n or n * (length - longest) > CALL_PIECES or (n + 1) * length > max_batch_pieces:
-            groups.append([])
-        groups[-1].append(index)
-        longest = length
-    return groups
+    while order:
+        groups.append(order[starts[len(order)] :])
+        del order[starts[len(order)] :]
+    return groups[::-1]
 
 
 @dataclass(frozen=True, slots=True)
