@@ -165,6 +165,19 @@ def test_linear_head_learns_four_sentences_by_heart() -> None:
     assert tags_of(found, SUPPORT) == tags_of([s.mentions for s in SUPPORT], SUPPORT)
 
 
+def test_a_drawn_layer_is_not_moved_back_to_where_it_was_drawn() -> None:
+    from labelwise.baselines.linear_head import LinearTagger
+    from labelwise.config import FINETUNE
+
+    found = []
+    for share in (0.0, 0.9):
+        settings = FINETUNE.replace(max_steps=3, precision="fp32", keep_start=share)
+        tagger = LinearTagger(tiny_backend(layers=1), settings).fit(SUPPORT, LABELS)
+        found.append(tagger._backend.tensors())
+    for name, weight in found[0].items():
+        np.testing.assert_array_equal(weight, found[1][name])
+
+
 def test_source_stage_of_the_linear_head_changes_the_encoder_and_drops_the_layer() -> None:
     from labelwise.baselines.linear_head import train_on_sources, with_new_layer
     from labelwise.config import TrainConfig

@@ -78,7 +78,7 @@ def test_lines_end_sentences_unless_they_may_be_wrapped(text: str, expected: lis
     assert cut(text) == expected
 
 
-@given(st.text("aB1.!? \n\t。,'\"", max_size=80))
+@given(st.text("aB1.!? \n\t。,'\"\u200d\u0301", max_size=80))
 def test_sentences_make_up_the_text_and_its_words(text: str) -> None:
     spans = list(sentence_spans(text))
     assert "".join(text[a:b] for a, b in spans) == text

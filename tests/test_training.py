@@ -35,6 +35,7 @@ from labelwise.modeling import word_table
 from labelwise.sources import Source
 from labelwise.torch_backend import TorchBackend
 from labelwise.training import Progress, finetune, pretrain
+from labelwise.updates import batch_loss
 from learner import MODEL, SETTINGS, learn, two_sources
 
 TESTS = Path(__file__).parent
@@ -509,3 +510,15 @@ def test_the_result_keeps_its_share_of_the_starting_weights(settings: TrainConfi
     for name, weight in blended.tensors().items():
         expected = 0.75 * whole.tensors()[name] + 0.25 * start[name]
         np.testing.assert_allclose(weight, expected, atol=1e-6)
+
+
+@pytest.mark.parametrize("smoothing", [0.0, 0.1])
+def test_smoothing_divides_a_share_of_every_tag_among_all(smoothing: float) -> None:
+    backend = tiny_backend(MODEL, layers=1)
+    batch = next(BatchStream(two_sources(), backend.tokenizer, backend.config, SETTINGS))
+    batch.targets[0] = -1  # does not count
+    loss, logits = batch_loss(backend.model, batch, "fp32", backend.device, smoothing)
+    log_p = torch.log_softmax(logits.detach(), dim=1).numpy()[1:]
+    gold = -log_p[np.arange(len(log_p)), batch.targets[1:]]
+    expected = (1 - smoothing) * gold - smoothing * log_p.mean(axis=1)
+    assert float(loss.detach()) == pytest.approx(expected.mean(), rel=1e-5)

@@ -206,6 +206,12 @@ class TrainConfig(_Config):
     replaced_copies: int = _setting(
         0, "Copies of each sentence with mentions replaced by others of their label.", low=0
     )
+    label_smoothing: float = _setting(
+        0.0,
+        "Share of every word's tag that all tags divide: scores stay moderate.",
+        low=0.0,
+        high=0.9,
+    )
     keep_start: float = _setting(
         0.0, "Share of the starting weights in the result: forgets less.", low=0.0, high=1.0
     )
@@ -282,6 +288,7 @@ FINETUNE = TrainConfig(
     parent_prob=0.0,
     resplit_prob=0.3,
     replaced_copies=2,
+    label_smoothing=0.1,
     keep_start=0.65,
     keep_mentions=60.0,
 )

@@ -40,6 +40,8 @@ class DoubleTown(DualEncoder):
         n_tags: Rows of the output layer; 0 until a label set is known.
     """
 
+    has_drawn_layer = True
+
     def __init__(self, tower: nn.Module, config: ModelConfig, n_tags: int = 0) -> None:
         """Start with an output layer for ``n_tags`` tags."""
         super().__init__(tower, None, config)

@@ -8,7 +8,7 @@ from __future__ import annotations
 import contextlib
 import copy
 import math
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -64,7 +64,13 @@ class DualEncoder(nn.Module):
         text_tower: Encoder whose output has ``last_hidden_state``.
         label_tower: A second encoder, or None when the text tower reads labels too.
         config: How labels become vectors.
+
+    Attributes:
+        has_drawn_layer: Whether a layer is drawn at random for the labels. It and the encoder fit
+            each other as trained only, so no run may move them back to where it started.
     """
+
+    has_drawn_layer: ClassVar[bool] = False
 
     def __init__(
         self, text_tower: nn.Module, label_tower: nn.Module | None, config: ModelConfig

@@ -12,7 +12,7 @@ import re
 from collections.abc import Iterable, Iterator, Sequence
 
 from labelwise.annotation import Mention, Sentence
-from labelwise.words import LongText, split_words
+from labelwise.words import LongText, continues_word, split_words
 
 WRAPPED = 50  # characters from which on a line may go on in the next
 LIST_MARKS = frozenset("-*+•‣◦·–—>|#")  # begin an item of a list
@@ -145,9 +145,12 @@ def _ends(text: str, found: re.Match[str]) -> bool:
     if ends_line(text, before, found.end()):
         return True
     if found["stop"] is None:  # a full stop of a script without capitals, or a wrapped line
-        return before > found.start()
+        return before > found.start() and not (
+            before == found.end() and continues_word(text[before])
+        )
     opening = _OPENING.match(text, found.end())
-    return _may_begin(text[opening.end() if opening else found.end() :][:1]) and not (
+    begin = opening.end() if opening else found.end()
+    return _may_begin(text[begin : begin + 1]) and not (
         found["stop"] == "." and _may_be_short(text, found.start())
     )
 

@@ -93,7 +93,7 @@ class Run:
         self.optimizer = make_optimizer(self.model, config, backend.device)
         self.total_steps = _total_steps(config, stream)
         self.settings_digest = self._settings_digest() if root else ""
-        self.kept_share = _kept_share(config, stream.sources)
+        self.kept_share = 0.0 if self.model.has_drawn_layer else _kept_share(config, stream.sources)
         self.start_weights = {
             name: parameter.detach().clone()
             for name, parameter in self.model.named_parameters()
@@ -195,7 +195,13 @@ class Run:
         try:
             batch = next(self.stream)
             self.model.train()
-            loss, logits = batch_loss(self.model, batch, self.precision, self.backend.device)
+            loss, logits = batch_loss(
+                self.model,
+                batch,
+                self.precision,
+                self.backend.device,
+                self.config.label_smoothing,
+            )
             loss.backward()
             nn.utils.clip_grad_norm_(self._trainable(), self.config.clip or math.inf)
         except KeyboardInterrupt:

@@ -34,7 +34,11 @@ def precision_for(config: TrainConfig, device: torch.device) -> str:
 
 
 def batch_loss(
-    model: DualEncoder, batch: TrainBatch, precision: str, device: torch.device
+    model: DualEncoder,
+    batch: TrainBatch,
+    precision: str,
+    device: torch.device,
+    smoothing: float = 0.0,
 ) -> tuple[Tensor, Tensor]:
     """Score one batch and compare with its tags.
 
@@ -43,6 +47,7 @@ def batch_loss(
         batch: Text and labels of one source.
         precision: ``"fp32"`` or ``"bf16"``.
         device: Where the model is.
+        smoothing: Share of every word's tag that all tags divide.
 
     Returns:
         Mean cross-entropy over the counted words, and logits. Shapes ``()``, ``(words, tags)``.
@@ -58,7 +63,9 @@ def batch_loss(
     tags = model.compose(torch.cat(rows), tensor(batch.label_order))
     targets = tensor(batch.targets)
     logits = model.training_logits(states, tags, targets)
-    loss = nn.functional.cross_entropy(logits, targets, ignore_index=-1, reduction="sum")
+    loss = nn.functional.cross_entropy(
+        logits, targets, ignore_index=-1, reduction="sum", label_smoothing=smoothing
+    )
     return loss / max(int((batch.targets >= 0).sum()), 1), logits
 
 

@@ -11,6 +11,7 @@ import bisect
 import functools
 import itertools
 import re
+import unicodedata
 from collections.abc import Sequence
 from typing import overload
 
@@ -34,6 +35,15 @@ _SURROGATE = re.compile("[\ud800-\udfff]")
 _BLANK = re.compile("[ \t\r\n]")
 
 LONG_TEXT = 1 << 16  # code points from which on words are not kept but cut out when asked for
+
+
+def continues_word(char: str) -> bool:
+    """Whether a character belongs to the word before it, even after a symbol.
+
+    >>> continues_word("\N{COMBINING ACUTE ACCENT}"), continues_word("e")
+    (True, False)
+    """
+    return char in "\u200c\u200d" or unicodedata.category(char)[0] == "M"
 
 
 @functools.cache

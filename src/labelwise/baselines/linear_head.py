@@ -40,6 +40,8 @@ class LinearHead(DualEncoder):
         seed: Of that draw.
     """
 
+    has_drawn_layer = True
+
     def __init__(
         self, tower: nn.Module, config: ModelConfig, keys: Sequence[Key], seed: int = 0
     ) -> None:
