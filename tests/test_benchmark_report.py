@@ -37,14 +37,14 @@ MACHINE = {
 }  # fmt: skip
 
 
-def result(f1: float, counts: list[list[int]]) -> dict[str, Any]:
+def result(f1: float, counts: list[list[int]], seed: int = 0) -> dict[str, Any]:
     label = {"n_gold": 10, "n_predicted": 10, "n_correct": round(10 * f1)}
     other = {"n_gold": 10, "n_predicted": 0, "n_correct": 0}
     return {
         "scores": {"micro_f1": f1, "per_label": {"PER": label, "LOC": other}},
         "errors": {"missed": 3, "boundary": 1}, "counts": counts, "support": {"n_sentences": 2},
         "label_words": {"PER": "person", "LOC": "place"}, "label_overlap": ["PER"],
-        "machine": MACHINE,
+        "machine": MACHINE, "seed": seed,
     }  # fmt: skip
 
 
@@ -52,10 +52,10 @@ RIGHT, WRONG = [[1, 1, 1]] * 4, [[0, 1, 1]] * 4
 RESULTS = {
     Cell("t/wnut17", "towers", "0", 0, "names"): result(0.3, RIGHT),
     Cell("t/wnut17", "towers", "1", 0, "names"): result(0.5, RIGHT),
-    Cell("t/wnut17", "towers", "1", 1, "names"): result(0.7, RIGHT),
+    Cell("t/wnut17", "towers", "1", 1, "names"): result(0.7, RIGHT, 1),
     Cell("t/wnut17", "towers", "1", 0, "swapped"): result(0.1, RIGHT),
     Cell("t/wnut17", "nnshot", "1", 0, "names"): result(0.2, WRONG),
-    Cell("t/wnut17", "nnshot", "1", 1, "names"): result(0.4, WRONG),
+    Cell("t/wnut17", "nnshot", "1", 1, "names"): result(0.4, WRONG, 1),
     Cell("t/wnut17", "instant", "1", 0, "names"): {"skipped": "no train split"},
 }
 
@@ -109,6 +109,39 @@ def test_a_rival_that_leads_is_named() -> None:
 
 def test_ablations_are_compared_on_the_support_sets_that_all_have(text: str) -> None:
     assert "| label semantics: names | 30.0 | 50.0 |" in text  # the first of two sets
+
+
+def _ablations(**f1: dict[int, float]) -> tuple[str, dict[str, str]]:
+    """Report on variants of the towers at 5 shots, from the F1 of each by support set."""
+    cells = {
+        Cell("t/wnut17", "towers", "5", i, variant): result(score, RIGHT, i)
+        for variant, scores in f1.items()
+        for i, score in scores.items()
+    }
+    blocks, plots = report_blocks(summarise(SPEC, cells))
+    return to_markdown(blocks), plots
+
+
+def test_ablations_compare_the_same_sets_where_each_lacks_another() -> None:
+    text, _ = _ablations(names={0: 0.1, 1: 0.5, 2: 0.7}, swapped={1: 0.2, 2: 0.4, 3: 0.9})
+    assert "| label semantics: names | 60.0 |" in text
+    assert "| label semantics: swapped | 30.0 |" in text
+
+
+def test_ablations_without_a_common_set_are_not_compared() -> None:
+    text, _ = _ablations(names={0: 0.1}, swapped={1: 0.2})
+    assert "what the label words do" not in text
+
+
+def test_ablations_deviate_as_the_compared_sets_do() -> None:
+    """A band is two standard deviations high."""
+    _, plots = _ablations(names={0: 0.1, 1: 0.5, 2: 0.7}, swapped={1: 0.5, 2: 0.7})
+    expected = curves("", [Curve(name, [("5", 0.6, 0.02**0.5)]) for name in ("names", "swapped")])
+    assert _bands(plots["wnut17-labels-towers.svg"]) == _bands(expected)
+
+
+def _bands(svg: str) -> list[str | None]:
+    return [x.get("points") for x in ET.fromstring(svg).findall("{*}polygon")]
 
 
 def test_targets_of_one_name_have_plots_of_their_own() -> None:

@@ -5,10 +5,15 @@ from __future__ import annotations
 import json
 import re
 from pathlib import Path
+from typing import Any
 
+import pytest
+
+from labelwise.annotation import Sentence
 from labelwise.config import ServeConfig
 from labelwise.labels import LabelSet
 from labelwise.rows import Row, sentences_from_rows
+from labelwise.serve.label_sets import fitted
 from serving import LABELS, TEXTS, client, tiny_tagger
 
 
@@ -90,6 +95,40 @@ def test_a_fit_can_be_built_upon() -> None:
         fresh = http.post("/v1/fit", json={"examples": EXAMPLES[1:], "labels": LABELS}).json()
     assert set(first["labels"]) == set(second["labels"]) == set(LABELS)
     assert len({first["id"], second["id"], fresh["id"]}) == 3
+
+
+@pytest.mark.parametrize(
+    "labels", [None, [*LABELS[::-1], "year"], {"person": "other words", "city": "too"}]
+)
+def test_what_the_model_was_fitted_to_is_built_upon(labels: Any) -> None:
+    tagger = tiny_tagger()
+    tagger.fit(EXAMPLES[:1], LABELS)
+    given = labels or LABELS
+    same = tiny_tagger(label_set=LabelSet.parse(given), fitted=tagger.fitted)
+    same.partial_fit(EXAMPLES[1:])
+    with client(tagger) as http:
+        start = http.post("/v1/labels", json={"labels": given}).json()["id"]
+        sent = {"examples": EXAMPLES[1:], "label_set": start if labels else "default"}
+        fit = http.post("/v1/fit", json=sent).json()
+        answer = http.post("/v1/predict", json={"texts": TEXTS, "label_set": fit["id"]}).json()
+    assert [r["entities"] for r in answer["results"]] == same.predict(TEXTS)
+
+
+def test_a_fit_upon_the_models_own_has_an_id_of_what_it_was_fitted_to() -> None:
+    ids = set[str]()
+    for n in range(3):
+        tagger = tiny_tagger(label_set=LabelSet.parse(LABELS))
+        tagger.fit(EXAMPLES[:n], LABELS)
+        with client(tagger) as http:
+            sent = {"examples": EXAMPLES[2:], "label_set": "default"}
+            ids.add(http.post("/v1/fit", json=sent).json()["id"])
+    assert len(ids) == 3
+
+
+def test_a_fit_to_no_word_has_learned_nothing() -> None:
+    engine, labels = tiny_tagger().engine, LabelSet.parse(LABELS)
+    given = [Sentence(()), Sentence(("fever",))]
+    assert [fitted(engine, labels, [example]).is_fitted for example in given] == [False, True]
 
 
 def test_entities_that_predict_found_can_be_sent_back_as_examples() -> None:

@@ -475,3 +475,35 @@ def test_a_long_text_does_not_block_a_short_one() -> None:
 
     asyncio.run(main())
     assert order == ["short", "long"]
+
+
+def test_a_request_that_is_given_up_while_it_waits_for_room_leaves_nothing_to_compute() -> None:
+    tagger = tiny_tagger()
+    table = tagger.table(LabelSet.parse(["person"]))
+    go, n_run = threading.Event(), 0
+
+    def run(parts: Sequence[Any]) -> list[list[Any]]:
+        nonlocal n_run
+        n_run += len(parts)
+        go.wait(30)
+        return run_parts(tagger.engine, parts)
+
+    async def main() -> None:
+        with one_worker() as executor:
+            batcher: Batcher[Any, Any] = Batcher(run, executor, Counts(), batch_pieces=16)
+            texts, deadline = TextTagger(tagger.engine, batcher), asyncio.get_running_loop().time()
+            other = asyncio.create_task(texts.tag(["bob"], table, None, deadline + 60))
+            await asyncio.sleep(0.05)
+            asked = texts.tag(["ada lives in oslo"] * 40, table, None, deadline + 60)
+            request = asyncio.create_task(asked)
+            await asyncio.sleep(0.05)
+            assert 0 < batcher.n_waiting < 40  # it waits for room
+            request.cancel()
+            await asyncio.wait([request])
+            n_left = batcher.n_pieces
+            go.set()
+            await other
+            assert (n_left, batcher.n_pieces) == (0, 0)
+
+    asyncio.run(main())
+    assert n_run == 1

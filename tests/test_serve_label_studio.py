@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 import json
+import threading
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pytest
 
-from labelwise.config import ServeConfig
+from builders import tiny_tokenizer
+from labelwise.backend import FakeBackend
+from labelwise.config import ModelConfig, ServeConfig
 from labelwise.labels import LabelSet
 from labelwise.serve.label_studio import MAX_PROJECTS, TaughtProjects
+from labelwise.tagger import Tagger
 from serving import client, tiny_tagger
 
 CONFIG = """<View>
@@ -105,6 +110,53 @@ def test_annotations_are_learned_updated_and_forgotten() -> None:
     assert learned == list(gold)
     assert last.json()["n_examples"] == 0
     assert before == other == after != learned
+
+
+class _StoppingBackend(FakeBackend):
+    """A backend that encodes texts only when it is let go on."""
+
+    def __init__(self) -> None:
+        super().__init__(tiny_tokenizer(), config=ModelConfig(max_pieces=32))
+        self.go, self.begun = threading.Event(), threading.Event()
+        self.go.set()
+
+    def word_states(self, batch: Any) -> Any:
+        """Encode a batch. Shape ``(words, dim)``."""
+        self.begun.set()
+        self.go.wait(30)
+        return super().word_states(batch)
+
+    def stop(self) -> None:
+        """Stop at the next batch."""
+        self.go.clear()
+        self.begun.clear()
+
+
+def test_a_deletion_is_not_undone_by_a_fit_that_had_begun() -> None:
+    backend = _StoppingBackend()
+    with client(Tagger(backend)) as http, ThreadPoolExecutor(1) as pool:
+        before = _spans(http.post("/predict", json=_ask()))
+        backend.stop()
+        event = _event("ANNOTATION_CREATED", 1, (4, 9, "city"))
+        creation = pool.submit(http.post, "/webhook", json=event)
+        assert backend.begun.wait(10)
+        deletion = http.post("/webhook", json=_deletion(1))
+        backend.go.set()
+        assert (creation.result().status_code, deletion.json()["n_examples"]) == (201, 0)
+        assert _spans(http.post("/predict", json=_ask())) == before
+
+
+def test_a_refused_annotation_does_not_stop_a_fit_that_had_begun() -> None:
+    backend = _StoppingBackend()
+    with client(Tagger(backend)) as http, ThreadPoolExecutor(1) as pool:
+        backend.stop()
+        event = _event("ANNOTATION_CREATED", 1, (4, 9, "city"))
+        creation = pool.submit(http.post, "/webhook", json=event)
+        assert backend.begun.wait(10)
+        refused = http.post("/webhook", json=_event("ANNOTATION_CREATED", 2, (0, 99, "city")))
+        backend.go.set()
+        assert (creation.result().status_code, refused.status_code) == (201, 422)
+        assert _spans(http.post("/predict", json=_ask())) == [(4, 9, "city")]
 
 
 def test_white_space_at_the_ends_of_a_region_is_left_out() -> None:

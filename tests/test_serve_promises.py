@@ -266,7 +266,7 @@ def test_p3_a_request_that_took_long_leaves_nothing_for_the_garbage_collector(
                 _until(lambda: watched["requests"] == 4)
                 time.sleep(0.1)  # the watchers run
             assert [answer.result().status_code for answer in answers] == [200] * 4
-            _until(lambda: not any(isinstance(o, shared.Admitted) for o in gc.get_objects()))
+            _until(lambda: not any(type(o) is shared.Admitted for o in gc.get_objects()))
     finally:
         gc.enable()
 

@@ -36,6 +36,7 @@ from labelwise.sources import Source
 from labelwise.torch_backend import TorchBackend
 from labelwise.training import Progress, finetune, pretrain
 from labelwise.updates import batch_loss
+from labelwise.training_run import Run, prepare
 from learner import MODEL, SETTINGS, learn, two_sources
 
 TESTS = Path(__file__).parent
@@ -350,6 +351,78 @@ def test_interrupted_run_keeps_a_checkpoint_and_resumes_bit_for_bit(
     assert found.step == 7
     resumed, _ = learn(settings=WITHOUT_CHECKPOINTS, output_dir=tmp_path, resume=True)
     assert_same_weights(resumed, uninterrupted[0])
+
+
+@pytest.fixture
+def cuda_rng(monkeypatch: pytest.MonkeyPatch) -> dict[str, torch.Tensor]:
+    """The random state of a CUDA device that need not be there."""
+    found = {"state": torch.arange(16, dtype=torch.uint8)}
+    monkeypatch.setattr(torch.cuda, "get_rng_state", lambda device: found["state"].clone())
+    monkeypatch.setattr(
+        torch.cuda, "set_rng_state", lambda state, device: found.update(state=state)
+    )
+    return found
+
+
+def _run_on(device: str, folder: Path, *, resume: bool = False) -> Run:
+    """A run that takes its model to be on a device; it may save and load, not compute."""
+    run = prepare(
+        tiny_backend(MODEL, layers=1), two_sources(), SETTINGS, output_dir=folder, resume=resume
+    )
+    run.backend.device = torch.device(device)
+    return run
+
+
+def test_checkpoint_holds_the_random_state_of_cuda(
+    cuda_rng: dict[str, torch.Tensor], tmp_path: Path
+) -> None:
+    before = cuda_rng["state"].clone()
+    _run_on("cuda:0", tmp_path).save()
+    cuda_rng["state"] = torch.zeros(16, dtype=torch.uint8)
+    _run_on("cpu", tmp_path, resume=True)
+    assert not cuda_rng["state"].any()
+    found = latest_step(tmp_path)
+    assert found is not None
+    _run_on("cuda:0", tmp_path, resume=True).restore(found)
+    assert torch.equal(cuda_rng["state"], before)
+
+
+def test_checkpoint_without_the_random_state_of_cuda_is_read_there(
+    cuda_rng: dict[str, torch.Tensor], tmp_path: Path
+) -> None:
+    before = cuda_rng["state"]
+    _run_on("cpu", tmp_path).save()
+    found = latest_step(tmp_path)
+    assert found is not None
+    assert "cuda_rng" not in found.state
+    _run_on("cuda:0", tmp_path, resume=True).restore(found)
+    assert cuda_rng["state"] is before
+
+
+class _InterruptedStream:
+    """Draws random numbers, and is interrupted."""
+
+    state: Any = None
+
+    def __init__(self, cuda_rng: dict[str, torch.Tensor]) -> None:
+        self.cuda_rng = cuda_rng
+
+    def __next__(self) -> Any:
+        self.cuda_rng["state"] = torch.zeros(16, dtype=torch.uint8)
+        raise KeyboardInterrupt
+
+    def restore(self, state: Any) -> None:
+        """There is nothing to restore."""
+
+
+def test_interrupted_update_leaves_the_random_state_of_cuda(
+    cuda_rng: dict[str, torch.Tensor], tmp_path: Path
+) -> None:
+    before, run = cuda_rng["state"].clone(), _run_on("cuda:0", tmp_path)
+    run.stream = _InterruptedStream(cuda_rng)  # type: ignore[assignment]
+    with pytest.raises(KeyboardInterrupt):
+        run._update()
+    assert torch.equal(cuda_rng["state"], before)
 
 
 def test_finished_run_has_nothing_left_to_do(

@@ -11,7 +11,7 @@ import dataclasses
 import hashlib
 import math
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -191,7 +191,7 @@ class Run:
 
     def _update(self) -> None:
         """Do one update; one interrupted before it moves the weights is as if never begun."""
-        position, rng = self.stream.state, torch.get_rng_state()
+        position, random_states = self.stream.state, _random_states(self.backend.device)
         try:
             batch = next(self.stream)
             self.model.train()
@@ -206,7 +206,7 @@ class Run:
             nn.utils.clip_grad_norm_(self._trainable(), self.config.clip or math.inf)
         except KeyboardInterrupt:
             self.stream.restore(position)
-            torch.set_rng_state(rng)
+            _set_random_states(random_states, self.backend.device)
             raise
         self.is_whole = False
         self.optimizer.step()
@@ -242,8 +242,9 @@ class Run:
             "counts": self.counts.tolist(),
             "n_pieces": self.n_pieces,
             "elapsed_s": self.elapsed_s,
-            "rng": base64.b64encode(torch.get_rng_state().numpy().tobytes()).decode(),
         }
+        for name, random_state in _random_states(self.backend.device).items():
+            state[name] = base64.b64encode(random_state.numpy().tobytes()).decode()
         tensors = {"model": self.backend.tensors(), "optim": moments}
         save_step(self.root, self.step, tensors, state)
 
@@ -261,8 +262,14 @@ class Run:
         self.step, self.loss = found.state["step"], found.state["loss"]
         self.counts = np.array(found.state["counts"])
         self.n_pieces, self.elapsed_s = found.state["n_pieces"], found.state["elapsed_s"]
-        raw = np.frombuffer(base64.b64decode(found.state["rng"]), dtype=np.uint8)
-        torch.set_rng_state(torch.from_numpy(raw.copy()))
+        random_states = {
+            name: torch.frombuffer(
+                bytearray(base64.b64decode(found.state[name])), dtype=torch.uint8
+            )
+            for name in ("rng", "cuda_rng")
+            if name in found.state
+        }
+        _set_random_states(random_states, self.backend.device)
 
     def _restore_moments(self, arrays: dict[str, Any]) -> None:
         for name, parameter in self.model.named_parameters():
@@ -280,6 +287,21 @@ class Run:
         return hashlib.sha256(
             f"{settings}{data}{self.backend.config}{self.backend.digest}".encode()
         ).hexdigest()
+
+
+def _random_states(device: torch.device) -> dict[str, torch.Tensor]:
+    """Return the state of each generator that a run draws from. Shapes ``(bytes,)``."""
+    states = {"rng": torch.get_rng_state()}
+    if device.type == "cuda":  # dropout draws there
+        states["cuda_rng"] = torch.cuda.get_rng_state(device)
+    return states
+
+
+def _set_random_states(states: Mapping[str, torch.Tensor], device: torch.device) -> None:
+    """Set what ``_random_states`` returned; checkpoints may lack that of CUDA."""
+    torch.set_rng_state(states["rng"])
+    if device.type == "cuda" and "cuda_rng" in states:
+        torch.cuda.set_rng_state(states["cuda_rng"], device)
 
 
 def _kept_share(config: TrainConfig, sources: Sequence[Source]) -> float:

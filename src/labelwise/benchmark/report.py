@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import statistics
 from collections import Counter, defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
@@ -158,12 +159,11 @@ def _errors(name: str, rows: Sequence[ResultRow], plots: dict[str, str]) -> Iter
 def _ablations(name: str, rows: Sequence[ResultRow], plots: dict[str, str]) -> Iterator[Block]:
     """Yield curves and a table of what the label words do."""
     methods = {r["method"] for r in rows if r["variant"] != "names" and is_ours(r["method"])}
-    own = [r for r in rows if r["method"] in methods]
+    own = _on_common_sets([r for r in rows if r["method"] in methods])
     if not own:
         return
-    own = [_on_common_sets(r, own) for r in own]
     yield Heading(f"{name}: what the label words do", 3)
-    for method in sorted(methods):
+    for method in sorted({r["method"] for r in own}):
         lines = [
             _curve(variant_name(v), like, VARIANTS.index(v))
             for v in VARIANTS
@@ -175,12 +175,23 @@ def _ablations(name: str, rows: Sequence[ResultRow], plots: dict[str, str]) -> I
     yield variant_table(own)
 
 
-def _on_common_sets(row: ResultRow, rows: Sequence[ResultRow]) -> ResultRow:
-    """Average over the support sets that every variant of a method and shots has."""
-    like = [r for r in rows if all(r[k] == row[k] for k in ("method", "shots"))]
-    n = min(len(r["cells"]) for r in like)
-    f1 = [cell["scores"]["micro_f1"] for cell in row["cells"][:n]]
-    return {**row, "f1": sum(f1) / n, "sd": row["sd"] if n == len(row["cells"]) else 0.0}
+def _on_common_sets(rows: Sequence[ResultRow]) -> list[ResultRow]:
+    """Average over the support sets that every variant of a method and shots has.
+
+    Rows whose variants have no set in common are left out.
+    """
+    common: dict[tuple[str, str], set[int]] = {}
+    for row in rows:
+        key, seeds = (row["method"], row["shots"]), {cell["seed"] for cell in row["cells"]}
+        common[key] = common.get(key, seeds) & seeds
+    result = []
+    for row in rows:
+        cells = [c for c in row["cells"] if c["seed"] in common[row["method"], row["shots"]]]
+        if cells:
+            f1 = [cell["scores"]["micro_f1"] for cell in cells]
+            sd = statistics.stdev(f1) if len(f1) > 1 else 0.0
+            result.append({**row, "f1": statistics.mean(f1), "sd": sd})
+    return result
 
 
 def write_report(store: CellStore, spec: Spec, *, into: Path | None = None) -> dict[str, Any]:

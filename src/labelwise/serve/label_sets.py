@@ -38,11 +38,13 @@ class LabelEntry:
         id: Names it; ``ls-`` for words alone, ``fit-`` for learned ones.
         table: Its vectors.
         report: What the fit did, if there was one.
+        is_fitted: Whether examples have moved any of its vectors, here or before.
     """
 
     id: str
     table: TagTable
     report: FitReport | None = None
+    is_fitted: bool = False
 
     @property
     def label_set(self) -> LabelSet:
@@ -111,8 +113,10 @@ def encoded(engine: Engine, label_set: LabelSet, learned: TagTable | None = None
     """Encode a label set; labels that the model was fitted to keep what was learned of them."""
     if learned is None:
         return LabelEntry(_id("ls", engine, label_set), engine.tag_table(label_set))
-    id = _id("ls", engine, label_set, hashlib.sha256(learned.matrix.tobytes()).hexdigest())
-    return LabelEntry(id, learned.for_labels(label_set, engine.tag_table))
+    id = _id("ls", engine, label_set, _matrix_digest(learned))
+    is_fitted = bool((learned.positions(label_set) >= 0).any())
+    table = learned.for_labels(label_set, engine.tag_table)
+    return LabelEntry(id, table, is_fitted=is_fitted)
 
 
 def fitted(
@@ -127,13 +131,25 @@ def fitted(
         engine: Encodes both.
         label_set: The labels.
         examples: Annotated sentences.
-        start: An earlier fit to go on from.
+        start: A label set to go on from; one that was never fitted has nothing to go on from.
     """
+    start = start if start is not None and start.is_fitted else None
     session = Session(engine, label_set, start=start.table if start else None)
     session.add(examples)
     report = session.fit()
-    id = _id("fit", engine, label_set, session.digest, start.id if start else "")
-    return LabelEntry(id, session.table, report)
+    id = _id("fit", engine, label_set, session.digest, _origin(start))
+    return LabelEntry(id, session.table, report, session.fitted is not None)
+
+
+def _origin(start: LabelEntry | None) -> str:
+    """Name what a fit goes on from; every model has its own "default"."""
+    if start is None:
+        return ""
+    return _matrix_digest(start.table) if start.id == DEFAULT_ID else start.id
+
+
+def _matrix_digest(table: TagTable) -> str:
+    return hashlib.sha256(table.matrix.tobytes()).hexdigest()
 
 
 def _id(prefix: str, engine: Engine, label_set: LabelSet, *more: str) -> str:

@@ -187,11 +187,20 @@ class TaughtProject:
         label_set: Its labels.
         examples: Its annotations by id, the newest last.
         entry: Fitted to them.
+        revision: Counts the changes of the examples.
+        fitted_revision: The one that ``entry`` is fitted to.
     """
 
     label_set: LabelSet
     examples: OrderedDict[str, Sentence] = field(default_factory=OrderedDict)
     entry: LabelEntry | None = None
+    revision: int = 0
+    fitted_revision: int = 0
+
+    def settle(self, entry: LabelEntry | None, revision: int) -> None:
+        """Take a fit to a revision; one that a later revision has overtaken is dropped."""
+        if revision >= self.fitted_revision:
+            self.entry, self.fitted_revision = entry, revision
 
 
 class TaughtProjects:
@@ -267,10 +276,9 @@ async def webhook(body: Event, request: Request) -> Response:
         project = projects_of(request).get(body.project.get("id"), label_set)
         _remember(project, config, body, service)
         async with Admitted(service, request) as deadline:
-            examples = list(project.examples.values())
-            project.entry = (
-                await service.fit(examples, label_set, None, deadline) if examples else None
-            )
+            revision, examples = project.revision, list(project.examples.values())
+            entry = await service.fit(examples, label_set, None, deadline) if examples else None
+            project.settle(entry, revision)
     n_examples = len(project.examples) if project is not None else 0
     return json_response({"action": body.action[:64], "n_examples": n_examples}, 201)
 
@@ -278,6 +286,7 @@ async def webhook(body: Event, request: Request) -> Response:
 def _remember(project: TaughtProject, config: LabelConfig, body: Event, service: Service) -> None:
     """Put an annotation among a project's examples, or take some out; the oldest make room."""
     examples, limits = project.examples, service.config
+    project.revision += 1
     for id in body.deleted_ids():
         examples.pop(id, None)
     if (annotation := body.kept()) is not None:

@@ -152,9 +152,10 @@ class Service:
         tagger.engine.cached_texts = CACHED_LABEL_TEXTS
         cores = usable_cores()
         self._batcher.n_workers = max(1, cores // (tagger.backend.threads or cores))
-        if tagger.label_set is not None:
-            self._default = LabelEntry(DEFAULT_ID, tagger.table())
         self._learned = tagger.fitted
+        if tagger.label_set is not None:
+            is_fitted = self._learned is not None
+            self._default = LabelEntry(DEFAULT_ID, tagger.table(), is_fitted=is_fitted)
         self._tagger, self._texts = tagger, TextTagger(tagger.engine, self._batcher)
 
     def drain(self) -> None:
@@ -243,15 +244,12 @@ class Service:
         start: LabelEntry | None = None,
         deadline: float = math.inf,
     ) -> LabelEntry:
-        """Fit a label set to examples and remember it.
+        """Fit a label set to examples and remember it; arguments as for ``label_sets.fitted``.
 
         Raises:
             LabelError: The examples bear labels that it lacks.
         """
-        earlier = start if start is not None and start.report is not None else None
-        entry = await self.learn(
-            fitted, self.engine, label_set, examples, earlier, deadline=deadline
-        )
+        entry = await self.learn(fitted, self.engine, label_set, examples, start, deadline=deadline)
         return self.label_sets.put(entry)
 
     def _run_parts(self, parts: Sequence[Part]) -> list[list[Any]]:

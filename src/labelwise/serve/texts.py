@@ -268,7 +268,8 @@ class _Request:
         limit = IN_FLIGHT * self._batcher.batch_pieces
         n_pieces = sum(_rows(part.windows))
         while self._flying and sum(n for n, _ in self._flying) + n_pieces > limit:
-            await asyncio.wait([self._flying.popleft()[1]])
+            await asyncio.wait([self._flying[0][1]])  # still there for ``withdraw``
+            self._flying.popleft()
         future = self._batcher.submit(part, n_pieces, deadline=self._deadline)
         self._flying.append((n_pieces, future))
         return future
