@@ -35,8 +35,8 @@ from labelwise.modeling import word_table
 from labelwise.sources import Source
 from labelwise.torch_backend import TorchBackend
 from labelwise.training import Progress, finetune, pretrain
-from labelwise.updates import batch_loss
 from labelwise.training_run import Run, prepare
+from labelwise.updates import batch_loss
 from learner import MODEL, SETTINGS, learn, two_sources
 
 TESTS = Path(__file__).parent
