@@ -8,6 +8,7 @@ import threading
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -67,6 +68,44 @@ def test_tables_are_strict(store: Store) -> None:
         store.transaction() as db,
     ):
         db.execute("UPDATE texts SET version = 'many'")
+
+
+def test_a_commit_that_fails_takes_nothing_along(store: Store) -> None:
+    def write() -> None:
+        with store.transaction() as db:
+            db.execute("PRAGMA defer_foreign_keys=ON")  # until the commit
+            db.execute("INSERT INTO marks VALUES (1, 0, 3, 99, 'Ada')")
+
+    with pytest.raises(sqlite3.IntegrityError, match="FOREIGN KEY"):
+        write()
+    store.save(1, 0, "draft", [Mark(*ADA, 1)])
+    with closing(Store(store.path)) as other:
+        assert other.text(1).marks == (Mark(*ADA, 1),)
+
+
+def test_a_transaction_that_sqlite_gave_up_says_why(store: Store) -> None:
+    def write() -> None:
+        with store.transaction() as db:
+            db.execute("ROLLBACK")  # as SQLite does by itself when the disk is full
+            raise OSError("The disk is full.")
+
+    with pytest.raises(OSError, match="disk is full"):
+        write()
+    store.save(1, 0, "draft", [])
+    assert store.text(1).version == 1
+
+
+def test_a_disk_without_a_write_ahead_log_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    connect = sqlite3.connect
+
+    def without_shared_memory(address: str, **options: Any) -> sqlite3.Connection:
+        return connect(f"{address}&vfs=unix-none", **options)
+
+    monkeypatch.setattr(sqlite3, "connect", without_shared_memory)
+    with pytest.raises(DataError, match=r"journal is 'delete'. Expected 'wal'. Copy .* local disk"):
+        Store(tmp_path / "far.db")
 
 
 def test_a_writer_that_saw_an_older_version_is_told_the_present_one(store: Store) -> None:
