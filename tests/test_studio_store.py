@@ -174,6 +174,21 @@ def test_texts_are_added_once(store: Store) -> None:
     assert (again.n_added, again.n_known) == (1, 1)
 
 
+@pytest.mark.parametrize(
+    ("text", "containing"),
+    [
+        ("ZÜRICH am See", "zürich"),
+        ("Zürich am See", "ZÜRICH"),
+        ("Москва", "МОСК"),
+        ("STRASSE", "ß"),
+    ],
+)
+def test_texts_are_found_in_whatever_case(store: Store, text: str, containing: str) -> None:
+    added = store.add_texts([NewText(text, "b:1")], {})
+    assert store.ids(containing=containing) == [added.first_id]
+    assert store.ids(("accepted",), containing) == []
+
+
 def test_what_the_model_said_first_is_what_counts(store: Store) -> None:
     store.save(1, 0, "accepted", [], [Suggestion(*ADA, 1, 0.9)])
     store.save(1, 1, "draft", [])

@@ -132,6 +132,8 @@ def _opened(path: Path, mode: str) -> sqlite3.Connection:
     )
     for pragma in ("trusted_schema=OFF", "foreign_keys=ON", "synchronous=FULL"):
         connection.execute(f"PRAGMA {pragma}")
+    # SQLite's own lower() knows ASCII only
+    connection.create_function("casefold", 1, str.casefold, deterministic=True)
     return connection
 
 

@@ -167,13 +167,18 @@ class Store:
         return found[0]
 
     def ids(self, states: Iterable[State] = STATES, containing: str = "") -> list[int]:
-        """Return the ids of texts in some states, in the order of import."""
+        """Return the ids of texts in some states, in the order of import.
+
+        Args:
+            states: The states.
+            containing: Only texts that hold this, in whatever case.
+        """
         wanted = list(states)
         holes = ",".join("?" * len(wanted))
         rows = self.query(
             f"SELECT id FROM texts WHERE state IN ({holes}) "
-            "AND (? = '' OR instr(lower(text), lower(?)) > 0) ORDER BY id",
-            [*wanted, containing, containing],
+            "AND (? = '' OR instr(casefold(text), ?) > 0) ORDER BY id",
+            [*wanted, containing, containing.casefold()],
         )
         return [row[0] for row in rows]
 
