@@ -243,6 +243,55 @@ def test_describing_a_label_changes_what_is_found(chromium: Any, studio: Running
         assert page.locator(".mark").count() != before[1]
 
 
+def test_what_could_not_be_saved_is_shown_so_and_saved_again(
+    chromium: Any, studio: Running
+) -> None:
+    with person_at(chromium, studio) as person:
+        page = person.page
+        start_sample(person)
+        person.click("text=As imported")
+        wait_for_text(page, "This lease")
+        with page.expect_response("**/studio/api/texts/*"):
+            person.press("Home", "7")
+        marks = person.marks()
+        page.route("**/studio/api/**", lambda route: route.abort())
+        person.press("Enter")
+        page.wait_for_selector(".card.unsaved >> text=not saved")
+        page.wait_for_selector(".toast.error >> text=Not saved. The studio does not answer.")
+        person.press("ArrowUp", "Enter")  # in vain again
+        page.wait_for_function("() => document.querySelectorAll('.toast.error').length > 1")
+        page.wait_for_selector(".card.unsaved")
+        person.press("ArrowUp")
+        assert person.marks() == marks
+        page.unroute("**/studio/api/**")
+        person.problems[:] = [p for p in person.problems if "ERR_FAILED" not in p]
+        person.click(".card.current >> text=Save again")
+        page.wait_for_function(
+            "() => document.querySelector('[data-show=accepted] .count').textContent === '1'"
+        )
+        person.click("[data-show=accepted]")
+        page.wait_for_selector(".card.current.accepted")
+        assert person.marks() == marks
+
+
+def test_a_text_is_saved_after_the_list_could_not_be_ordered(
+    chromium: Any, studio: Running
+) -> None:
+    with person_at(chromium, studio) as person:
+        page = person.page
+        start_sample(person)
+        beginning = person.text.text_content()[:40]
+        page.route("**/studio/api/order?*", lambda route: route.abort())
+        person.press("Enter")
+        page.wait_for_selector(".toast.error >> text=The studio does not answer.")
+        page.unroute("**/studio/api/order?*")
+        person.problems[:] = [p for p in person.problems if "ERR_FAILED" not in p]
+        person.press("Control+z")
+        wait_for_text(page, beginning)
+        with page.expect_response("**/studio/api/texts/*", timeout=20_000):
+            person.press("Enter")
+
+
 def test_two_tabs_cannot_overwrite_each_other(chromium: Any, studio: Running) -> None:
     with person_at(chromium, studio) as person:
         page = person.page

@@ -5,13 +5,17 @@ from __future__ import annotations
 import json
 import sqlite3
 import stat
+import time
+import weakref
 from contextlib import closing
 from pathlib import Path
 
 import pytest
+from starlette.testclient import TestClient
 from typer.testing import CliRunner
 
 from labelwise.apps.cli import app
+from labelwise.apps.studio import loads_start_once
 from labelwise.data import read_jsonl
 from labelwise.labels import LabelSet
 from labelwise.serve import server
@@ -19,6 +23,8 @@ from labelwise.studio.database import APPLICATION_ID, MIGRATIONS
 from labelwise.studio.label_store import add_labels
 from labelwise.studio.nouns import Mark, NewText
 from labelwise.studio.store import Store
+from labelwise.tagger import Tagger
+from serving import ORIGIN, tiny_tagger
 
 
 @pytest.fixture
@@ -133,3 +139,32 @@ def test_a_weak_token_is_refused_as_by_the_server(
     code, _, err = run("studio", tmp_path / "project.db", "--no-browser")
     assert (code, "The token has 1 characters" in err) == (2, True)
     assert not (tmp_path / "project.db").exists()
+
+
+def test_the_page_and_the_server_share_one_model(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    loaded: list[object] = []
+
+    def load(folder: object) -> Tagger:
+        loaded.append(folder)
+        time.sleep(0.2)  # the other thread asks meanwhile
+        return tiny_tagger()
+
+    def serve(app: object, *_: object) -> None:
+        with TestClient(app, base_url=ORIGIN) as client:  # type: ignore[arg-type]
+            deadline = time.monotonic() + 60
+            while client.get("/ready").status_code != 200 and time.monotonic() < deadline:
+                time.sleep(0.01)
+
+    monkeypatch.setattr(Tagger, "from_pretrained", load)
+    monkeypatch.setattr(server, "run", serve)
+    code, _, err = run("studio", tmp_path / "project.db", "--no-browser", "--model", "start")
+    assert (code, loaded) == (0, ["start"]), err
+
+
+def test_a_fine_tuned_model_that_is_no_longer_used_goes() -> None:
+    load = loads_start_once(lambda _: tiny_tagger())
+    tuned = weakref.ref(load("finetuned-1"))
+    assert load(None) is load(None)
+    assert tuned() is None

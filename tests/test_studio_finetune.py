@@ -188,6 +188,19 @@ def test_a_model_that_is_turned_down_is_deleted_and_one_in_use_is_not(tmp_path: 
         assert [f.name for f in opened.job.folder.iterdir()] == ["finetuned-1"]
 
 
+@pytest.mark.parametrize("line", ["1", "null", "[]", '"event"', "{}", "{", "\\0377"])
+def test_a_line_that_says_nothing_of_the_job_is_ignored(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, line: str
+) -> None:
+    started = json.dumps({"event": "started", "n_train": 4, "n_held": 2})
+    job = FinetuneJob(tmp_path / "p.models")
+    with processes(monkeypatch, f"printf '%b\\n' '{line}' '{started}'; exit 3"):
+        job.start(EXAMPLES, len(ROWS), LABELS, None)
+        until(lambda: job.status.stage == "failed")
+    assert (job.status.n_train, job.status.n_held) == (4, 2)
+    assert "ended with code 3" in str(job.status.message)
+
+
 def test_too_few_texts_are_refused(tmp_path: Path) -> None:
     with pytest.raises(RequestError, match="Expected at least 4"):
         FinetuneJob(tmp_path).start(EXAMPLES, 3, LABELS, None)

@@ -12,6 +12,7 @@ from builders import sentence, tiny_tokenizer
 from labelwise.backend import FakeBackend
 from labelwise.engine import Engine
 from labelwise.labels import LabelSet
+from labelwise.studio import learner as learner_module
 from labelwise.studio.learner import AcceptedText, Learner
 from labelwise.studio.nouns import Mark, ProjectLabel
 from labelwise.studio.state_cache import StateCache
@@ -63,6 +64,23 @@ def test_every_way_to_the_same_texts_leads_to_the_same_model(history: list[int])
     assert found == [
         [(r["start"], r["label"]) for r in records] for records in fresh.suggest(words)
     ]
+
+
+def test_of_many_texts_the_first_are_left_behind_now_and_then(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(learner_module, "MAX_LEARNED", 6)
+    monkeypatch.setattr(learner_module, "STEP", 3)
+    many = [AcceptedText(i, EXAMPLES[i % 4].sentence) for i in range(11)]
+    learner = Learner(tiny_tagger())
+    learned, sessions = [], []
+    for n in range(4, 12):
+        learner.learn(LABELS, many[:n])
+        learned.append([e.key for e in learner._examples])
+        sessions.append(learner._session)
+    starts = [0, 0, 0, 3, 3, 3, 6, 6]
+    assert learned == [list(range(start, n)) for start, n in zip(starts, range(4, 12), strict=True)]
+    assert [sessions.index(s) for s in sessions] == [0, 0, 0, 3, 3, 3, 6, 6]  # else the fit goes on
 
 
 def test_nothing_new_changes_nothing() -> None:

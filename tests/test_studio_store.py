@@ -8,6 +8,7 @@ import threading
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -67,6 +68,44 @@ def test_tables_are_strict(store: Store) -> None:
         store.transaction() as db,
     ):
         db.execute("UPDATE texts SET version = 'many'")
+
+
+def test_a_commit_that_fails_takes_nothing_along(store: Store) -> None:
+    def write() -> None:
+        with store.transaction() as db:
+            db.execute("PRAGMA defer_foreign_keys=ON")  # until the commit
+            db.execute("INSERT INTO marks VALUES (1, 0, 3, 99, 'Ada')")
+
+    with pytest.raises(sqlite3.IntegrityError, match="FOREIGN KEY"):
+        write()
+    store.save(1, 0, "draft", [Mark(*ADA, 1)])
+    with closing(Store(store.path)) as other:
+        assert other.text(1).marks == (Mark(*ADA, 1),)
+
+
+def test_a_transaction_that_sqlite_gave_up_says_why(store: Store) -> None:
+    def write() -> None:
+        with store.transaction() as db:
+            db.execute("ROLLBACK")  # as SQLite does by itself when the disk is full
+            raise OSError("The disk is full.")
+
+    with pytest.raises(OSError, match="disk is full"):
+        write()
+    store.save(1, 0, "draft", [])
+    assert store.text(1).version == 1
+
+
+def test_a_disk_without_a_write_ahead_log_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    connect = sqlite3.connect
+
+    def without_shared_memory(address: str, **options: Any) -> sqlite3.Connection:
+        return connect(f"{address}&vfs=unix-none", **options)
+
+    monkeypatch.setattr(sqlite3, "connect", without_shared_memory)
+    with pytest.raises(DataError, match=r"journal is 'delete'. Expected 'wal'. Copy .* local disk"):
+        Store(tmp_path / "far.db")
 
 
 def test_a_writer_that_saw_an_older_version_is_told_the_present_one(store: Store) -> None:
@@ -133,6 +172,21 @@ def test_undoing_everything_gives_back_the_beginning(
 def test_texts_are_added_once(store: Store) -> None:
     again = store.add_texts([NewText(TEXT, "b:1"), NewText("New", "b:2")], {})
     assert (again.n_added, again.n_known) == (1, 1)
+
+
+@pytest.mark.parametrize(
+    ("text", "containing"),
+    [
+        ("ZÜRICH am See", "zürich"),
+        ("Zürich am See", "ZÜRICH"),
+        ("Москва", "МОСК"),
+        ("STRASSE", "ß"),
+    ],
+)
+def test_texts_are_found_in_whatever_case(store: Store, text: str, containing: str) -> None:
+    added = store.add_texts([NewText(text, "b:1")], {})
+    assert store.ids(containing=containing) == [added.first_id]
+    assert store.ids(("accepted",), containing) == []
 
 
 def test_what_the_model_said_first_is_what_counts(store: Store) -> None:

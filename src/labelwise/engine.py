@@ -100,7 +100,8 @@ class Engine:
     def known_vectors(self) -> dict[str, FloatArray]:
         """Label texts that need no encoding now, with their vectors, each ``(dim,)``."""
         digest = self.backend.digest
-        return {text: vector for (model, text), vector in self._vectors.items() if model == digest}
+        known = list(self._vectors.items())  # at once: another thread may be adding some
+        return {text: vector for (model, text), vector in known if model == digest}
 
     def remember(self, vectors: Mapping[str, FloatArray]) -> None:
         """Take label vectors that this model made before, each ``(dim,)``, by text."""

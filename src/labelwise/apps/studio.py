@@ -4,16 +4,21 @@ from __future__ import annotations
 
 import functools
 import secrets
+import threading
 import webbrowser
 from contextlib import closing
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
 from labelwise.apps.output import data, note, written
 from labelwise.apps.train import AsJson, Model
 from labelwise.errors import DataError, require
+
+if TYPE_CHECKING:
+    from labelwise.studio.follower import Load
+    from labelwise.tagger import Tagger
 
 ProjectFile = Annotated[Path, typer.Argument(help="Project file; made where it is missing.")]
 
@@ -48,7 +53,7 @@ def studio(
     check_binding(config, token)
     code = secrets.token_urlsafe(24)
     write_logs(config.log_level)
-    load = functools.cache(lambda folder: Tagger.from_pretrained(folder or model))
+    load = loads_start_once(lambda folder: Tagger.from_pretrained(folder or model))
     project = Project(Store(file), load)
     app = create_app(
         lambda: load(None),
@@ -71,6 +76,23 @@ def studio(
     with closing(project):
         run(app, config, started)
     note(f"Saved '{file}'")
+
+
+def loads_start_once(load: Load) -> Load:
+    """Keep the model of the start, which two threads ask for at once; fine-tuned ones come and go.
+
+    Args:
+        load: Loads a model folder, or the model of the start for None.
+    """
+    start, lock = functools.cache(lambda: load(None)), threading.Lock()
+
+    def load_once(folder: str | None) -> Tagger:
+        if folder is not None:
+            return load(folder)
+        with lock:  # the cache alone lets both load
+            return start()
+
+    return load_once
 
 
 def project(

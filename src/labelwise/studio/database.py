@@ -132,6 +132,8 @@ def _opened(path: Path, mode: str) -> sqlite3.Connection:
     )
     for pragma in ("trusted_schema=OFF", "foreign_keys=ON", "synchronous=FULL"):
         connection.execute(f"PRAGMA {pragma}")
+    # SQLite's own lower() knows ASCII only
+    connection.create_function("casefold", 1, str.casefold, deterministic=True)
     return connection
 
 
@@ -156,7 +158,7 @@ def _check_origin(connection: sqlite3.Connection, path: Path) -> None:
 
 
 def _migrate(connection: sqlite3.Connection, path: Path) -> None:
-    connection.execute("PRAGMA journal_mode=WAL")
+    _log_ahead(connection, path)
     connection.execute("BEGIN IMMEDIATE")
     try:
         (version,) = connection.execute("PRAGMA user_version").fetchone()
@@ -168,8 +170,18 @@ def _migrate(connection: sqlite3.Connection, path: Path) -> None:
         connection.execute(f"PRAGMA user_version={max(version, len(MIGRATIONS))}")
         connection.execute("COMMIT")
     except BaseException:
-        connection.execute("ROLLBACK")
+        if connection.in_transaction:
+            connection.execute("ROLLBACK")
         raise
+
+
+def _log_ahead(connection: sqlite3.Connection, path: Path) -> None:
+    (found,) = connection.execute("PRAGMA journal_mode=WAL").fetchone()
+    if found != "wal":
+        raise DataError(
+            f"Project '{path}' is on a file system without a write-ahead log: its journal is "
+            f"'{found}'. Expected 'wal'. Copy the project to a local disk, and open it there."
+        )
 
 
 def problems_of(path: Path) -> list[str]:

@@ -170,8 +170,7 @@ class FinetuneJob:
         is_result = False
         with process:
             for line in process.stdout or ():
-                with contextlib.suppress(ValueError):
-                    is_result |= self._take(process, json.loads(line), output)
+                is_result |= self._take(process, _said(line), output)
         reason = (scratch / "errors.txt").read_text(errors="replace").strip()[-300:]
         message = (
             f"The training process ended with code {process.returncode}: "
@@ -193,9 +192,18 @@ class FinetuneJob:
             return self._status.stage == "done"
 
 
+def _said(line: bytes) -> Mapping[str, Any]:
+    """What a line of the process says; nothing, where a library has printed it."""
+    try:
+        said = json.loads(line)
+    except ValueError:
+        return {}
+    return said if isinstance(said, dict) else {}
+
+
 def _after(status: JobStatus, event: Mapping[str, Any], output: Path) -> JobStatus:
     """The status after what the training process said."""
-    match event["event"]:
+    match event.get("event"):
         case "started":
             return dataclasses.replace(status, n_train=event["n_train"], n_held=event["n_held"])
         case "before":

@@ -28,6 +28,7 @@ from labelwise.tagger import Tagger
 MAX_EACH = 10  # accepted texts that are held back one by one; beyond, fifths
 N_FOLDS = 5
 MAX_LEARNED = 1_000  # the last accepted texts; fine-tuning takes all
+STEP = 100  # texts that are left behind at once, as the fit after that starts anew
 MAX_CHOICE = 100  # texts up to which the strength of the prior is chosen anew now and then
 GROWTH = 1.5  # of the texts since the last choice
 
@@ -74,7 +75,8 @@ class Learner:
         Returns:
             Whether anything has changed.
         """
-        examples = examples[-MAX_LEARNED:]
+        n_over = max(0, len(examples) - MAX_LEARNED)
+        examples = examples[-(-n_over // STEP) * STEP :]
         old, new = [e.key for e in self._examples], [e.key for e in examples]
         session = self._session
         if session is not None and session.label_set.digest == label_set.digest:

@@ -59,19 +59,20 @@ class Store:
     def transaction(self) -> Iterator[sqlite3.Connection]:
         """Write all or nothing; nested ones are part of the outermost."""
         with self._write_lock:
-            if self._writer.in_transaction:
+            if self._owner is not None:
                 yield self._writer
                 return
             self._writer.execute("BEGIN IMMEDIATE")
             self._owner = threading.get_ident()
             try:
                 yield self._writer
+                self._writer.execute("COMMIT")
             except BaseException:
-                self._writer.execute("ROLLBACK")
+                if self._writer.in_transaction:  # SQLite itself gives up where the disk is full
+                    self._writer.execute("ROLLBACK")
                 raise
             finally:
                 self._owner = None
-            self._writer.execute("COMMIT")
 
     def query(self, sql: str, values: Sequence[Any] = ()) -> list[Any]:
         """Read rows: what is committed and, inside a transaction, what that has written."""
@@ -166,13 +167,18 @@ class Store:
         return found[0]
 
     def ids(self, states: Iterable[State] = STATES, containing: str = "") -> list[int]:
-        """Return the ids of texts in some states, in the order of import."""
+        """Return the ids of texts in some states, in the order of import.
+
+        Args:
+            states: The states.
+            containing: Only texts that hold this, in whatever case.
+        """
         wanted = list(states)
         holes = ",".join("?" * len(wanted))
         rows = self.query(
             f"SELECT id FROM texts WHERE state IN ({holes}) "
-            "AND (? = '' OR instr(lower(text), lower(?)) > 0) ORDER BY id",
-            [*wanted, containing, containing],
+            "AND (? = '' OR instr(casefold(text), ?) > 0) ORDER BY id",
+            [*wanted, containing, containing.casefold()],
         )
         return [row[0] for row in rows]
 

@@ -8,6 +8,9 @@ export class ApiError extends Error {
   }
 }
 
+/** Whether somebody else has changed the thing meanwhile. */
+export const isConflict = (error) => error instanceof ApiError && error.status === 409;
+
 async function call(method, path, body) {
   let response;
   try {

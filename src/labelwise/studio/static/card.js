@@ -10,7 +10,7 @@ const STATES = { new: "", draft: "in work", accepted: "accepted", skipped: "skip
 export function drawCard(studio, id, element) {
   const text = studio.texts.get(id);
   const isCurrent = id === studio.current;
-  element.className = `card ${isCurrent ? "current" : ""} ${text?.state ?? "loading"}`;
+  element.className = `card ${isCurrent ? "current" : ""} ${text?.isUnsaved ? "unsaved" : text?.state ?? "loading"}`;
   element.tabIndex = isCurrent ? 0 : -1;
   if (isCurrent) element.setAttribute("aria-current", "true");
   else element.removeAttribute("aria-current");
@@ -28,8 +28,12 @@ function describe(studio, text, marks) {
     const surface = text.text.slice(text.offsets.unit(m.start), text.offsets.unit(m.end));
     return `${surface}: ${studio.label(m.label)?.name ?? ""}`;
   });
-  const state = STATES[text.state] ? `${STATES[text.state]}. ` : "";
+  const state = stateOf(text) ? `${stateOf(text)}. ` : "";
   return `${state}${text.text.slice(0, 400)}. ${found.length ? found.join(", ") : "No marks"}.`;
+}
+
+function stateOf(text) {
+  return text.isUnsaved ? "not saved" : STATES[text.state];
 }
 
 function drawText(studio, text, marks, isCurrent) {
@@ -65,7 +69,7 @@ function drawFoot(studio, text, marks, isCurrent) {
   const isChanged = studio.fresh.has(text.id) && text.state === "new";
   const badges = [
     isChanged && h("span", { class: "badge changed" }, "changed"),
-    STATES[text.state] && h("span", { class: `badge ${text.state}` }, STATES[text.state]),
+    stateOf(text) && h("span", { class: `badge ${text.isUnsaved ? "unsaved" : text.state}` }, stateOf(text)),
   ].filter(Boolean);
   if (!isCurrent) {
     return h("div", { class: "foot" }, badges.length > 0 && h("span", { class: "facts" }, badges));
@@ -84,7 +88,9 @@ function drawFoot(studio, text, marks, isCurrent) {
         : h("button", { type: "button", class: "button quiet", "data-act": "skip" }, "Skip", h("kbd", {}, "S")),
       marks.length > 0 && !isDone &&
         h("button", { type: "button", class: "button quiet", "data-act": "clear" }, "Clear"),
-      text.state !== "accepted" &&
+      text.isUnsaved &&
+        h("button", { type: "button", class: "button main", "data-act": "save" }, "Save again"),
+      !text.isUnsaved && text.state !== "accepted" &&
         h("button", { type: "button", class: "button main", "data-act": "accept" }, "Accept", h("kbd", {}, "↵")),
     ),
   );

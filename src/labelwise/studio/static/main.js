@@ -166,6 +166,7 @@ $("list-space").addEventListener("click", (event) => {
   }
   if (act === "accept") studio.accept();
   else if (act === "skip") studio.skip();
+  else if (act === "save") studio.saveAgain();
   else if (act === "clear") studio.save(id, "draft", []);
   else studio.save(id, "draft", studio.marks(id));
 });

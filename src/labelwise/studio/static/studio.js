@@ -1,7 +1,8 @@
 // What the page knows, and what a person can do to it. Draws nothing.
 
-import { ApiError, get, post, put, remove } from "./api.js";
+import { get, isConflict, post, put, remove } from "./api.js";
 import { Offsets } from "./offsets.js";
+import { Saves } from "./saves.js";
 import { above, same, withMark, withoutMarks } from "./spans.js";
 
 const BATCH = 50; // texts that are asked for at once
@@ -25,7 +26,7 @@ export class Studio extends EventTarget {
     this.refit = null; // how long the last one took, and what it changed
     this.onConflict = null;
     this.onLabelConflict = null;
-    this.saves = new Map();
+    this.saves = new Saves(this);
     this.wanted = new Set();
     this.polling = 0;
     this.problem = null;
@@ -286,16 +287,15 @@ export class Studio extends EventTarget {
   }
 
   async undo() {
-    await Promise.allSettled(this.saves.values());
+    await this.saves.settled();
     try {
       const text = await post("undo");
       this.takeText(text);
       const isShown = this.show !== "open" || text.state === "new" || text.state === "draft";
-      if (isShown && !this.order.includes(text.id)) {
-        const at = Math.max(0, this.order.indexOf(this.current));
-        this.order.splice(at, 0, text.id);
+      if (isShown) {
+        this.putBack(text.id);
+        this.current = text.id;
       }
-      if (isShown) this.current = text.id;
       this.selection = null;
       this.say("Took the last change back.");
       this.tell("order");
@@ -306,47 +306,24 @@ export class Studio extends EventTarget {
     }
   }
 
-  /** Keep the marks of a text. Saves of one text go one after the other. */
+  /** Keep the marks of a text. */
   save(id, state, marks) {
-    const text = this.texts.get(id);
-    const wasAccepted = text.state === "accepted";
-    this.texts.set(id, { ...text, state, marks: marks.map(bare) });
-    this.tell("texts");
-    const before = this.saves.get(id) ?? Promise.resolve();
-    const save = before.then(() => this.send(id, state, marks.map(bare), wasAccepted));
-    this.saves.set(id, save);
-    return save;
+    return this.saves.add(id, state, marks);
   }
 
-  async send(id, state, marks, wasAccepted) {
-    const { version } = this.texts.get(id);
-    try {
-      this.takeSaved(await put(`texts/${id}`, { version, state, marks }));
-    } catch (error) {
-      if (isConflict(error)) {
-        this.onConflict?.(error.current, { state, marks });
-        return;
-      }
-      this.say(error.message, "error");
-      for (const text of (await post("texts", { ids: [id] })).texts) this.takeText(text);
-      await this.reorder({ keep: this.visible() });
-      return;
-    }
-    if (state === "accepted" || wasAccepted) {
-      await this.refresh();
-      if (this.show === "open" && this.usefulFirst) await this.reorder({ keep: this.visible() });
-    } else {
-      this.poll();
-    }
+  /** Try once more to keep the current text as it looks. */
+  saveAgain() {
+    const { state } = this.texts.get(this.current);
+    if (state === "draft") this.save(this.current, state, this.marks(this.current));
+    else this.finish(state);
   }
 
-  /** Take the version of a saved text, but not its marks if the person has gone on since. */
-  takeSaved(saved) {
-    const text = this.texts.get(saved.id);
-    this.texts.set(saved.id, { ...text, version: saved.version });
+  /** List a text before the current one, if it is not listed. */
+  putBack(id) {
+    if (this.order.includes(id)) return;
+    this.order.splice(Math.max(0, this.order.indexOf(this.current)), 0, id);
+    this.current ??= id;
   }
 }
 
-const isConflict = (error) => error instanceof ApiError && error.status === 409;
 const key = (mark) => `${mark.start}-${mark.end}-${mark.label}`;
-const bare = ({ start, end, label }) => ({ start, end, label });
