@@ -373,6 +373,31 @@ def test_a_table_without_the_column_is_refused(content: str, tmp_path: Path) -> 
         next(read_units(path))
 
 
+@pytest.mark.parametrize(
+    ("header", "found"),
+    [
+        ("text,text", "2 columns with the name 'text', case aside: 'text', 'text'"),
+        ("text, Text ,id", "2 columns with the name 'text', case aside: 'text', ' Text '"),
+        ("id,ID,text", "2 columns with the name 'id', case aside: 'id', 'ID'"),
+        ("meta,text,meta", "2 columns with the name 'meta'"),
+    ],
+)
+def test_a_table_with_two_columns_of_a_name_is_refused(
+    header: str, found: str, tmp_path: Path
+) -> None:
+    path = tmp_path / "in.csv"
+    path.write_text(f"{header}\na,b,c\n")
+    with pytest.raises(DataError, match=f"{found}.* Expected one. Rename or remove"):
+        next(read_units(path))
+
+
+def test_other_columns_of_a_table_may_share_a_name(tmp_path: Path) -> None:
+    path = tmp_path / "in.csv"
+    path.write_text("note,body,note,text,Text\nx,Bob,y,a,b\n")
+    [unit] = read_units(path, column="Body")
+    assert unit.read().text == "Bob"
+
+
 def test_inputs_are_read_as_a_stream(tmp_path: Path) -> None:
     path = tmp_path / "in.txt"
     path.write_text("Bob\n" * 1000)

@@ -17,6 +17,7 @@ SUFFIXES = (".csv", ".tsv")
 MAX_FIELD = 4 << 20  # characters; also of a line
 MAX_ROW = 4 * MAX_FIELD  # what a quotation mark that nothing closes holds in memory
 TEXT_COLUMN = "text"
+_KEPT = ("id", "meta")  # columns whose values come back with the text
 _ESCAPED_BYTE = re.compile("[\udc80-\udcff]")
 
 ReadRow = Callable[[], dict[str, str]]
@@ -39,7 +40,7 @@ def table_rows(
         ``DataError`` to say why it cannot.
 
     Raises:
-        DataError: The file cannot be opened, or has no such column.
+        DataError: The file cannot be opened, or has no such column, or two; or two with ids.
     """
     try:
         stream = path.open("rb")
@@ -166,8 +167,14 @@ def _columns(names: list[str] | _Broken, path: Path, column: str) -> list[str]:
             f"'{path}' has no column '{column}'; its first line is {some_of(names) or 'empty'}. "
             "Expected the names of the columns there. Name the one with the texts by --column."
         )
-    others = {TEXT_COLUMN: f"other {TEXT_COLUMN}"}
     wanted = column.strip().casefold()
+    for name in (wanted, *_KEPT):
+        if len(same := [n for n, c in zip(names, columns, strict=True) if c == name]) > 1:
+            raise DataError(
+                f"'{path}' has {len(same)} columns with the name '{name}', case aside: "
+                f"{some_of(same)} in its first line. Expected one. Rename or remove the others."
+            )
+    others = {TEXT_COLUMN: f"other {TEXT_COLUMN}"}
     return [TEXT_COLUMN if name == wanted else others.get(name, name) for name in columns]
 
 
