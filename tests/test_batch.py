@@ -240,6 +240,15 @@ def test_conll_reads_blocks_of_words(tmp_path: Path) -> None:
     ]
 
 
+def test_conll_that_numbers_its_words_first_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "in.conll"
+    path.write_text("1\tAda\tB-PER\n2\tleft\tO\n\n1\tYes\tO\n")
+    with pytest.raises(DataError, match=r"first column of '.*in\.conll' counts 1, 2, 3 in every"):
+        next(read_units(path))
+    path.write_text("1\tAda\tB-PER\n2\tleft\tO\n\nOslo\tNNP\tO\n.\t.\tO\n")
+    assert len(results_of(path)[0]) == 2
+
+
 def test_ids_of_json_lines_are_kept(tmp_path: Path) -> None:
     path = tmp_path / "in.jsonl"
     path.write_text('{"text": "Bob", "id": 7}\n\n{"tokens": ["New York", "x"], "id": null}\n')
