@@ -189,6 +189,22 @@ def test_labels_are_read_from_a_file_of_names(tmp_path: Path) -> None:
     assert list(json_of("labels", "--labels", path, "--json")["labels"]) == ["person", "cell_line"]
 
 
+def test_a_file_of_names_has_one_label_a_line(tmp_path: Path) -> None:
+    path = tmp_path / "labels.txt"
+    path.write_text("# places, all of them\ntown, big\n  # and people\nperson\n")
+    found = json_of("labels", "--labels", path, "--json")["labels"]
+    assert list(found) == ["town, big", "person"]
+    path.write_text("town, city\n")
+    message = "'town, city' is the only line. Expected one label a line."
+    assert message in failure("labels", "--labels", path)
+
+
+def test_what_labels_prints_is_read_as_labels(tmp_path: Path) -> None:
+    path = tmp_path / "labels.json"
+    path.write_text(run("labels", "--labels", "person,city", "--json").stdout)
+    assert list(json_of("labels", "--labels", path, "--json")["labels"]) == ["person", "city"]
+
+
 def test_predict_with_a_threshold_above_all_scores_finds_nothing(model: Path) -> None:
     options = ("--threshold", "1", "--json")
     assert json_of("predict", "--model", model, "--text", "Ada", *options)["entities"] == []
