@@ -282,6 +282,15 @@ def test_a_bad_column_line_is_named(tmp_path: Path, lines: str, message: str) ->
         read_conll(path)
 
 
+def test_what_the_message_on_bare_labels_says_to_do_helps(tmp_path: Path) -> None:
+    path, saved = tmp_path / "x.conll", tmp_path / "saved.conll"
+    path.write_text("Ada PER\nLovelace PER\nleft O\n", "utf-8")
+    with pytest.raises(SchemeError, match="in Python, with scheme='bare', and save .* write_conll"):
+        read_conll(path)
+    write_conll(saved, read_conll(path, scheme="bare"))
+    assert read_conll(saved)[0].mentions == (Mention(0, 2, "PER"),)
+
+
 INDEXED = "# text = Ada left\n1 Ada NNP B-PER\n2 left VBD O\n\n1 Yes UH O\n\n"
 
 
