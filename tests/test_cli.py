@@ -189,6 +189,22 @@ def test_labels_are_read_from_a_file_of_names(tmp_path: Path) -> None:
     assert list(json_of("labels", "--labels", path, "--json")["labels"]) == ["person", "cell_line"]
 
 
+def not_json(text: str) -> None:
+    raise AssertionError(f"{text} is not JSON")
+
+
+def test_numbers_that_json_lacks_are_null(model: Path, tmp_path: Path) -> None:
+    path = tmp_path / "in.jsonl"
+    path.write_text('{"text": "Ada", "meta": {"a": [NaN, 1e999, 0.5]}, "id": NaN}\n')
+    printed = run("predict", path, "--model", model, "--labels", "person", "--json").stdout
+    row = json.loads(printed, parse_constant=not_json)
+    assert (row["id"], row["meta"]) == (None, {"a": [None, None, 0.5]})
+    path.write_text('{"text": "", "entities": []}\n')
+    fit = ("fit", "--data", path, "--labels", "person", "--model", model, "-o", tmp_path / "m")
+    report = json.loads(run(*fit, "--json").stdout, parse_constant=not_json)
+    assert report["strength"] is None
+
+
 def test_a_file_of_names_has_one_label_a_line(tmp_path: Path) -> None:
     path = tmp_path / "labels.txt"
     path.write_text("# places, all of them\ntown, big\n  # and people\nperson\n")
