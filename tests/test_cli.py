@@ -408,6 +408,10 @@ MISTAKES = {
     "empty labels": (("labels", "--labels", ","), "No labels"),
     "missing label file": (("labels", "--labels", "nowhere.json"), "nowhere.json"),
     "missing data": (("sample", "--data", "nowhere.jsonl"), "nowhere.jsonl"),
+    "foreign sample": (
+        ("sample", "--data", SAMPLES / "support", "-o", "x.csv"),
+        "sentences as '.csv' \\('x.csv'\\).*'.jsonl'",
+    ),
     "missing split": (("sample", "--data", SAMPLES / "support", "--split", "x"), "no split 'x'"),
     "k too large": (("sample", "--data", SAMPLES / "support", "--k", 999), "999-shot.*Use k="),
     "bad setting": (
@@ -425,6 +429,22 @@ MISTAKES = {
     ),
     "foreign output": (("pretrain", "--source", SAMPLES, "-o", SAMPLES), "manifest.json"),
 }
+
+
+@pytest.mark.parametrize("given", ["in.jsonl", "other/../in.jsonl", "link.jsonl"])
+def test_what_is_read_is_not_written_over(
+    given: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    path, row = Path("in.jsonl"), '{"text": "Ada", "entities": []}\n'
+    path.write_text(row)
+    Path("other").mkdir()
+    Path("link.jsonl").symlink_to(path)
+    message = f"'{given}' is the input too, and would be lost"
+    assert message in failure("predict", path, "-o", given, "--labels", "person")
+    for data in (path, "."):
+        assert message in failure("sample", "--data", data, "-o", given)
+    assert path.read_text() == row
 
 
 @pytest.mark.parametrize(("arguments", "message"), MISTAKES.values(), ids=MISTAKES.keys())
