@@ -20,7 +20,7 @@ from typer.testing import CliRunner
 from batch_killer import job_of, run
 from builders import tiny_model_folder
 from labelwise.annotation import Mention, Sentence
-from labelwise.apps import text_files
+from labelwise.apps import tables, text_files
 from labelwise.apps.batch_job import write_jsonl_results, write_rejects
 from labelwise.apps.cli import app
 from labelwise.apps.inputs import GivenText
@@ -240,6 +240,15 @@ def test_conll_reads_blocks_of_words(tmp_path: Path) -> None:
     ]
 
 
+def test_conll_that_numbers_its_words_first_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "in.conll"
+    path.write_text("1\tAda\tB-PER\n2\tleft\tO\n\n1\tYes\tO\n")
+    with pytest.raises(DataError, match=r"first column of '.*in\.conll' counts 1, 2, 3 in every"):
+        next(read_units(path))
+    path.write_text("1\tAda\tB-PER\n2\tleft\tO\n\nOslo\tNNP\tO\n.\t.\tO\n")
+    assert len(results_of(path)[0]) == 2
+
+
 def test_ids_of_json_lines_are_kept(tmp_path: Path) -> None:
     path = tmp_path / "in.jsonl"
     path.write_text('{"text": "Bob", "id": 7}\n\n{"tokens": ["New York", "x"], "id": null}\n')
@@ -257,6 +266,91 @@ def test_tables_are_read_row_by_row_and_bad_rows_rejected(tmp_path: Path) -> Non
         ("1", "Bob; in\nOslo", {"id": "1", "meta": "a"}),
         ("5", "", {"id": "5", "meta": "d"}),
     ]
+
+
+STRAY = (
+    'id,text\n1,Ada Lovelace in Paris\n2,"5 inch screen in Berlin\n3,Bob Smith in Rome\n'
+    '4,Carla Diaz in Oslo\n5,"Dora Lee, in Bonn"\n6,Eva Fox in Rome\n'
+)
+
+
+def ids_of(path: Path, content: str) -> tuple[list[str], list[int]]:
+    path.write_text(content, encoding="utf-8", newline="")
+    sentences, rejected = results_of(path)
+    return [s.id for s in sentences], rejected
+
+
+def test_a_stray_quote_costs_one_line_of_a_table(tmp_path: Path) -> None:
+    path = tmp_path / "in.csv"
+    assert ids_of(path, STRAY) == (["1", "3", "4", "5", "6"], [3])
+    run(path, tmp_path / "out")
+    [reject] = lines_of(tmp_path / "out", "rejects-*")
+    assert reject["line"] == 3
+    assert "(in.csv:3)" in reject["reason"]
+    assert "The 3 lines after it, which it took in, are read by themselves." in reject["reason"]
+
+
+@pytest.mark.parametrize(
+    ("rows", "ids", "rejected"),
+    [
+        ('1,a\n2,"b\n3,c\n4,d', ["1", "3", "4"], [3]),
+        ('1,"b\n2,"c\n3,"d\n4,e\n', ["4"], [2, 3, 4]),
+        ('1,"b\n2,c\n3,"d\ne"\n4,f\n', ["2", "3", "4"], [2]),
+        ('1,"b\n2,c\n3,"d",e\n4,f\n', ["2", "4"], [2, 4]),
+        ('1,"b\n2,c\n3,big",e\n4,f\n', ["2", "4"], [2, 4]),
+        ('1,"b\n2,c\n3,7"\n4,""\n', ["1", "4"], []),
+        ('1,"b\nc, d\ne","x"y\n4,f\n', ["c", "4"], [2, 4]),
+        ('1,"b\r\n2,c\r\n\r\n3,"d"\r\n', ["2", "3"], [2]),
+    ],
+    ids=[
+        "unclosed",
+        "each",
+        "cell of lines",
+        "columns",
+        "rest of a cell",
+        "no error",
+        "cell",
+        "cr",
+    ],
+)
+def test_no_line_of_a_table_is_lost_unseen(
+    rows: str, ids: list[str], rejected: list[int], tmp_path: Path
+) -> None:
+    assert ids_of(tmp_path / "in.csv", f"id,text\n{rows}") == (ids, rejected)
+
+
+def test_a_quote_that_nothing_closes_holds_little_of_a_file(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(tables, "MAX_FIELD", 50)
+    monkeypatch.setattr(tables, "MAX_ROW", 100)
+    for line in ("2,abc\n", 'x",y"z,"w\n'):
+        path = tmp_path / "in.csv"
+        path.write_text(f'id,text\n1,"b\n{line * 1000}')
+        units = read_units(path)
+        assert next(units).number == 2
+        assert next(units).number == 3
+        assert len(results_of(path)[0]) + len(results_of(path)[1]) == 1001
+
+
+def test_a_line_of_a_table_that_is_too_long_is_rejected_whole(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(tables, "MAX_FIELD", 20)
+    rows = f"1,{'a' * 18}\n2,{'a' * 19}\n3,{'a' * 70}\n4,b\n"
+    assert ids_of(tmp_path / "in.csv", f"id,text\n{rows}") == (["1", "4"], [3, 4])
+
+
+def test_a_killed_job_on_a_table_with_stray_quotes_goes_on(tmp_path: Path) -> None:
+    path = tmp_path / "in.csv"
+    path.write_text("id,text\n" + STRAY.partition("\n")[2] * 20)
+    run(path, tmp_path / "whole")
+    run(path, tmp_path / "killed")
+    for part in sorted((tmp_path / "killed").glob("part-*"))[1::2]:
+        part.unlink()
+    run(path, tmp_path / "killed")
+    assert files_of(tmp_path / "killed") == files_of(tmp_path / "whole")
+    assert len(lines_of(tmp_path / "whole")) == 100
 
 
 def test_a_byte_order_mark_hides_no_document_start_and_no_comment(tmp_path: Path) -> None:
@@ -286,6 +380,31 @@ def test_a_table_without_the_column_is_refused(content: str, tmp_path: Path) -> 
     path.write_text(content)
     with pytest.raises(DataError, match="has no column 'text'; its first line is .* by --column"):
         next(read_units(path))
+
+
+@pytest.mark.parametrize(
+    ("header", "found"),
+    [
+        ("text,text", "2 columns with the name 'text', case aside: 'text', 'text'"),
+        ("text, Text ,id", "2 columns with the name 'text', case aside: 'text', ' Text '"),
+        ("id,ID,text", "2 columns with the name 'id', case aside: 'id', 'ID'"),
+        ("meta,text,meta", "2 columns with the name 'meta'"),
+    ],
+)
+def test_a_table_with_two_columns_of_a_name_is_refused(
+    header: str, found: str, tmp_path: Path
+) -> None:
+    path = tmp_path / "in.csv"
+    path.write_text(f"{header}\na,b,c\n")
+    with pytest.raises(DataError, match=f"{found}.* Expected one. Rename or remove"):
+        next(read_units(path))
+
+
+def test_other_columns_of_a_table_may_share_a_name(tmp_path: Path) -> None:
+    path = tmp_path / "in.csv"
+    path.write_text("note,body,note,text,Text\nx,Bob,y,a,b\n")
+    [unit] = read_units(path, column="Body")
+    assert unit.read().text == "Bob"
 
 
 def test_inputs_are_read_as_a_stream(tmp_path: Path) -> None:

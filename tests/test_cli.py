@@ -189,6 +189,38 @@ def test_labels_are_read_from_a_file_of_names(tmp_path: Path) -> None:
     assert list(json_of("labels", "--labels", path, "--json")["labels"]) == ["person", "cell_line"]
 
 
+def not_json(text: str) -> None:
+    raise AssertionError(f"{text} is not JSON")
+
+
+def test_numbers_that_json_lacks_are_null(model: Path, tmp_path: Path) -> None:
+    path = tmp_path / "in.jsonl"
+    path.write_text('{"text": "Ada", "meta": {"a": [NaN, 1e999, 0.5]}, "id": NaN}\n')
+    printed = run("predict", path, "--model", model, "--labels", "person", "--json").stdout
+    row = json.loads(printed, parse_constant=not_json)
+    assert (row["id"], row["meta"]) == (None, {"a": [None, None, 0.5]})
+    path.write_text('{"text": "", "entities": []}\n')
+    fit = ("fit", "--data", path, "--labels", "person", "--model", model, "-o", tmp_path / "m")
+    report = json.loads(run(*fit, "--json").stdout, parse_constant=not_json)
+    assert report["strength"] is None
+
+
+def test_a_file_of_names_has_one_label_a_line(tmp_path: Path) -> None:
+    path = tmp_path / "labels.txt"
+    path.write_text("# places, all of them\ntown, big\n  # and people\nperson\n")
+    found = json_of("labels", "--labels", path, "--json")["labels"]
+    assert list(found) == ["town, big", "person"]
+    path.write_text("town, city\n")
+    message = "'town, city' is the only line. Expected one label a line."
+    assert message in failure("labels", "--labels", path)
+
+
+def test_what_labels_prints_is_read_as_labels(tmp_path: Path) -> None:
+    path = tmp_path / "labels.json"
+    path.write_text(run("labels", "--labels", "person,city", "--json").stdout)
+    assert list(json_of("labels", "--labels", path, "--json")["labels"]) == ["person", "city"]
+
+
 def test_predict_with_a_threshold_above_all_scores_finds_nothing(model: Path) -> None:
     options = ("--threshold", "1", "--json")
     assert json_of("predict", "--model", model, "--text", "Ada", *options)["entities"] == []
@@ -376,6 +408,10 @@ MISTAKES = {
     "empty labels": (("labels", "--labels", ","), "No labels"),
     "missing label file": (("labels", "--labels", "nowhere.json"), "nowhere.json"),
     "missing data": (("sample", "--data", "nowhere.jsonl"), "nowhere.jsonl"),
+    "foreign sample": (
+        ("sample", "--data", SAMPLES / "support", "-o", "x.csv"),
+        "sentences as '.csv' \\('x.csv'\\).*'.jsonl'",
+    ),
     "missing split": (("sample", "--data", SAMPLES / "support", "--split", "x"), "no split 'x'"),
     "k too large": (("sample", "--data", SAMPLES / "support", "--k", 999), "999-shot.*Use k="),
     "bad setting": (
@@ -393,6 +429,22 @@ MISTAKES = {
     ),
     "foreign output": (("pretrain", "--source", SAMPLES, "-o", SAMPLES), "manifest.json"),
 }
+
+
+@pytest.mark.parametrize("given", ["in.jsonl", "other/../in.jsonl", "link.jsonl"])
+def test_what_is_read_is_not_written_over(
+    given: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    path, row = Path("in.jsonl"), '{"text": "Ada", "entities": []}\n'
+    path.write_text(row)
+    Path("other").mkdir()
+    Path("link.jsonl").symlink_to(path)
+    message = f"'{given}' is the input too, and would be lost"
+    assert message in failure("predict", path, "-o", given, "--labels", "person")
+    for data in (path, "."):
+        assert message in failure("sample", "--data", data, "-o", given)
+    assert path.read_text() == row
 
 
 @pytest.mark.parametrize(("arguments", "message"), MISTAKES.values(), ids=MISTAKES.keys())

@@ -282,6 +282,43 @@ def test_a_bad_column_line_is_named(tmp_path: Path, lines: str, message: str) ->
         read_conll(path)
 
 
+def test_what_the_message_on_bare_labels_says_to_do_helps(tmp_path: Path) -> None:
+    path, saved = tmp_path / "x.conll", tmp_path / "saved.conll"
+    path.write_text("Ada PER\nLovelace PER\nleft O\n", "utf-8")
+    with pytest.raises(SchemeError, match="in Python, with scheme='bare', and save .* write_conll"):
+        read_conll(path)
+    write_conll(saved, read_conll(path, scheme="bare"))
+    assert read_conll(saved)[0].mentions == (Mention(0, 2, "PER"),)
+
+
+INDEXED = "# text = Ada left\n1 Ada NNP B-PER\n2 left VBD O\n\n1 Yes UH O\n\n"
+
+
+@pytest.mark.parametrize("lines", [INDEXED, INDEXED + "1 In IN O\n2 Oslo NNP B-LOC\n3 . . O\n"])
+def test_columns_that_number_the_words_first_are_refused(tmp_path: Path, lines: str) -> None:
+    path = tmp_path / "x.conll"
+    path.write_text(lines, "utf-8")
+    message = "first column of '.*x.conll' counts 1, 2, 3 .* the word first. Remove that column"
+    with pytest.raises(DataError, match=message):
+        read_conll(path)
+
+
+@pytest.mark.parametrize(
+    "lines",
+    [
+        INDEXED + "2 CD O\n1 CD O\n".replace("CD", "CD CD"),
+        "1 CD O O\n\n2 CD O O\n",
+        "1 O\n2 O\n",
+        "0 CD O\n1 CD O\n",
+    ],
+    ids=["one sentence is other", "single words", "two columns", "from 0"],
+)
+def test_words_that_are_numbers_are_read(tmp_path: Path, lines: str) -> None:
+    path = tmp_path / "x.conll"
+    path.write_text(lines, "utf-8")
+    assert read_conll(path)
+
+
 def test_an_unknown_scheme_is_refused(tmp_path: Path) -> None:
     path = tmp_path / "x.conll"
     path.write_text("Ana B-PER", "utf-8")

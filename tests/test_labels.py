@@ -427,7 +427,7 @@ def test_one_label_cannot_be_swapped() -> None:
         ("list.json", '["PER", "port"]'),
         ("bom.json", '\ufeff["PER", "port"]'),
         ("object.json", '{"PER": null, "port": {"words": "port"}}'),
-        ("wrapped.json", '{"labels": ["PER", "port"], "made_by": "hand"}'),
+        ("wrapped.json", '{"labels": ["PER", "port"], "scheme": "io", "tags": {}}'),
         ("tables.toml", '[PER]\nwords = "person"\n\n[port]\n'),
         ("flat.toml", 'PER = ""\nport = ""\n'),
         ("wrapped.toml", 'labels = ["PER", "port"]'),
@@ -470,6 +470,12 @@ def test_a_written_label_set_is_read_back_whatever_its_names(tmp_path: Path, nam
         ("a.json", '{"label_words": {}}', r"a\.json: No labels are given"),
         ("a.json", '{"label_words": ["a"]}', r"'label_words' and 'label_desc.* not both mappings"),
         ("a.json", '["O"]', r"a\.json: A label is named 'O'"),
+        (
+            "a.toml",
+            "threshold = 0.5\n[labels.person]\n",
+            r"a\.toml: There is 'threshold' beside 'labels'.*Move or remove it",
+        ),
+        ("a.json", '{"labels": ["a"], "b": "", "c": ""}', r"There is 'b', 'c' beside 'labels'"),
         ("a.toml", "[a]\nword = 1", r"a\.toml: Label 'a' has the unknown key 'word'"),
     ],
 )

@@ -27,7 +27,13 @@ from labelwise.checkpoint import verify, write_folder
 from labelwise.config import FINETUNE, RECOMMENDED_MODEL, ModelConfig
 from labelwise.encoder_config import MODEL_TYPES
 from labelwise.engine import Engine
-from labelwise.errors import CheckpointError, ConfigError, LabelwiseError, MissingExtraError
+from labelwise.errors import (
+    CheckpointError,
+    ConfigError,
+    LabelwiseError,
+    MissingExtraError,
+    RequestError,
+)
 from labelwise.labels import LabelSet
 from labelwise.loading import load_model, new_model, save_model
 from labelwise.tagger import Tagger
@@ -202,6 +208,13 @@ def test_encoder_without_a_fast_tokenizer_is_refused(tmp_path: Path) -> None:
 def test_missing_encoder_folder_is_refused(name: str) -> None:
     with pytest.raises(CheckpointError, match=rf"no encoder folder '{name}'.*Check the path"):
         new_model(name)
+
+
+@pytest.mark.parametrize("threads", [-3, 1.5, "2", True])
+def test_a_number_of_threads_that_is_none_is_refused(folder: Path, threads: Any) -> None:
+    message = rf"'threads' is {threads!r}\. Expected a whole number from 0 on\. Leave it out"
+    with pytest.raises(RequestError, match=message):
+        Tagger.from_pretrained(folder, threads=threads)
 
 
 # Damage

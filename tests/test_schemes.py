@@ -111,7 +111,9 @@ def test_bare_labels_are_read_whole_and_only_on_demand() -> None:
         Mention(0, 2, "person-actor"),
         Mention(3, 4, "B-52"),
     ]
-    with pytest.raises(SchemeError, match=r"Tag 'person-actor' is neither.*scheme='bare'"):
+    with pytest.raises(
+        SchemeError, match=r"Tag 'person-actor' is neither.*in Python.*with write_conll"
+    ):
         mentions_from_any_tags(tags)
 
 

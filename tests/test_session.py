@@ -456,6 +456,14 @@ def test_suggestions_are_indices_of_different_unsure_texts(tagger: Tagger) -> No
     assert tagger.suggest([], k=3, labels=LABELS) == []
 
 
+@pytest.mark.parametrize("k", [-1, 1.5, True, "5", None])
+def test_suggestions_are_a_whole_number(tagger: Tagger, k: Any) -> None:
+    with pytest.raises(RequestError, match=rf"'k' is {k!r}\. Expected a whole number from 0 on\."):
+        tagger.suggest(["Ada lives in Oslo"], k=k, labels=LABELS)
+    assert tagger.suggest(["Ada"], k=np.int64(1), labels=LABELS) == [0]  # type: ignore[arg-type]
+    assert tagger.suggest(["Ada"], k=0, labels=LABELS) == []
+
+
 def test_blank_texts_are_suggested_last(tagger: Tagger) -> None:
     texts = ["", "Ada lives in Oslo", "  ", *["Ada lives in Oslo"] * 3, "\u200b"]
     assert set(tagger.suggest(texts, k=4, labels=LABELS)) == {1, 3, 4, 5}

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import operator
 import warnings
 from collections.abc import Iterable, Mapping, Sequence
 from numbers import Real
 from os import PathLike
-from typing import Any
+from typing import Any, SupportsIndex
 
 from labelwise.annotation import Sentence
 from labelwise.data import labels_of
@@ -69,6 +70,28 @@ def check_threshold(threshold: float | None) -> float | None:
             "probabilities: 0.5 keeps entities that are as likely right as wrong."
         )
     return float(threshold)
+
+
+def check_whole(value: object, name: str, advice: str) -> int:
+    """Return a whole number from 0 on.
+
+    Args:
+        value: What was given.
+        name: Of the argument.
+        advice: What to do about another.
+
+    Raises:
+        RequestError: It is another value.
+
+    >>> check_whole(3, "k", "Leave it out.")
+    3
+    """
+    number = -1
+    if isinstance(value, SupportsIndex) and not isinstance(value, bool):
+        number = operator.index(value)
+    if number < 0:
+        raise RequestError(f"'{name}' is {value!r}. Expected a whole number from 0 on. {advice}")
+    return number
 
 
 def check_flat(flat_ner: object, multi_label: object) -> None:

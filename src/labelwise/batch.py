@@ -25,7 +25,7 @@ from labelwise.strict_json import dump_json, read_json
 MANIFEST = "manifest.json"
 PROGRESS_EVERY = 64
 _READ_BYTES = 1 << 20
-_FORMAT = 2  # of the parts: since 2, ids and meta as they were given
+_FORMAT = 3  # of the parts: since 3, lines that a stray quotation mark took in are units
 
 Result = tuple[Sentence, list[Mention]]
 Find = Callable[[Iterator[Sentence]], Iterator[list[Mention]]]

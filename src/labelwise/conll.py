@@ -8,6 +8,8 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import TypeVar
 
+from labelwise.errors import DataError
+
 DOCUMENT_START = "-DOCSTART-"
 L = TypeVar("L")
 
@@ -50,3 +52,32 @@ def blocks(
             block.append(line)
     if block:
         yield block
+
+
+def check_words_first(sentences: Iterable[Sequence[Sequence[str]]], source: str) -> None:
+    """Refuse a file whose first column numbers the words; reads on only while it may be one.
+
+    Args:
+        sentences: Columns of each line of each sentence.
+        source: Where they come from, for messages.
+
+    Raises:
+        DataError: There are three columns or more, and the first counts from 1 in every sentence
+            of several words.
+
+    >>> check_words_first([[["1", "NN", "O"], ["of", "IN", "O"]]], "train.conll")
+    """
+    is_numbered = False
+    for sentence in sentences:
+        if len(sentence) < 2:
+            continue
+        numbers = enumerate(sentence, start=1)
+        is_numbered = all(len(x) > 2 and x[0] == str(number) for number, x in numbers)
+        if not is_numbered:
+            return
+    if is_numbered:
+        raise DataError(
+            f"The first column of '{source}' counts 1, 2, 3 in every sentence: it numbers the "
+            "words. Expected the word first. Remove that column, as 'cut -f 2-' does where tabs "
+            "separate them."
+        )

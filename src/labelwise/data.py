@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from labelwise.annotation import Sentence
-from labelwise.conll import DOCUMENT_START, blocks, columns_of
+from labelwise.conll import DOCUMENT_START, blocks, check_words_first, columns_of
 from labelwise.errors import DataError, some_of
 from labelwise.files import atomic_write_text
 from labelwise.labels import LabelSet
@@ -109,6 +109,7 @@ def read_conll(
     path = Path(path)
     text = _read_text(path) if content is None else content
     found = list(_column_blocks(text, path, has_bare_labels=scheme == BARE))
+    check_words_first(([line.columns for line in block] for block in found), str(path))
     scheme = check_scheme(scheme or detect_scheme([x.columns[-1] for x in b] for b in found))
     return [
         Sentence(

@@ -39,6 +39,7 @@ MARK_WORDS = {"B": "begin", "I": "inside", "E": "end", "S": "single", "O": "othe
 
 _BILOU_MARKS = {"L": "E", "U": "S"}
 _LABEL_KEYS = ("words", "description", "threshold")
+_BESIDE_LABELS = ("labels", "tags", "scheme")  # as `labelwise labels --json` prints them
 
 
 @dataclass(frozen=True)
@@ -127,7 +128,7 @@ class LabelSet:
 
         Raises:
             DataError: The file is missing or is not JSON or TOML.
-            LabelError: What it holds is not a label set.
+            LabelError: What it holds is not a label set, or not only one.
         """
         file = Path(path)
         if file.is_dir():
@@ -312,7 +313,17 @@ def _unwrapped(document: object) -> object:
                 "Expected label names with strings. Correct the file."
             )
         return _joined(cast("dict[str, str]", words), cast("dict[str, str]", descriptions))
-    return fields["labels"] if _wraps(fields, "labels") else fields
+    return _labels_alone(fields) if _wraps(fields, "labels") else fields
+
+
+def _labels_alone(fields: dict[str, Any]) -> object:
+    """Return what is under ``labels``, refusing what would be left out."""
+    if unknown := [key for key in fields if key not in _BESIDE_LABELS]:
+        raise LabelError(
+            f"There is {some_of(unknown)} beside 'labels'. Expected every label, with its words, "
+            "description and threshold, under 'labels', and nothing beside it. Move or remove it."
+        )
+    return fields["labels"]
 
 
 def _wraps(fields: dict[str, Any], key: str) -> bool:

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from labelwise.annotation import Sentence
-from labelwise.arguments import Labels, check_texts, resolve_labels
+from labelwise.arguments import Labels, check_texts, check_whole, resolve_labels
 from labelwise.backend import EncoderBackend
 from labelwise.config import TrainConfig
 from labelwise.data import labels_of
@@ -209,7 +209,11 @@ class Learning:
 
         Returns:
             Indices of the texts to annotate next: unsure ones that differ from each other.
+
+        Raises:
+            RequestError: ``k`` is no whole number from 0 on.
         """
+        k = check_whole(k, "k", "Say how many texts to pick, such as 5.")
         read = (split_text(text, i) for i, text in enumerate(check_texts(texts)))
         sentences = (words_by_sentence(*text) for text in read)
         return most_instructive(self.engine, self.table(labels), sentences, k)

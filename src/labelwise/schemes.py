@@ -162,7 +162,8 @@ def split_tag(tag: str) -> tuple[str, str]:
     if mark not in _ALL_MARKS or not label:
         raise SchemeError(
             f"Tag '{tag}' is neither 'O' nor one of the marks B, I, E, S, L, U with a hyphen and "
-            "a label. Write it as 'B-person', or read bare labels with scheme='bare'."
+            "a label. Write it as 'B-person'; or read bare labels in Python, with scheme='bare', "
+            "and save them for the commands with write_conll."
         )
     return mark, label
 

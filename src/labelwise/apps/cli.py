@@ -92,9 +92,12 @@ def sample(
 ) -> None:
     """Draw a k-shot support set; the same data, k and seed give the same sentences."""
     from labelwise.apps.inputs import read_labels, read_split
+    from labelwise.apps.results import check_sample_output
     from labelwise.data import write_jsonl
     from labelwise.sampling import sample_support_set
 
+    if output is not None:
+        check_sample_output(output, dataset)
     names = read_labels(labels).names if labels is not None else None
     support = sample_support_set(
         read_split(dataset, split, "train"),

@@ -95,7 +95,8 @@ def read_labels(given: str) -> LabelSet:
 
     Args:
         given: Names with commas between them; a JSON or TOML file; a ``.txt`` file with one name
-            a line; or a dataset folder.
+            a line, commas and all, where lines that begin with ``#`` are comments; or a dataset
+            folder.
 
     Raises:
         LabelError: It is no label set.
@@ -122,7 +123,14 @@ def read_labels(given: str) -> LabelSet:
 
 def _names_in(path: Path) -> LabelSet:
     try:
-        return LabelSet.parse_names(",".join(path.read_text("utf-8-sig").splitlines()))
+        lines = [line.strip() for line in path.read_text("utf-8-sig").splitlines()]
+        names = [line for line in lines if line and not line.startswith("#")]
+        if len(names) == 1 and "," in names[0]:
+            raise LabelError(
+                f"'{names[0][:60]}' is the only line. Expected one label a line. Put each on a "
+                "line of its own; for one label of that name, use a JSON file."
+            )
+        return LabelSet.parse(names)
     except LabelError as err:
         raise LabelError(f"{path}: {err}") from err
     except (OSError, UnicodeDecodeError) as err:

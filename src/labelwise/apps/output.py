@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import contextlib
 import json
+import math
 import re
 from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any, BinaryIO, cast
 
 import typer
 
@@ -27,17 +28,35 @@ def printable(text: str) -> str:
 
 
 def json_line(value: Any) -> str:
-    """Return a value as one line of JSON that is valid UTF-8.
+    """Return a value as one line of strict JSON that is valid UTF-8; see ``finite``.
 
     >>> json_line({"text": "café", "end": 1})
     '{"text": "café", "end": 1}'
     """
-    line = json.dumps(value, ensure_ascii=False)
+    try:
+        line = json.dumps(value, ensure_ascii=False, allow_nan=False)
+    except ValueError:
+        value = finite(value)
+        line = json.dumps(value, ensure_ascii=False, allow_nan=False)
     try:
         line.encode()
     except UnicodeEncodeError:  # half a surrogate pair
         return json.dumps(value)
     return line
+
+
+def finite(value: Any) -> Any:
+    """Return a JSON-able value with None for the numbers that JSON lacks: NaN and infinity.
+
+    >>> finite({"strength": float("inf"), "tried": [0.5, float("nan")]})
+    {'strength': None, 'tried': [0.5, None]}
+    """
+    if isinstance(value, dict):
+        items = cast("dict[str, Any]", value).items()
+        return {key: finite(item) for key, item in items}
+    if isinstance(value, list | tuple):
+        return [finite(item) for item in cast("list[Any]", value)]
+    return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
 def data(value: Any) -> None:

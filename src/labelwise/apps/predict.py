@@ -145,7 +145,7 @@ def _check_names(
 ) -> None:
     """Find mistakes before a model is loaded."""
     from labelwise.apps.inputs import read_labels
-    from labelwise.apps.results import check_output
+    from labelwise.apps.results import check_not_input, check_output
     from labelwise.apps.text_files import check_file
 
     if labels is not None:
@@ -154,6 +154,7 @@ def _check_names(
         check_file(file, column)
     if output is not None:
         check_output(output)
+        check_not_input(output, *([] if file in (None, "-") else [Path(file)]))
 
 
 def _put_out(

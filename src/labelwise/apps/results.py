@@ -49,6 +49,38 @@ def check_output(path: Path) -> None:
         )
 
 
+def check_not_input(output: Path, *given: Path) -> None:
+    """Refuse to write over what is read.
+
+    Args:
+        output: The file to be written.
+        given: Files that are read, or folders of data, whose files are.
+
+    Raises:
+        RequestError: The output is one of them.
+    """
+    files = [f for p in given for f in (p.iterdir() if p.is_dir() else [p]) if f.is_file()]
+    if output.is_file() and any(output.samefile(file) for file in files):
+        raise RequestError(
+            f"'{output}' is the input too, and would be lost. Expected another file for the "
+            "output. Choose another name."
+        )
+
+
+def check_sample_output(output: Path, data: Path) -> None:
+    """Refuse a file for sentences whose name says that it has another form, or that is read.
+
+    Raises:
+        RequestError: It has a suffix other than that of JSON lines, or belongs to the data.
+    """
+    if output.suffix and output.suffix.lower() != ".jsonl":
+        raise RequestError(
+            f"Cannot write sentences as '{output.suffix}' ('{output}'). Expected a name that ends "
+            "in '.jsonl'. Choose one."
+        )
+    check_not_input(output, data)
+
+
 def write_results(path: Path, results: Iterable[Result]) -> int:
     """Write a file, whole or not at all: JSON lines, a table of entities or CoNLL.
 

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from labelwise.apps.inputs import labels_to_score
-from labelwise.apps.output import note
+from labelwise.apps.output import finite, note
 from labelwise.apps.progress import both, tensorboard_scalars, training_progress
 from labelwise.apps.render import stderr
 from labelwise.checkpoint import read_manifest
@@ -147,7 +147,7 @@ def shown_progress(folders: Folders) -> Iterator[OnProgress]:
 
 
 def _json(value: Any) -> str:
-    return json.dumps(value, indent=1, ensure_ascii=False) + "\n"
+    return json.dumps(finite(value), indent=1, ensure_ascii=False, allow_nan=False) + "\n"
 
 
 def dev_f1(tagger: Tagger, datasets: Sequence[Path]) -> Callable[[], float]:

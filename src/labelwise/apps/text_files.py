@@ -14,7 +14,7 @@ from labelwise.apps import tables
 from labelwise.apps.inputs import sentence_from_object, sentence_from_text, sentence_from_words
 from labelwise.apps.parquet import parquet_rows
 from labelwise.batch import Unit
-from labelwise.conll import blocks, columns_of
+from labelwise.conll import blocks, check_words_first, columns_of
 from labelwise.errors import DataError, RequestError, some_of
 from labelwise.rows import json_object
 from labelwise.schemes import is_tag
@@ -95,7 +95,7 @@ def read_units(
         max_line_bytes: Longest line that is read; None for any.
 
     Raises:
-        DataError: The file cannot be opened, or lacks the column.
+        DataError: The file cannot be opened, lacks the column, or numbers its words first.
     """
     suffix = path.suffix.lower()
     if suffix == ".parquet":
@@ -105,6 +105,8 @@ def read_units(
         for number, done, read in tables.table_rows(path, n_bytes, column):
             yield Unit(number, done, partial(_from_table, read, path, number))
     else:
+        if suffix == ".conll":
+            _check_words_first(path, max_line_bytes)
         units = _conll_units if suffix == ".conll" else _line_units
         with _opened(path) as stream:
             yield from units(_lines(stream, max_line_bytes), path, n_bytes)
@@ -177,6 +179,12 @@ def _from_table(read: tables.ReadRow, path: Path, number: int) -> Sentence:
 
 def _from_row(row: Mapping[str, Any], path: Path, number: int) -> Sentence:
     return sentence_from_object(row, f"{path.name}:{number}", f"{path.stem}:{number}")
+
+
+def _check_words_first(path: Path, max_line_bytes: int | None) -> None:
+    with _opened(path) as stream:
+        found = blocks(_lines(stream, max_line_bytes), _columns, _is_tagged)
+        check_words_first(([_columns(line) for line in block] for block in found), str(path))
 
 
 def _conll_units(lines: Iterator[_Line], path: Path, n_bytes: int) -> Iterator[Unit]:
