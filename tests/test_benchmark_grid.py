@@ -187,9 +187,29 @@ def test_a_dry_run_tells_what_is_missing_and_writes_nothing(tmp_path: Path) -> N
     assert planned.exit_code == 0, planned.output
     assert not run.exists()
     assert "source stage linear: about " in planned.output
+    assert "Expected none" not in planned.output
     assert re.search(r"^support, NNShot, 1 shot, set 0: about \d+ s$", planned.output, re.M)
     cells = list(cells_of(preset_spec("smoke")))
     assert f"{len(cells)} cells, 0 of them there" in planned.output
+
+
+def test_a_source_that_holds_scored_sentences_is_told_of(tmp_path: Path) -> None:
+    scored = copy_of_sample(tmp_path) / "test.jsonl"
+    (tmp_path / "leaky").mkdir()
+    rows = [json.loads(line) for line in scored.read_text(encoding="utf-8").splitlines()]
+    text = "".join(json.dumps(row | {"text": row["text"].upper()}) + "\n" for row in rows)
+    (tmp_path / "leaky" / "train.jsonl").write_text(text, encoding="utf-8")
+    small = small_spec(
+        tmp_path, sources=["sample:contracts", "leaky"], targets=["mine"], methods=["towers"],
+        shots=[0], variants=["names"],
+    )  # fmt: skip
+    _, plan = plan_benchmark(small, tmp_path / "run", root=tmp_path)
+    (remark,) = plan.remarks
+    expected = rf"'leaky' has (\d+) of the {len(rows)} sentences that 'mine' is scored on\."
+    assert (found := re.search(expected, remark))
+    assert 0 < int(found[1]) <= len(rows)
+    (result,) = run_on_copy(tmp_path, sources=small.sources, methods=["towers"], shots=[0]).values()
+    assert result["shared_sentences"] == {"leaky": int(found[1])}
 
 
 def test_a_plan_knows_what_is_there_what_is_skipped_and_what_costs_more(tmp_path: Path) -> None:

@@ -44,6 +44,7 @@ def result(f1: float, counts: list[list[int]]) -> dict[str, Any]:
         "scores": {"micro_f1": f1, "per_label": {"PER": label, "LOC": other}},
         "errors": {"missed": 3, "boundary": 1}, "counts": counts, "support": {"n_sentences": 2},
         "label_words": {"PER": "person", "LOC": "place"}, "label_overlap": ["PER"],
+        "shared_sentences": {"a": 3},
         "machine": MACHINE,
     }  # fmt: skip
 
@@ -82,6 +83,7 @@ def test_a_method_that_is_right_everywhere_leads_one_that_never_is() -> None:
         "| label semantics | 30.0 | 60.0 ± 14.1 [38.3] |",  # the paper's number beside ours
         "| label semantics - NNShot | +30.0 (+100.0 to +100.0) |",
         "Labels whose words the sources use too: PER. New: LOC.",
+        "Scored sentences that the sources train on too: 3 of 4 (a). Numbers after a source stage",
         "| label semantics | 30.0 / 0.0 | 60.0 / 0.0 |",  # known and new labels
         "| PER* | 60.0 | 30.0 |",
         "| label semantics: swapped |  | 10.0 |",
@@ -94,6 +96,21 @@ def test_a_method_that_is_right_everywhere_leads_one_that_never_is() -> None:
 )
 def test_report_tells(text: str, expected: str) -> None:
     assert expected in text
+
+
+@pytest.mark.parametrize(
+    ("shared", "expected"), [({"shared_sentences": {}}, "train on too: none.\n"), ({}, "")]
+)
+def test_a_report_without_shared_sentences_says_so_if_it_knows(
+    shared: dict[str, Any], expected: str
+) -> None:
+    cell, found = Cell("t/wnut17", "towers", "1", 0, "names"), result(0.5, RIGHT)
+    del found["shared_sentences"]
+    blocks, _ = report_blocks(summarise(SPEC, {cell: found | shared}))
+    written = to_markdown(blocks)
+    assert expected in written
+    assert ("train on too" in written) == bool(expected)
+    assert "too high" not in written
 
 
 def test_a_rival_that_leads_is_named() -> None:

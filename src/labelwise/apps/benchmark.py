@@ -73,6 +73,8 @@ def _show_plan(runner: Runner, plan: Plan, *, jobs: int) -> None:
     from labelwise.benchmark.plan import probe
     from labelwise.benchmark.tables import cell_name, duration
 
+    for remark in plan.remarks:
+        note(remark)
     if not plan.cells:
         typer.echo(f"all {plan.n_cells} cells are there")
         return
@@ -105,6 +107,8 @@ class _Screen:
 
     def plan(self, plan: Plan) -> None:
         self._stages, self._cells = dict(plan.stages), dict(plan.cells)
+        for remark in plan.remarks:
+            note(remark)
         note(_parts(plan))
 
     def stage(self, name: str, progress: Progress) -> None:

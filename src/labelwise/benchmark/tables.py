@@ -140,7 +140,9 @@ def _row_of_paper(method: str, own: Mapping[str, Any]) -> str:
 
 
 def overlap_table(rows: Sequence[ResultRow]) -> Iterator[Block]:
-    """F1 on labels whose words the sources use too, and on labels that are new."""
+    """F1 on labels whose words the sources use too, and on new ones; what else they share."""
+    if (shared := rows[0]["shared_sentences"]) is not None:
+        yield Paragraph(_shared_text(shared, rows[0]["n_scored"]))
     known = rows[0]["label_overlap"]
     new = [name for name in rows[0]["label_words"] if name not in known]
     yield Paragraph(
@@ -153,6 +155,13 @@ def overlap_table(rows: Sequence[ResultRow]) -> Iterator[Block]:
         texts = [_known_and_new(found.get((method, s))) for s in shots]
         lines.append([method_name(method), *texts])
     yield Table(["method", *_shots_header(shots)], lines)
+
+
+def _shared_text(shared: Mapping[str, int], n_scored: int) -> str:
+    """Say which sources train on what is scored."""
+    found = [f"{count:,} of {n_scored:,} ({source})" for source, count in shared.items()]
+    text = f"Scored sentences that the sources train on too: {', '.join(found) or 'none'}."
+    return f"{text} Numbers after a source stage are too high." if found else text
 
 
 def _known_and_new(row: ResultRow | None) -> str:
