@@ -124,6 +124,25 @@ def test_a_rival_that_leads_is_named() -> None:
     assert "wnut17, 5 shot: behind NNShot, -20.0 (-100.0 to -100.0)" in to_markdown(blocks)
 
 
+def test_a_report_claims_no_lead_where_nothing_was_compared(text: str) -> None:
+    assert "Where label semantics does not surely lead at 1 shot:" in text
+    assert "Where instant fit" not in text
+    alone = {
+        Cell("t/wnut17", method, shots, 0, "names"): result(0.5, RIGHT)
+        for method, shots in (("towers", "0"), ("instant", "1"))
+    }
+    blocks, _ = report_blocks(summarise(SPEC, alone))
+    assert "surely lead" not in to_markdown(blocks)
+
+
+def test_brackets_are_explained_only_where_there_are_some(text: str) -> None:
+    assert text.count("In brackets the paper's") == 2
+    spec = Spec.from_dict({"sources": ["s"], "targets": ["mine"], "methods": ["towers"]})
+    cell = Cell("mine", "towers", "1", 0, "names")
+    blocks, _ = report_blocks(summarise(spec, {cell: result(0.5, RIGHT)}))
+    assert "In brackets" not in to_markdown(blocks)
+
+
 def test_ablations_are_compared_on_the_support_sets_that_all_have(text: str) -> None:
     assert "| label semantics: names | 30.0 | 50.0 |" in text  # the first of two sets
 

@@ -171,6 +171,11 @@ def _known_and_new(row: ResultRow | None) -> str:
     return " / ".join("-" if p is None else percent(p) for p in parts)
 
 
+def has_brackets(table: Table) -> bool:
+    """Tell whether numbers of the paper stand in a table."""
+    return any("[" in text for row in table.rows for text in row[1:])
+
+
 def lead_table(rows: Sequence[ResultRow]) -> Table:
     """Differences of label semantics to its rivals, with bootstrap intervals."""
     rows = [r for r in rows if r["method"] in ("towers", "instant")]
@@ -238,12 +243,17 @@ def sizes_table(rows: Sequence[ResultRow]) -> Table:
     return Table(["target", *_shots_header(shots)], lines)
 
 
-def behind(rows: Sequence[ResultRow], method: str) -> Items:
+def behind(rows: Sequence[ResultRow], method: str) -> Iterator[Block]:
     """Where a method of ours does not lead a rival at 1 and 5 shots, or not surely."""
+    rows = [r for r in rows if r["method"] == method and r["shots"] in ("1", "5")]
+    compared = [r for r in rows if r["lead_over"]]
+    if not compared:
+        return
+    *others, last = shots_of(compared)
+    where = " and ".join([*others, *_shots_header([last])])
+    yield Paragraph(f"Where {method_name(method)} does not surely lead at {where}:")
     texts = []
-    for r in rows:
-        if r["method"] != method or r["shots"] not in ("1", "5"):
-            continue
+    for r in compared:
         for rival, lead in r["lead_over"].items():
             d, low, high = (100 * lead[k] for k in ("difference", "low", "high"))
             if low <= 0:
@@ -252,7 +262,7 @@ def behind(rows: Sequence[ResultRow], method: str) -> Items:
                     f"{short(r['target'])}, {r['shots']} shot: {verdict} {method_name(rival)}, "
                     f"{d:+.1f} ({low:+.1f} to {high:+.1f})"
                 )
-    return Items(texts or ["nowhere"])
+    yield Items(texts or ["nowhere"])
 
 
 def paper_tables() -> Iterator[Block]:
