@@ -212,6 +212,22 @@ def test_a_source_that_holds_scored_sentences_is_told_of(tmp_path: Path) -> None
     assert result["shared_sentences"] == {"leaky": int(found[1])}
 
 
+@pytest.mark.parametrize("content", [None, "by hand"], ids=["missing", "no markers"])
+@pytest.mark.parametrize("dry", [[], ["--dry-run"]], ids=["run", "dry run"])
+def test_a_page_that_cannot_take_the_report_is_refused_before_the_run(
+    tmp_path: Path, content: str | None, dry: list[str]
+) -> None:
+    run, page = tmp_path / "run", tmp_path / "page.md"
+    if content is not None:
+        page.write_text(content, encoding="utf-8")
+    arguments = ["benchmark", "--preset", "smoke", "-o", str(run), "--encoder", "no/encoder/here"]
+    refused = CliRunner().invoke(app, [*arguments, "--into", str(page), *dry])
+    assert refused.exit_code != 0
+    assert "page.md" in refused.output
+    assert "Add them where the report is to stand" in " ".join(refused.output.split())
+    assert not run.exists()
+
+
 def test_a_plan_knows_what_is_there_what_is_skipped_and_what_costs_more(tmp_path: Path) -> None:
     small = small_spec(
         tmp_path, methods=["towers", "nnshot", "instant"], shots=[0, 1, 10_000],

@@ -49,13 +49,15 @@ def benchmark(
 
     require("torch", "train", "A benchmark")
     from labelwise.benchmark.grid import plan_benchmark, run_benchmark
-    from labelwise.benchmark.report import write_report
+    from labelwise.benchmark.report import check_page, write_report
     from labelwise.benchmark.spec import preset_spec, read_spec
     from labelwise.benchmark.tables import duration
 
     chosen = read_spec(spec) if spec is not None else preset_spec(str(preset))
     if encoder is not None:
         chosen = dataclasses.replace(chosen, encoder=encoder)
+    if into is not None:
+        check_page(into)
     if dry_run:
         _show_plan(*plan_benchmark(chosen, output, root=root, device=device), jobs=jobs)
         return

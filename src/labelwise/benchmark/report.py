@@ -228,17 +228,28 @@ def write_report(store: CellStore, spec: Spec, *, into: Path | None = None) -> d
 
 def _write_into(path: Path, blocks: Sequence[Block], plots: Mapping[str, str]) -> None:
     below_title = [b for b in blocks if not (isinstance(b, Heading) and b.level == 1)]
-    section = to_markdown(below_title, images="img/benchmark", top=2)
-    try:
-        parts = insert_between(path.read_text(encoding="utf-8"), START, END, section)
-        text = "".join(parts)
-    except (OSError, ValueError) as err:
-        raise DataError(
-            f"Cannot write the report into '{path}': {err}. Expected a Markdown file with the "
-            f"lines '{START}' and '{END}'. Add them where the report is to stand."
-        ) from err
+    text = _with_section(path, to_markdown(below_title, images="img/benchmark", top=2))
     folder = path.parent / "img" / "benchmark"
     folder.mkdir(parents=True, exist_ok=True)
     for name, drawn in plots.items():
         atomic_write_text(folder / name, drawn)
     atomic_write_text(path, text)
+
+
+def check_page(path: Path) -> None:
+    """Refuse a page that cannot take a report, before anything is run for it.
+
+    Raises:
+        DataError: It cannot be read or has no markers.
+    """
+    _with_section(path, "")
+
+
+def _with_section(path: Path, section: str) -> str:
+    try:
+        return "".join(insert_between(path.read_text(encoding="utf-8"), START, END, section))
+    except (OSError, ValueError) as err:
+        raise DataError(
+            f"Cannot write the report into '{path}': {err}. Expected a Markdown file with the "
+            f"lines '{START}' and '{END}'. Add them where the report is to stand."
+        ) from err
