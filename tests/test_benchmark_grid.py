@@ -247,6 +247,28 @@ def test_a_plan_knows_what_is_there_what_is_skipped_and_what_costs_more(tmp_path
     assert (done.cells, done.stages) == ({}, {})
 
 
+def test_a_source_stage_that_no_cell_needs_is_not_run(tmp_path: Path) -> None:
+    some = small_spec(
+        tmp_path, shots=[10_000], variants=["names"],
+        methods=["towers", "nnshot", "towers_no_source"],
+    )  # fmt: skip
+    seen = Seen()
+    store = run_benchmark(some, tmp_path / "run", watch=seen)
+    assert seen.plans[0].stages == {}
+    assert seen.stages == []
+    assert all("skipped" in (store.read(c) or {}) for c in cells_of(some))
+    assert not (tmp_path / "run" / "models").exists()
+
+
+def test_a_dry_run_without_a_cell_to_run_loads_nothing(tmp_path: Path) -> None:
+    path = tmp_path / "spec.toml"
+    text = SMALL.format(encoder="no/encoder/here").replace("[0, 1]", "[10_000]")
+    path.write_text(text, encoding="utf-8")
+    planned = CliRunner().invoke(app, ["benchmark", str(path), "-o", str(tmp_path), "--dry-run"])
+    assert planned.exit_code == 0, planned.output
+    assert "to run: 0 source stages" in planned.output
+
+
 def test_a_source_stage_with_settings_of_its_own_is_trained_apart(tmp_path: Path) -> None:
     small = small_spec(
         tmp_path, methods=["towers@fast", "towers", "prototype@episodes", "prototype@learning"],

@@ -80,7 +80,8 @@ def _show_plan(runner: Runner, plan: Plan, *, jobs: int) -> None:
     if not plan.cells:
         typer.echo(f"all {plan.n_cells} cells are there")
         return
-    rate = plan.seconds_a_piece or probe(runner, next(iter(plan.cells)))
+    to_run = [c for c in plan.cells if c not in plan.skips]
+    rate = plan.seconds_a_piece or (probe(runner, to_run[0]) if to_run else 0.0)
     how = "at the speed of what is there" if plan.seconds_a_piece else "a first guess"
     for stage, work in plan.stages.items():
         typer.echo(f"source stage {stage}: about {duration(work * rate)}")

@@ -69,7 +69,7 @@ def make_plan(runner: Runner, cells: Sequence[Cell]) -> Plan:
     work = _PieceCounter(runner)
     missing = {c: work.of_cell(c) for c in cells if runner.store.read(c) is None}
     stages = runner.methods.stages
-    needed = dict.fromkeys(stages.of_method(c.method) for c in missing)
+    needed = dict.fromkeys(stages.of_method(c.method) for c in missing if c not in work.skips)
     open_targets = {c.target for c in missing}  # no others are read
     there = [c for c in cells if c.target in open_targets and c not in missing]
     finished = dict.fromkeys(stages.of_method(c.method) for c in cells)
