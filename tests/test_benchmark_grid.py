@@ -187,9 +187,45 @@ def test_a_dry_run_tells_what_is_missing_and_writes_nothing(tmp_path: Path) -> N
     assert planned.exit_code == 0, planned.output
     assert not run.exists()
     assert "source stage linear: about " in planned.output
+    assert "Expected none" not in planned.output
     assert re.search(r"^support, NNShot, 1 shot, set 0: about \d+ s$", planned.output, re.M)
     cells = list(cells_of(preset_spec("smoke")))
     assert f"{len(cells)} cells, 0 of them there" in planned.output
+
+
+def test_a_source_that_holds_scored_sentences_is_told_of(tmp_path: Path) -> None:
+    scored = copy_of_sample(tmp_path) / "test.jsonl"
+    (tmp_path / "leaky").mkdir()
+    rows = [json.loads(line) for line in scored.read_text(encoding="utf-8").splitlines()]
+    text = "".join(json.dumps(row | {"text": row["text"].upper()}) + "\n" for row in rows)
+    (tmp_path / "leaky" / "train.jsonl").write_text(text, encoding="utf-8")
+    small = small_spec(
+        tmp_path, sources=["sample:contracts", "leaky"], targets=["mine"], methods=["towers"],
+        shots=[0], variants=["names"],
+    )  # fmt: skip
+    _, plan = plan_benchmark(small, tmp_path / "run", root=tmp_path)
+    (remark,) = plan.remarks
+    expected = rf"'leaky' has (\d+) of the {len(rows)} sentences that 'mine' is scored on\."
+    assert (found := re.search(expected, remark))
+    assert 0 < int(found[1]) <= len(rows)
+    (result,) = run_on_copy(tmp_path, sources=small.sources, methods=["towers"], shots=[0]).values()
+    assert result["shared_sentences"] == {"leaky": int(found[1])}
+
+
+@pytest.mark.parametrize("content", [None, "by hand"], ids=["missing", "no markers"])
+@pytest.mark.parametrize("dry", [[], ["--dry-run"]], ids=["run", "dry run"])
+def test_a_page_that_cannot_take_the_report_is_refused_before_the_run(
+    tmp_path: Path, content: str | None, dry: list[str]
+) -> None:
+    run, page = tmp_path / "run", tmp_path / "page.md"
+    if content is not None:
+        page.write_text(content, encoding="utf-8")
+    arguments = ["benchmark", "--preset", "smoke", "-o", str(run), "--encoder", "no/encoder/here"]
+    refused = CliRunner().invoke(app, [*arguments, "--into", str(page), *dry])
+    assert refused.exit_code != 0
+    assert "page.md" in refused.output
+    assert "Add them where the report is to stand" in " ".join(refused.output.split())
+    assert not run.exists()
 
 
 def test_a_plan_knows_what_is_there_what_is_skipped_and_what_costs_more(tmp_path: Path) -> None:
@@ -209,6 +245,28 @@ def test_a_plan_knows_what_is_there_what_is_skipped_and_what_costs_more(tmp_path
     run_benchmark(small, tmp_path / "run")
     _, done = plan_benchmark(small, tmp_path / "run")
     assert (done.cells, done.stages) == ({}, {})
+
+
+def test_a_source_stage_that_no_cell_needs_is_not_run(tmp_path: Path) -> None:
+    some = small_spec(
+        tmp_path, shots=[10_000], variants=["names"],
+        methods=["towers", "nnshot", "towers_no_source"],
+    )  # fmt: skip
+    seen = Seen()
+    store = run_benchmark(some, tmp_path / "run", watch=seen)
+    assert seen.plans[0].stages == {}
+    assert seen.stages == []
+    assert all("skipped" in (store.read(c) or {}) for c in cells_of(some))
+    assert not (tmp_path / "run" / "models").exists()
+
+
+def test_a_dry_run_without_a_cell_to_run_loads_nothing(tmp_path: Path) -> None:
+    path = tmp_path / "spec.toml"
+    text = SMALL.format(encoder="no/encoder/here").replace("[0, 1]", "[10_000]")
+    path.write_text(text, encoding="utf-8")
+    planned = CliRunner().invoke(app, ["benchmark", str(path), "-o", str(tmp_path), "--dry-run"])
+    assert planned.exit_code == 0, planned.output
+    assert "to run: 0 source stages" in planned.output
 
 
 def test_a_source_stage_with_settings_of_its_own_is_trained_apart(tmp_path: Path) -> None:

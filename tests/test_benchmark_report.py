@@ -44,7 +44,7 @@ def result(f1: float, counts: list[list[int]], seed: int = 0) -> dict[str, Any]:
         "scores": {"micro_f1": f1, "per_label": {"PER": label, "LOC": other}},
         "errors": {"missed": 3, "boundary": 1}, "counts": counts, "support": {"n_sentences": 2},
         "label_words": {"PER": "person", "LOC": "place"}, "label_overlap": ["PER"],
-        "machine": MACHINE, "seed": seed,
+"shared_sentences": {"a": 3}, "machine": MACHINE, "seed": seed,
     }  # fmt: skip
 
 
@@ -82,6 +82,7 @@ def test_a_method_that_is_right_everywhere_leads_one_that_never_is() -> None:
         "| label semantics | 30.0 | 60.0 ± 14.1 [38.3] |",  # the paper's number beside ours
         "| label semantics - NNShot | +30.0 (+100.0 to +100.0) |",
         "Labels whose words the sources use too: PER. New: LOC.",
+        "Scored sentences that the sources train on too: 3 of 4 (a). Numbers after a source stage",
         "| label semantics | 30.0 / 0.0 | 60.0 / 0.0 |",  # known and new labels
         "| PER* | 60.0 | 30.0 |",
         "| label semantics: swapped |  | 10.0 |",
@@ -96,6 +97,21 @@ def test_report_tells(text: str, expected: str) -> None:
     assert expected in text
 
 
+@pytest.mark.parametrize(
+    ("shared", "expected"), [({"shared_sentences": {}}, "train on too: none.\n"), ({}, "")]
+)
+def test_a_report_without_shared_sentences_says_so_if_it_knows(
+    shared: dict[str, Any], expected: str
+) -> None:
+    cell, found = Cell("t/wnut17", "towers", "1", 0, "names"), result(0.5, RIGHT)
+    del found["shared_sentences"]
+    blocks, _ = report_blocks(summarise(SPEC, {cell: found | shared}))
+    written = to_markdown(blocks)
+    assert expected in written
+    assert ("train on too" in written) == bool(expected)
+    assert "too high" not in written
+
+
 def test_a_rival_that_leads_is_named() -> None:
     ours, theirs = (
         Cell("t/wnut17", "towers", "5", 0, "names"),
@@ -105,6 +121,25 @@ def test_a_rival_that_leads_is_named() -> None:
         summarise(SPEC, {ours: result(0.2, WRONG), theirs: result(0.4, RIGHT)})
     )
     assert "wnut17, 5 shot: behind NNShot, -20.0 (-100.0 to -100.0)" in to_markdown(blocks)
+
+
+def test_a_report_claims_no_lead_where_nothing_was_compared(text: str) -> None:
+    assert "Where label semantics does not surely lead at 1 shot:" in text
+    assert "Where instant fit" not in text
+    alone = {
+        Cell("t/wnut17", method, shots, 0, "names"): result(0.5, RIGHT)
+        for method, shots in (("towers", "0"), ("instant", "1"))
+    }
+    blocks, _ = report_blocks(summarise(SPEC, alone))
+    assert "surely lead" not in to_markdown(blocks)
+
+
+def test_brackets_are_explained_only_where_there_are_some(text: str) -> None:
+    assert text.count("In brackets the paper's") == 2
+    spec = Spec.from_dict({"sources": ["s"], "targets": ["mine"], "methods": ["towers"]})
+    cell = Cell("mine", "towers", "1", 0, "names")
+    blocks, _ = report_blocks(summarise(spec, {cell: result(0.5, RIGHT)}))
+    assert "In brackets" not in to_markdown(blocks)
 
 
 def test_ablations_are_compared_on_the_support_sets_that_all_have(text: str) -> None:

@@ -40,6 +40,13 @@ SMALL = {"sources": ["sample:contracts"], "targets": ["sample:support"], "shots"
         ({"renamed": 3}, "'renamed' is 3. Expected a table"),
         ({"published": {"sample:support": 3}}, "'published.sample:support' is or holds 3"),
         ({"published": {"sample:support": "x_{n}"}}, "a folder with '{k}' in it"),
+        ({"published": {"sample:support": "nope"}}, "is 'nope'. Expected a folder with '{k}' in"),
+        ({"published": {"sample:support": "{{k}}"}}, "a folder with '{k}' in it"),
+        (
+            {"methods": ["towers"], "finetune_of": {"linear_head": {}}},
+            r"No grid has the method 'linear_head' of \[finetune_of.\"linear_head\"\]. .*Add it",
+        ),
+        ({"methods": ["towers"], "distance_of": {"nnshot": {}}}, "No grid has the method 'nnshot'"),
         ({"finetune_of": {"towers@b": {}}}, r"No grid has the method 'towers@b' of \[finetune_of"),
         ({"finetune_of": {"towers@a/b": {}}}, "named 'a/b'. Expected letters"),
         ({"methods": ["towers@"]}, "named ''. Expected letters"),
@@ -87,7 +94,7 @@ def test_grids_take_from_the_top_what_they_leave_out_and_share_cells() -> None:
 
 def test_settings_go_from_the_method_at_a_name_to_the_method_to_all() -> None:
     spec = Spec.from_dict(
-        SMALL | {"methods": ["towers", "towers@b"], "finetune": {"learning_rate": 0.5},
+        SMALL | {"methods": ["towers", "towers@b", "nnshot"], "finetune": {"learning_rate": 0.5},
                  "finetune_of": {"towers": {"learning_rate": 0.1}, "towers@b": {"epochs": 2.0}},
                  "pretrain_of": {"towers": {"learning_rate": 0.2}},
                  "distance_of": {"nnshot": {"unit_vectors": False}}}
@@ -99,6 +106,14 @@ def test_settings_go_from_the_method_at_a_name_to_the_method_to_all() -> None:
     assert (spec.pretrain_key("towers@b"), spec.pretrain_key("instant")) == ("towers", "")
     assert not spec.distance_config("nnshot@x").unit_vectors
     assert spec.distance_config("structshot").unit_vectors
+
+
+def test_settings_of_a_method_hold_for_a_grid_that_has_it_with_a_name() -> None:
+    spec = Spec.from_dict(
+        SMALL | {"methods": ["nnshot@b"], "distance_of": {"nnshot@b": {"tau": 1.0}},
+                 "finetune_of": {"nnshot": {"learning_rate": 0.1}}}
+    )  # fmt: skip
+    assert spec.finetune_config("nnshot@b", 0).learning_rate == 0.1
 
 
 def test_without_examples_or_words_a_method_has_no_cells() -> None:

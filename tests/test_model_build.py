@@ -16,6 +16,7 @@ from labelwise.config import FINETUNE, ModelConfig, TrainConfig
 from labelwise.data import write_jsonl
 from labelwise.errors import CheckpointError, ConfigError, DataError
 from labelwise.labels import LabelSet
+from labelwise.leaks import normalized
 from labelwise.loading import find_model, load_model, save_model
 from labelwise.sources import Source
 from labelwise.tagger import Tagger
@@ -28,7 +29,7 @@ from model_build import export, measure  # noqa: E402
 from model_build.card import card_text  # noqa: E402
 from model_build.corpora import read_sources, sources_of_stage  # noqa: E402
 from model_build.job import Job, target_label_set  # noqa: E402
-from model_build.leaks import clean_sources, find_leaks, normalized, target_sentences  # noqa: E402
+from model_build.leaks import clean_sources, find_leaks, target_sentences  # noqa: E402
 from model_build.recipe import read_recipe  # noqa: E402
 from model_build.train import piece_shares  # noqa: E402
 from model_build.written import plain, read_written  # noqa: E402

@@ -11,26 +11,12 @@ from typing import Any
 from labelwise.annotation import Sentence
 from labelwise.data import read_dataset
 from labelwise.errors import DataError
+from labelwise.leaks import MIN_WORDS, n_real_words, normalized
 from labelwise.sources import Source
 from model_build.corpora import read_sources
 from model_build.job import Job, say
 
-MIN_WORDS = 5  # shorter ones ("thanks a lot") are nobody's property
 _SUFFIXES = (".jsonl", ".conll", ".txt")
-
-
-def normalized(sentence: Sentence) -> str:
-    """Lower-case letters and digits alone, so that tokenisation and spelling of marks don't matter.
-
-    >>> normalized(Sentence(("Re-Run", "it", "!")))
-    'rerunit'
-    """
-    return "".join(c for c in "".join(sentence.words).lower() if c.isalnum())
-
-
-def n_real_words(sentence: Sentence) -> int:
-    """Count the words that hold a letter or digit."""
-    return sum(any(c.isalnum() for c in word) for word in sentence.words)
 
 
 def find_leaks(sentences: Iterable[Sentence], known: Mapping[str, str]) -> dict[str, str]:

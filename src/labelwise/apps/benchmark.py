@@ -49,13 +49,15 @@ def benchmark(
 
     require("torch", "train", "A benchmark")
     from labelwise.benchmark.grid import plan_benchmark, run_benchmark
-    from labelwise.benchmark.report import write_report
+    from labelwise.benchmark.report import check_page, write_report
     from labelwise.benchmark.spec import preset_spec, read_spec
     from labelwise.benchmark.tables import duration
 
     chosen = read_spec(spec) if spec is not None else preset_spec(str(preset))
     if encoder is not None:
         chosen = dataclasses.replace(chosen, encoder=encoder)
+    if into is not None:
+        check_page(into)
     if dry_run:
         _show_plan(*plan_benchmark(chosen, output, root=root, device=device), jobs=jobs)
         return
@@ -73,10 +75,13 @@ def _show_plan(runner: Runner, plan: Plan, *, jobs: int) -> None:
     from labelwise.benchmark.plan import probe
     from labelwise.benchmark.tables import cell_name, duration
 
+    for remark in plan.remarks:
+        note(remark)
     if not plan.cells:
         typer.echo(f"all {plan.n_cells} cells are there")
         return
-    rate = plan.seconds_a_piece or probe(runner, next(iter(plan.cells)))
+    to_run = [c for c in plan.cells if c not in plan.skips]
+    rate = plan.seconds_a_piece or (probe(runner, to_run[0]) if to_run else 0.0)
     how = "at the speed of what is there" if plan.seconds_a_piece else "a first guess"
     for stage, work in plan.stages.items():
         typer.echo(f"source stage {stage}: about {duration(work * rate)}")
@@ -105,6 +110,8 @@ class _Screen:
 
     def plan(self, plan: Plan) -> None:
         self._stages, self._cells = dict(plan.stages), dict(plan.cells)
+        for remark in plan.remarks:
+            note(remark)
         note(_parts(plan))
 
     def stage(self, name: str, progress: Progress) -> None:

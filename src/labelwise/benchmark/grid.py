@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import concurrent.futures
+import functools
 import multiprocessing
 import os
 import time
@@ -27,6 +28,7 @@ from labelwise.benchmark.targets import (
     variant_labels,
 )
 from labelwise.labels import LabelSet
+from labelwise.leaks import long_keys
 from labelwise.metrics import error_breakdown, score_mentions
 from labelwise.precision import usable_cores
 from labelwise.sources import read_source
@@ -82,6 +84,18 @@ class Runner:
             self._targets[name] = read_target(path, self.spec.split)
         return self._targets[name]
 
+    @functools.cached_property
+    def _source_keys(self) -> dict[str, set[int]]:
+        """Hashes of the sentences that are trained on, by source."""
+        sources = zip(self.spec.sources, self.methods.sources, strict=True)
+        return {name: set(long_keys(source.sentences)) for name, source in sources}
+
+    def shared_sentences(self, target: str) -> dict[str, int]:
+        """Count the scored sentences of a target that sources train on, by source, if any."""
+        keys = self.target(target).scored_keys
+        counts = {name: sum(k in own for k in keys) for name, own in self._source_keys.items()}
+        return {name: count for name, count in counts.items() if count}
+
     def check_data(self) -> None:
         """Read all data, and refuse others than those that the run began with.
 
@@ -126,6 +140,7 @@ class Runner:
             "support": support.facts(with_ids=cell.shots != "full"),
             "label_words": {x.name: x.words for x in labels},
             "label_overlap": [x.name for x in labels if x.words.casefold() in known],
+            "shared_sentences": self.shared_sentences(cell.target),
             "machine": self._facts,
         }
 

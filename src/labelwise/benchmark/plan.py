@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Hashable, Iterable, Mapping, Sequence
+from collections.abc import Hashable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -41,6 +41,7 @@ class Plan:
         skips: Why some of them will have no number.
         n_cells: Cells in all.
         seconds_a_piece: Of the parts that are there; None where there are none.
+        remarks: What makes numbers of the whole run doubtful, in a line each.
     """
 
     stages: Mapping[str, float]
@@ -48,6 +49,7 @@ class Plan:
     skips: Mapping[Cell, str]
     n_cells: int
     seconds_a_piece: float | None
+    remarks: Sequence[str] = ()
 
     def seconds(self, seconds_a_piece: float, jobs: int = 1) -> float:
         """Guess how long all of it takes; source stages are trained one after the other."""
@@ -67,7 +69,7 @@ def make_plan(runner: Runner, cells: Sequence[Cell]) -> Plan:
     work = _PieceCounter(runner)
     missing = {c: work.of_cell(c) for c in cells if runner.store.read(c) is None}
     stages = runner.methods.stages
-    needed = dict.fromkeys(stages.of_method(c.method) for c in missing)
+    needed = dict.fromkeys(stages.of_method(c.method) for c in missing if c not in work.skips)
     open_targets = {c.target for c in missing}  # no others are read
     there = [c for c in cells if c.target in open_targets and c not in missing]
     finished = dict.fromkeys(stages.of_method(c.method) for c in cells)
@@ -80,7 +82,20 @@ def make_plan(runner: Runner, cells: Sequence[Cell]) -> Plan:
         skips={c: reason for c, reason in work.skips.items() if c in missing},
         n_cells=len(cells),
         seconds_a_piece=sum(s for s, _ in known) / pieces if pieces else None,
+        remarks=[*_leaks(runner)],
     )
+
+
+def _leaks(runner: Runner) -> Iterator[str]:
+    """Say which sources train on what is scored."""
+    for target in runner.spec.targets:
+        n_scored = len(runner.target(target).scored)
+        for source, count in runner.shared_sentences(target).items():
+            yield (
+                f"The source '{source}' has {count:,} of the {n_scored:,} sentences that "
+                f"'{target}' is scored on. Expected none: numbers after a source stage are too "
+                "high. Take them out of its train split."
+            )
 
 
 class _PieceCounter:

@@ -17,6 +17,7 @@ from labelwise.benchmark.document import (
     Items,
     Paragraph,
     Plot,
+    Table,
     insert_between,
     to_markdown,
     to_page,
@@ -29,6 +30,7 @@ from labelwise.benchmark.tables import (
     ResultRow,
     behind,
     cell_name,
+    has_brackets,
     label_table,
     lead_table,
     machine_lines,
@@ -49,6 +51,7 @@ from labelwise.files import atomic_write_text
 
 START = "<!-- benchmark: made by `labelwise benchmark --into`; do not edit -->"
 END = "<!-- benchmark: end -->"
+_BRACKETS = " In brackets the paper's numbers, made with another encoder and another source."
 
 
 def report_blocks(summary: Mapping[str, Any]) -> tuple[list[Block], dict[str, str]]:
@@ -62,13 +65,17 @@ def report_blocks(summary: Mapping[str, Any]) -> tuple[list[Block], dict[str, st
     """
     rows: list[ResultRow] = summary["rows"]
     plots: dict[str, str] = {}
-    blocks = [*_opening(summary)]
+    sections: list[Block] = []
     for target, name in _section_names(rows).items():
-        blocks += _target(name, [r for r in rows if r["target"] == target], plots)
+        sections += _target(name, [r for r in rows if r["target"] == target], plots)
+    of_paper = any(isinstance(block, Table) and has_brackets(block) for block in sections)
+    blocks = [*_opening(summary, of_paper=of_paper), *sections]
     drawn = [r for r in rows if r["variant"] == "names"]
     if any(r["shots"] not in ("0", "full") for r in drawn):
-        blocks += [Heading("Sentences in a support set"), sizes_table(drawn)]
-        blocks.append(Paragraph("In brackets the paper's."))
+        sizes = sizes_table(drawn)
+        blocks += [Heading("Sentences in a support set"), sizes]
+        if has_brackets(sizes):
+            blocks.append(Paragraph("In brackets the paper's."))
     if summary["skipped"]:
         blocks.append(Heading("Skipped"))
         blocks.append(_skipped(summary["skipped"]))
@@ -89,23 +96,22 @@ def _skipped(skipped: Sequence[Mapping[str, Any]]) -> Items:
     return Items(lines)
 
 
-def _opening(summary: Mapping[str, Any]) -> Iterator[Block]:
+def _opening(summary: Mapping[str, Any], *, of_paper: bool) -> Iterator[Block]:
     split, rows = summary["spec"]["split"], summary["rows"]
     yield Heading("Benchmark", 1)
     yield Paragraph(
         f"Strict micro-F1 in percent on whole {split} splits: mean and standard deviation over "
         "support sets; a number without a deviation is of one set. Differences, on the support "
         "sets that both methods had, have a 95 % interval from a paired bootstrap over the scored "
-        "sentences. In brackets the paper's numbers, made with another encoder and another source."
+        "sentences." + (_BRACKETS if of_paper else "")
     )
     yield machine_lines(summary)
     if summary["seconds"]:
         yield Paragraph(time_text(summary["seconds"]))
     if summary["n_missing"]:
         yield Paragraph(f"The run is not finished: {summary['n_missing']} cells are missing.")
-    for method in (m for m in ("towers", "instant") if any(r["method"] == m for r in rows)):
-        yield Paragraph(f"Where {method_name(method)} does not surely lead at 1 and 5 shots:")
-        yield behind(rows, method)
+    for method in ("towers", "instant"):
+        yield from behind(rows, method)
 
 
 def _section_names(rows: Sequence[ResultRow]) -> dict[str, str]:
@@ -233,17 +239,28 @@ def write_report(store: CellStore, spec: Spec, *, into: Path | None = None) -> d
 
 def _write_into(path: Path, blocks: Sequence[Block], plots: Mapping[str, str]) -> None:
     below_title = [b for b in blocks if not (isinstance(b, Heading) and b.level == 1)]
-    section = to_markdown(below_title, images="img/benchmark", top=2)
-    try:
-        parts = insert_between(path.read_text(encoding="utf-8"), START, END, section)
-        text = "".join(parts)
-    except (OSError, ValueError) as err:
-        raise DataError(
-            f"Cannot write the report into '{path}': {err}. Expected a Markdown file with the "
-            f"lines '{START}' and '{END}'. Add them where the report is to stand."
-        ) from err
+    text = _with_section(path, to_markdown(below_title, images="img/benchmark", top=2))
     folder = path.parent / "img" / "benchmark"
     folder.mkdir(parents=True, exist_ok=True)
     for name, drawn in plots.items():
         atomic_write_text(folder / name, drawn)
     atomic_write_text(path, text)
+
+
+def check_page(path: Path) -> None:
+    """Refuse a page that cannot take a report, before anything is run for it.
+
+    Raises:
+        DataError: It cannot be read or has no markers.
+    """
+    _with_section(path, "")
+
+
+def _with_section(path: Path, section: str) -> str:
+    try:
+        return "".join(insert_between(path.read_text(encoding="utf-8"), START, END, section))
+    except (OSError, ValueError) as err:
+        raise DataError(
+            f"Cannot write the report into '{path}': {err}. Expected a Markdown file with the "
+            f"lines '{START}' and '{END}'. Add them where the report is to stand."
+        ) from err

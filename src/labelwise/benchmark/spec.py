@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Self
 
+from labelwise.benchmark.values import check_name, check_text, is_count, items, table, texts
 from labelwise.config import (
     FINETUNE,
     MODEL_PRESETS,
@@ -65,7 +66,7 @@ class Distance:
             ConfigError: A setting is unknown or out of range.
         """
         for key in values:
-            _check_name("distance setting", key, [f.name for f in dataclasses.fields(self)])
+            check_name("distance setting", key, [f.name for f in dataclasses.fields(self)])
             value = values[key]
             is_bool, is_number = isinstance(value, bool), isinstance(value, int | float)
             if key != "tau" and not is_bool:
@@ -98,11 +99,11 @@ class Grid:
         for method in self.methods:
             _check_method(method)
         for variant in self.variants:
-            _check_name("variant", variant, VARIANTS)
+            check_name("variant", variant, VARIANTS)
         for shots in self.shots:
-            if not _is_count(shots, 0) and shots != "full":
+            if not is_count(shots, 0) and shots != "full":
                 raise ConfigError(f"'shots' holds {shots!r}. Expected numbers from 0, or 'full'.")
-        if not _is_count(self.support_sets, 1):
+        if not is_count(self.support_sets, 1):
             raise ConfigError(f"'support_sets' is {self.support_sets!r}. Expected 1 or more.")
 
 
@@ -154,13 +155,13 @@ class Spec:
         own = [f.name for f in dataclasses.fields(cls)]
         grid_keys = [f.name for f in dataclasses.fields(Grid)]
         for key in values:
-            _check_name("setting", key, [*own, *grid_keys])
+            check_name("setting", key, [*own, *grid_keys])
         shared = {k: v for k, v in values.items() if k in grid_keys}
         read: dict[str, Any] = {k: v for k, v in values.items() if k not in grid_keys}
-        read["sources"] = _texts("sources", values.get("sources"))
-        grids = _items("grids", values.get("grids", [{}]))
-        read["grids"] = tuple(_grid({**shared, **_table("grids", g)}, grid_keys) for g in grids)
-        tables = {key: _table(key, values.get(key, {})) for key in (*_TABLES, *_OF)}
+        read["sources"] = texts("sources", values.get("sources"))
+        grids = items("grids", values.get("grids", [{}]))
+        read["grids"] = tuple(_grid({**shared, **table("grids", g)}, grid_keys) for g in grids)
+        tables = {key: table(key, values.get(key, {})) for key in (*_TABLES, *_OF)}
         read["model"] = _settings(tables["model"], _MODEL_BASES, "default")
         for key in _TRAIN_BASES:
             read[key] = _settings(tables[key], PRESETS, key)
@@ -169,17 +170,17 @@ class Spec:
             base = read[key.removesuffix("_of")]
             for method in tables[key]:
                 _check_method(method)
-            own = {m: _table(f"{key}.{m}", v) for m, v in tables[key].items()}
+            own = {m: table(f"{key}.{m}", v) for m, v in tables[key].items()}
             read[key] = {m: base.replace(**v) for m, v in own.items()}
         spec = cls(**read)
         spec._check()
         return spec
 
     def _check(self) -> None:
-        if not _is_count(self.seed, 0):
+        if not is_count(self.seed, 0):
             raise ConfigError(f"'seed' is {self.seed!r}. Expected 0 or more.")
-        _check_text("encoder", self.encoder)
-        _check_name("split", self.split, ("test", "dev"))
+        check_text("encoder", self.encoder)
+        check_name("split", self.split, ("test", "dev"))
         if not isinstance(self.allow_short, bool):
             raise ConfigError(f"'allow_short' is {self.allow_short!r}. Expected true or false.")
         self._check_targets()
@@ -189,27 +190,27 @@ class Spec:
         """Refuse what is said about targets that nobody measures."""
         for key in ("published", "renamed"):
             for target in getattr(self, key):
-                _check_name(f"target for '{key}':", target, self.targets)
+                check_name(f"target for '{key}':", target, self.targets)
         for target, pattern in self.published.items():
-            _check_text(f"published.{target}", pattern)
-            try:
-                pattern.format(k=1)
-            except (LookupError, ValueError, AttributeError) as err:
+            check_text(f"published.{target}", pattern)
+            if not _has_shots(pattern):
                 raise ConfigError(
-                    f"'published.{target}' is {pattern!r}. Expected a folder with '{{k}}' in it."
-                ) from err
+                    f"'published.{target}' is {pattern!r}. Expected a folder with '{{k}}' in it, "
+                    "where the number of shots stands. Add it."
+                )
         for target, words in self.renamed.items():
-            for label, text in _table(f"renamed.{target}", words).items():
-                _check_text(f"renamed.{target}.{label}", text)
+            for label, text in table(f"renamed.{target}", words).items():
+                check_text(f"renamed.{target}.{label}", text)
 
     def _check_named_settings(self) -> None:
-        named = {m for grid in self.grids for m in grid.methods if "@" in m}
-        known = {m: key for key in _OF for m in getattr(self, key) if "@" in m}
-        if unused := sorted(known.keys() - named):
+        methods = {m for grid in self.grids for m in grid.methods}
+        named, bases = {m for m in methods if "@" in m}, {base_method(m) for m in methods}
+        known = {m: key for key in _OF for m in getattr(self, key)}
+        if unused := sorted(known.keys() - named - bases):
             raise ConfigError(
                 f"No grid has the method '{unused[0]}' of [{known[unused[0]]}.\"{unused[0]}\"]. "
                 "Expected it among 'methods'. Add it there, or remove the table."
-                f"{did_you_mean(unused[0], named)}"
+                f"{did_you_mean(unused[0], methods)}"
             )
         if unknown := named - known.keys():
             method = sorted(unknown)[0]
@@ -246,74 +247,45 @@ class Spec:
         return _by_method(self.distance_of, method, self.distance)
 
 
+def _has_shots(pattern: str) -> bool:
+    """Tell whether a pattern names another folder for other shots."""
+    try:
+        return pattern.format(k=1) != pattern.format(k=2)
+    except (LookupError, ValueError, AttributeError):
+        return False
+
+
 def base_method(method: str) -> str:
     """Drop the name of the settings: ``"towers@fast"`` is ``"towers"``."""
     return method.partition("@")[0]
 
 
-def _by_method(table: Mapping[str, Any], method: str, default: Any) -> Any:
-    return table.get(method, table.get(base_method(method), default))
+def _by_method(settings: Mapping[str, Any], method: str, default: Any) -> Any:
+    return settings.get(method, settings.get(base_method(method), default))
 
 
 def _grid(values: Mapping[str, Any], known: list[str]) -> Grid:
     for key in values:
-        _check_name("setting of a grid", key, known)
+        check_name("setting of a grid", key, known)
     given = {"targets": None, **values}
-    read = {k: (_items if k == "shots" else _texts)(k, given[k]) for k in _GRID_LISTS if k in given}
+    read = {k: (items if k == "shots" else texts)(k, given[k]) for k in _GRID_LISTS if k in given}
     return Grid(**{**values, **read})
-
-
-def _items(key: str, value: Any) -> tuple[Any, ...]:
-    if not isinstance(value, list | tuple) or not value:
-        raise ConfigError(f"'{key}' is {value!r}. Expected a list, with one item at least.")
-    return tuple(value)
-
-
-def _texts(key: str, value: Any) -> tuple[str, ...]:
-    for item in _items(key, value):
-        _check_text(key, item)
-    return tuple(value)
-
-
-def _table(key: str, value: Any) -> Mapping[str, Any]:
-    if not isinstance(value, Mapping):
-        raise ConfigError(f"'{key}' is {value!r}. Expected a table of settings.")
-    return value
-
-
-def _check_text(key: str, value: Any) -> None:
-    if not isinstance(value, str) or not value:
-        raise ConfigError(f"'{key}' is or holds {value!r}. Expected a text.")
-
-
-def _is_count(value: Any, low: int) -> bool:
-    return isinstance(value, int) and not isinstance(value, bool) and value >= low
 
 
 def _settings(values: Mapping[str, Any], bases: Mapping[str, Any], default: str) -> Any:
     """Change the settings of a preset, which the key "preset" may name."""
     name = values.get("preset", default)
-    _check_name("preset of settings", name, [*bases])
+    check_name("preset of settings", name, [*bases])
     return bases[name].replace(**{k: v for k, v in values.items() if k != "preset"})
 
 
 def _check_method(method: str) -> None:
     base, at, name = method.partition("@")
-    _check_name("method", base, METHODS)
+    check_name("method", base, METHODS)
     if at and not _NAME.fullmatch(name):
         raise ConfigError(
             f"The settings of '{method}' are named '{name}'. Expected letters, digits and any of "
             "'_', '.', '+' and '-', as the name becomes part of file names. Rename them."
-        )
-
-
-def _check_name(kind: str, name: Any, known: tuple[str, ...] | list[str]) -> None:
-    if not isinstance(name, str):
-        raise ConfigError(f"A benchmark has the {kind} {name!r}. Expected a text.")
-    if name not in known:
-        raise ConfigError(
-            f"A benchmark has no {kind} '{name}'. Expected one of: {', '.join(known)}."
-            f"{did_you_mean(name, known)}"
         )
 
 
@@ -341,5 +313,5 @@ def preset_spec(name: str) -> Spec:
     Raises:
         ConfigError: There is none of that name.
     """
-    _check_name("preset", name, sorted(p.stem for p in _PRESETS.glob("*.toml")))
+    check_name("preset", name, sorted(p.stem for p in _PRESETS.glob("*.toml")))
     return read_spec(_PRESETS / f"{name}.toml")

@@ -117,6 +117,8 @@ def _row(key: tuple[str, ...], group: Group) -> dict[str, Any]:
         "f1_new_labels": _mean_f1(found, [n for n in names if n not in overlap]),
         "label_words": found[0]["label_words"],
         "label_overlap": overlap,
+        "n_scored": len(found[0]["counts"]),
+        "shared_sentences": found[0].get("shared_sentences"),  # None in cells of old versions
         "cells": [{k: v for k, v in r.items() if k not in ("counts", "machine")} for r in found],
     }
 

@@ -140,7 +140,9 @@ def _row_of_paper(method: str, own: Mapping[str, Any]) -> str:
 
 
 def overlap_table(rows: Sequence[ResultRow]) -> Iterator[Block]:
-    """F1 on labels whose words the sources use too, and on labels that are new."""
+    """F1 on labels whose words the sources use too, and on new ones; what else they share."""
+    if (shared := rows[0]["shared_sentences"]) is not None:
+        yield Paragraph(_shared_text(shared, rows[0]["n_scored"]))
     known = rows[0]["label_overlap"]
     new = [name for name in rows[0]["label_words"] if name not in known]
     yield Paragraph(
@@ -155,11 +157,23 @@ def overlap_table(rows: Sequence[ResultRow]) -> Iterator[Block]:
     yield Table(["method", *_shots_header(shots)], lines)
 
 
+def _shared_text(shared: Mapping[str, int], n_scored: int) -> str:
+    """Say which sources train on what is scored."""
+    found = [f"{count:,} of {n_scored:,} ({source})" for source, count in shared.items()]
+    text = f"Scored sentences that the sources train on too: {', '.join(found) or 'none'}."
+    return f"{text} Numbers after a source stage are too high." if found else text
+
+
 def _known_and_new(row: ResultRow | None) -> str:
     if row is None:
         return ""
     parts = [row["f1_known_labels"], row["f1_new_labels"]]
     return " / ".join("-" if p is None else percent(p) for p in parts)
+
+
+def has_brackets(table: Table) -> bool:
+    """Tell whether numbers of the paper stand in a table."""
+    return any("[" in text for row in table.rows for text in row[1:])
 
 
 def lead_table(rows: Sequence[ResultRow]) -> Table:
@@ -229,12 +243,17 @@ def sizes_table(rows: Sequence[ResultRow]) -> Table:
     return Table(["target", *_shots_header(shots)], lines)
 
 
-def behind(rows: Sequence[ResultRow], method: str) -> Items:
+def behind(rows: Sequence[ResultRow], method: str) -> Iterator[Block]:
     """Where a method of ours does not lead a rival at 1 and 5 shots, or not surely."""
+    rows = [r for r in rows if r["method"] == method and r["shots"] in ("1", "5")]
+    compared = [r for r in rows if r["lead_over"]]
+    if not compared:
+        return
+    *others, last = shots_of(compared)
+    where = " and ".join([*others, *_shots_header([last])])
+    yield Paragraph(f"Where {method_name(method)} does not surely lead at {where}:")
     texts = []
-    for r in rows:
-        if r["method"] != method or r["shots"] not in ("1", "5"):
-            continue
+    for r in compared:
         for rival, lead in r["lead_over"].items():
             d, low, high = (100 * lead[k] for k in ("difference", "low", "high"))
             if low <= 0:
@@ -243,7 +262,7 @@ def behind(rows: Sequence[ResultRow], method: str) -> Items:
                     f"{short(r['target'])}, {r['shots']} shot: {verdict} {method_name(rival)}, "
                     f"{d:+.1f} ({low:+.1f} to {high:+.1f})"
                 )
-    return Items(texts or ["nowhere"])
+    yield Items(texts or ["nowhere"])
 
 
 def paper_tables() -> Iterator[Block]:

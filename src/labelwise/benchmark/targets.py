@@ -16,6 +16,7 @@ from labelwise.benchmark.spec import Spec
 from labelwise.data import has_split, labels_of, read_dataset, read_jsonl, read_label_set
 from labelwise.errors import SamplingError
 from labelwise.labels import LabelSet, meaningless, swapped
+from labelwise.leaks import long_keys
 from labelwise.sample_data import sample_path
 from labelwise.sampling import sample_support_set
 
@@ -55,6 +56,11 @@ class Target:
                 sha.update(repr((s.id, s.words, mentions)).encode())
             sha.update(b"end")
         return sha.hexdigest()
+
+    @functools.cached_property
+    def scored_keys(self) -> list[int]:
+        """Hashes of the scored sentences, to find them in sources; short ones have none."""
+        return list(long_keys(self.scored))
 
 
 def read_target(path: Path, split: str) -> Target:
