@@ -77,6 +77,7 @@ def export(
     from labelwise.errors import CheckpointError
     from labelwise.loading import load_model, save_frozen, save_model
     from labelwise.onnx_export import export_towers
+    from labelwise.tagger import Tagger
     from labelwise.torch_backend import TorchBackend
 
     loaded = load_model(model, engine="torch")
@@ -85,10 +86,17 @@ def export(
     label_set = loaded.label_set
     if labels is not None or frozen:
         label_set = labels_to_predict(labels, loaded.label_set)
+    fitted = Tagger(
+        loaded.backend,
+        label_set=label_set,
+        fitted=loaded.fitted,
+        label_vectors=loaded.label_vectors,
+    ).fitted
+    if fitted is not None:
+        label_set = fitted.label_set  # with the thresholds that the fit has found
     graphs = export_towers(loaded.backend, precision)
     if dev is not None:
         _check_on_dev(loaded.backend, graphs, dev, precision)
-    fitted = loaded.fitted if label_set == loaded.label_set else None
     if frozen and label_set is not None:
         save_frozen(output, loaded.backend, label_set, graphs, fitted=fitted)
     else:
