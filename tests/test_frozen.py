@@ -12,7 +12,9 @@ from builders import people_and_cities, sentence, tiny_backend
 from labelwise.apps.cli import app
 from labelwise.checkpoint import verify
 from labelwise.config import ModelConfig
+from labelwise.data import write_jsonl
 from labelwise.errors import CheckpointError, LabelError
+from labelwise.evaluation import evaluate
 from labelwise.labels import LabelSet
 from labelwise.loading import load_model, save_frozen, save_model
 from labelwise.onnx_export import export_towers
@@ -103,3 +105,20 @@ def test_an_export_with_labels_keeps_what_a_fit_has_found(
     np.testing.assert_array_equal(table.matrix, expected.matrix)
     np.testing.assert_array_equal(table.bias, expected.bias)
     assert table.curve == expected.curve
+
+
+def test_an_export_is_checked_as_it_is_saved(fitted: Path, tmp_path: Path) -> None:
+    (tmp_path / "data").mkdir()
+    write_jsonl(tmp_path / "data" / "dev.jsonl", people_and_cities())
+    said = export("--model", fitted, "--dev", tmp_path / "data", "-o", tmp_path / "out")
+    saved = evaluate(Tagger.from_pretrained(tmp_path / "out"), people_and_cities())
+    f1 = f"{100 * saved.scores.micro_f1:.1f}"
+    zero_shot = evaluate(
+        Tagger(load_model(fitted).backend), people_and_cities(), ["person", "city"]
+    )
+    assert f"{100 * zero_shot.scores.micro_f1:.1f}" != f1
+    assert f"{f1} -> {f1}" in said
+    options = ("--labels", "person", "--dev", tmp_path / "data")
+    refused = export("--model", fitted, *options, "-o", tmp_path / "other", code=2)
+    assert "Label 'city'" in refused
+    assert not (tmp_path / "other").exists()

@@ -24,6 +24,7 @@ from labelwise.tagger import Tagger
 from labelwise.words import split_words
 
 if TYPE_CHECKING:
+    from labelwise.tag_table import TagTable
     from labelwise.torch_backend import TorchBackend
 
 MAX_EXPORT_LOSS = 0.005
@@ -95,6 +96,8 @@ def check_export(
     graphs: Mapping[str, bytes],
     sentences: Iterable[Example],
     labels: Labels,
+    *,
+    fitted: TagTable | None = None,
 ) -> ExportCheck:
     """Score a model and its export on the same sentences.
 
@@ -103,10 +106,11 @@ def check_export(
         graphs: Its export, as for ``onnx_backends``; of two precisions, int8 is scored.
         sentences: Annotated sentences, as for ``evaluate``.
         labels: What to look for.
+        fitted: Tag vectors of the model that a fit has found, and that its export will have too.
     """
     sentences = to_sentences(sentences)
     exported = onnx_backends(graphs, backend)[0]
-    taggers = (Tagger(backend), Tagger(exported))
+    taggers = (Tagger(b, fitted=fitted) for b in (backend, exported))
     return ExportCheck(*(evaluate(t, sentences, labels).scores.micro_f1 for t in taggers))
 
 
