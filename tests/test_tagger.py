@@ -337,6 +337,16 @@ def test_threshold_keeps_exactly_the_entities_that_reach_it(threshold: float) ->
     assert kept == [m for m in mentions if m.score >= threshold]
 
 
+def test_an_entity_stays_at_its_own_score_as_the_threshold() -> None:
+    for text in (TEXT, "Bob and Carl", "Oslo, Rome and New York"):
+        records = TAGGER.predict(text, LABELS)
+        for record in records:
+            expected = [r for r in records if r["score"] >= record["score"]]
+            assert TAGGER.predict(text, LABELS, threshold=record["score"]) == expected
+            own = {name: {"threshold": record["score"]} for name in LABELS}
+            assert TAGGER.predict(text, own) == expected
+
+
 @pytest.mark.parametrize("kind", [np.float32, np.float64, np.int64], ids=lambda x: x.__name__)
 def test_thresholds_may_be_of_numpy(kind: Any) -> None:
     expected = TAGGER.predict(TEXT, LABELS, threshold=float(kind(0.5)))
