@@ -172,6 +172,8 @@ def test_entities_of_gliner_have_a_threshold_of_one_half() -> None:
     for call in (TAGGER.batch_predict_entities, TAGGER.inference):
         assert call([TEXT, ""], LABELS) == [confident, []]
         assert call([TEXT], LABELS, flat_ner=True, threshold=0.0, multi_label=False) == [everything]
+    assert TAGGER.inference([TEXT, ""], LABELS, batch_size=1) == [confident, []]
+    assert TAGGER.inference([TEXT], LABELS, True, 0.0, False, 32) == [everything]
 
 
 @pytest.mark.parametrize(
