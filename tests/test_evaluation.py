@@ -5,10 +5,13 @@ from __future__ import annotations
 import pytest
 
 from builders import people_and_cities, sentence, tiny_tokenizer
+from labelwise.annotation import Mention, Sentence
 from labelwise.backend import FakeBackend
 from labelwise.errors import DataError, LabelError
 from labelwise.evaluation import evaluate
 from labelwise.labels import LabelSet
+from labelwise.metrics import error_breakdown, score_mentions
+from labelwise.rows import to_sentences
 from labelwise.schemes import tags_from_mentions
 from labelwise.tagger import Tagger
 
@@ -81,3 +84,44 @@ def test_the_report_has_scores_errors_and_speed(tagger: Tagger) -> None:
     assert report["n_sentences"] == 1
     assert report["n_words"] == 3
     assert report["per_label"]["person"]["n_gold"] == 1
+
+
+LABELS = ["person", "city", "drug"]
+
+
+def test_texts_are_scored_as_predict_finds_them(tagger: Tagger) -> None:
+    texts = ["The Londonbased firm won.", "Ada lives in New York."]
+    spans = [[(4, 10, "city")], [(0, 3, "person"), (13, 21, "city")]]
+    records = tagger.predict(texts, LABELS)
+    found = [[Mention(r["start"], r["end"], r["label"]) for r in rs] for rs in records]
+    gold = [[Mention(*span) for span in of_text] for of_text in spans]
+    measured = evaluate(tagger, list(zip(texts, spans, strict=True)), LABELS)
+    assert measured.scores == score_mentions(gold, found, LABELS)
+    assert measured.errors == error_breakdown(gold, found)
+
+
+def test_borders_of_the_annotation_are_not_given_away(tagger: Tagger) -> None:
+    text = "The Londonbased firm won."
+    [cut] = to_sentences([(text, [(4, 10, "city")])])
+    [whole] = to_sentences([text])
+    assert evaluate(tagger, [cut], LABELS).n_words == len(whole.words) < len(cut.words)
+    assert evaluate(tagger, [cut], LABELS).scores.n_correct == 0
+
+
+def test_words_without_a_text_are_tagged_as_they_stand(tagger: Tagger) -> None:
+    given = Sentence(("Ada", "in", "Oslo."), (Mention(0, 1, "person"), Mention(2, 3, "city")))
+    [found] = tagger.tag([given.words], LABELS)
+    measured = evaluate(tagger, [given], LABELS)
+    assert measured.scores == score_mentions([given.mentions], [found], LABELS)
+    assert measured.n_words == len(given.words)
+
+
+def test_whole_words_of_a_text_score_as_words_do(tagger: Tagger) -> None:
+    given = to_sentences(
+        ["[Ada](person) lives in [Oslo](city) .", "[Rome](city) 漢字 [Bob](person)"]
+    )
+    found = list(tagger.tag_texts(given, LABELS))
+    gold = [s.mentions for s in given]
+    measured = evaluate(tagger, given, LABELS)
+    assert measured.scores == score_mentions(gold, found, LABELS)
+    assert measured.errors == error_breakdown(gold, found)

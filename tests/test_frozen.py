@@ -4,12 +4,17 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import numpy as np
 import pytest
+from typer.testing import CliRunner
 
 from builders import people_and_cities, sentence, tiny_backend
+from labelwise.apps.cli import app
 from labelwise.checkpoint import verify
 from labelwise.config import ModelConfig
+from labelwise.data import write_jsonl
 from labelwise.errors import CheckpointError, LabelError
+from labelwise.evaluation import evaluate
 from labelwise.labels import LabelSet
 from labelwise.loading import load_model, save_frozen, save_model
 from labelwise.onnx_export import export_towers
@@ -69,3 +74,51 @@ def test_a_frozen_model_neither_trains_nor_runs_with_torch(folders: Path) -> Non
         tagger.finetune(people_and_cities(), LABELS)
     with pytest.raises(CheckpointError, match=r"is frozen: it has no weights"):
         load_model(folders / "frozen", engine="torch")
+
+
+def export(*arguments: object, code: int = 0) -> str:
+    result = CliRunner().invoke(app, ["export", *map(str, arguments)])
+    assert result.exit_code == code, result.output
+    return result.stderr
+
+
+@pytest.fixture(scope="module")
+def fitted(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A model that was fitted to four sentences."""
+    tagger = Tagger(tiny_backend(ModelConfig(max_pieces=64)))
+    tagger.fit(people_and_cities(), {"person": {"threshold": 0.3}, "city": {}})
+    folder = tmp_path_factory.mktemp("models") / "fitted"
+    tagger.save_pretrained(folder)
+    return folder
+
+
+@pytest.mark.parametrize(
+    ("labels", "options"), [("city,person", ["--frozen"]), ("drug,city", [])], ids=str
+)
+def test_an_export_with_labels_keeps_what_a_fit_has_found(
+    fitted: Path, tmp_path: Path, labels: str, options: list[str]
+) -> None:
+    export("--model", fitted, "--labels", labels, "-o", tmp_path / "out", *options)
+    table = Tagger.from_pretrained(tmp_path / "out").table()
+    expected = Tagger.from_pretrained(fitted).table(labels.split(","))
+    assert table.label_set == expected.label_set
+    np.testing.assert_array_equal(table.matrix, expected.matrix)
+    np.testing.assert_array_equal(table.bias, expected.bias)
+    assert table.curve == expected.curve
+
+
+def test_an_export_is_checked_as_it_is_saved(fitted: Path, tmp_path: Path) -> None:
+    (tmp_path / "data").mkdir()
+    write_jsonl(tmp_path / "data" / "dev.jsonl", people_and_cities())
+    said = export("--model", fitted, "--dev", tmp_path / "data", "-o", tmp_path / "out")
+    saved = evaluate(Tagger.from_pretrained(tmp_path / "out"), people_and_cities())
+    f1 = f"{100 * saved.scores.micro_f1:.1f}"
+    zero_shot = evaluate(
+        Tagger(load_model(fitted).backend), people_and_cities(), ["person", "city"]
+    )
+    assert f"{100 * zero_shot.scores.micro_f1:.1f}" != f1
+    assert f"{f1} -> {f1}" in said
+    options = ("--labels", "person", "--dev", tmp_path / "data")
+    refused = export("--model", fitted, *options, "-o", tmp_path / "other", code=2)
+    assert "Label 'city'" in refused
+    assert not (tmp_path / "other").exists()

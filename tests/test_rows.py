@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -95,6 +96,26 @@ def test_one_example_or_a_file_is_no_list_of_examples(examples: Any) -> None:
 def test_something_else_than_an_example_is_named_by_its_index(example: Any) -> None:
     with pytest.raises(DataError, match=r"An example is .*\(examples\[1\]\)\. Expected a Sentence"):
         to_sentences(["Ada", example])
+
+
+@pytest.mark.parametrize("kind", [np.int64, np.int32, np.uint8, np.array])
+def test_offsets_may_be_of_numpy(kind: Any) -> None:
+    pair = ("Ada left", [(kind(0), kind(3), "person")])
+    row = {"tokenized_text": ["Ada", "left"], "ner": [[kind(0), kind(0), "person"]]}
+    for found in to_sentences([pair, row]):
+        assert found.mentions == (Mention(0, 1, "person"),)
+        assert type(found.mentions[0].start) is int
+
+
+@pytest.mark.parametrize("number", [True, np.True_, 0.0, np.float64(0), "0", None], ids=repr)
+def test_offsets_that_are_no_whole_numbers_are_refused(number: Any) -> None:
+    with pytest.raises(DataError, match="is not understood. Expected whole numbers"):
+        to_sentences([("Ada left", [(number, 3, "person")])])
+
+
+@pytest.mark.parametrize("spans", [[[0, 3, "person"]], {"entities": [[0, 3, "person"]]}, []])
+def test_a_pair_may_be_a_list_as_in_json(spans: Any) -> None:
+    assert to_sentences([["Ada left", spans]]) == to_sentences([("Ada left", spans)])
 
 
 def test_a_wrong_span_is_named_by_the_index_of_its_example() -> None:

@@ -172,6 +172,8 @@ def test_entities_of_gliner_have_a_threshold_of_one_half() -> None:
     for call in (TAGGER.batch_predict_entities, TAGGER.inference):
         assert call([TEXT, ""], LABELS) == [confident, []]
         assert call([TEXT], LABELS, flat_ner=True, threshold=0.0, multi_label=False) == [everything]
+    assert TAGGER.inference([TEXT, ""], LABELS, batch_size=1) == [confident, []]
+    assert TAGGER.inference([TEXT], LABELS, True, 0.0, False, 32) == [everything]
 
 
 @pytest.mark.parametrize(
@@ -335,6 +337,16 @@ def test_threshold_keeps_exactly_the_entities_that_reach_it(threshold: float) ->
     mentions = next(TAGGER.tag([TEXT.split()], LABELS))
     kept = next(TAGGER.tag([TEXT.split()], LABELS, threshold=threshold))
     assert kept == [m for m in mentions if m.score >= threshold]
+
+
+def test_an_entity_stays_at_its_own_score_as_the_threshold() -> None:
+    for text in (TEXT, "Bob and Carl", "Oslo, Rome and New York"):
+        records = TAGGER.predict(text, LABELS)
+        for record in records:
+            expected = [r for r in records if r["score"] >= record["score"]]
+            assert TAGGER.predict(text, LABELS, threshold=record["score"]) == expected
+            own = {name: {"threshold": record["score"]} for name in LABELS}
+            assert TAGGER.predict(text, own) == expected
 
 
 @pytest.mark.parametrize("kind", [np.float32, np.float64, np.int64], ids=lambda x: x.__name__)

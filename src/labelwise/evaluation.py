@@ -21,8 +21,10 @@ from labelwise.metrics import ErrorBreakdown, Scores, error_breakdown, score_men
 from labelwise.rows import Example, to_sentences
 from labelwise.spans import tidy_mentions
 from labelwise.tagger import Tagger
+from labelwise.words import split_words
 
 if TYPE_CHECKING:
+    from labelwise.tag_table import TagTable
     from labelwise.torch_backend import TorchBackend
 
 MAX_EXPORT_LOSS = 0.005
@@ -37,7 +39,7 @@ class Evaluation:
         scores: Over exact mentions, in total and by label.
         errors: Wrong and missing mentions by kind.
         n_sentences: Sentences tagged.
-        n_words: Words in them.
+        n_words: Words in them, as they were tagged.
         seconds: What tagging took, label vectors included.
     """
 
@@ -94,6 +96,8 @@ def check_export(
     graphs: Mapping[str, bytes],
     sentences: Iterable[Example],
     labels: Labels,
+    *,
+    fitted: TagTable | None = None,
 ) -> ExportCheck:
     """Score a model and its export on the same sentences.
 
@@ -102,10 +106,11 @@ def check_export(
         graphs: Its export, as for ``onnx_backends``; of two precisions, int8 is scored.
         sentences: Annotated sentences, as for ``evaluate``.
         labels: What to look for.
+        fitted: Tag vectors of the model that a fit has found, and that its export will have too.
     """
     sentences = to_sentences(sentences)
     exported = onnx_backends(graphs, backend)[0]
-    taggers = (Tagger(backend), Tagger(exported))
+    taggers = (Tagger(b, fitted=fitted) for b in (backend, exported))
     return ExportCheck(*(evaluate(t, sentences, labels).scores.micro_f1 for t in taggers))
 
 
@@ -117,6 +122,9 @@ def evaluate(
     threshold: float | None = None,
 ) -> Evaluation:
     """Tag sentences and compare with their annotation.
+
+    A text is split into words as ``Tagger.predict`` does, wherever the annotation has its borders:
+    an entity that begins or ends inside a word counts as not found.
 
     Args:
         tagger: The model.
@@ -139,18 +147,39 @@ def evaluate(
         labels = tagger.label_set if tagger.label_set is not None else labels_of(sentences)
     label_set = LabelSet.parse(labels)
     _check_gold(sentences, label_set)
+    read = [_as_predicted(s) for s in sentences]
     started = time.perf_counter()
-    predicted = list(tagger.tag_texts(sentences, label_set, threshold=threshold))
+    tagged = list(tagger.tag_texts(read, label_set, threshold=threshold))
     seconds = time.perf_counter() - started
-    predicted = [_in_text(s, found) for s, found in zip(sentences, predicted, strict=True)]
-    gold = [s.mentions for s in sentences]
+    predicted = [_placed(s, _in_text(s, found)) for s, found in zip(read, tagged, strict=True)]
+    gold = [_placed(s, s.mentions) for s in sentences]
     return Evaluation(
         scores=score_mentions(gold, predicted, label_set.names),
         errors=error_breakdown(gold, predicted),
         n_sentences=len(sentences),
-        n_words=sum(len(s.words) for s in sentences),
+        n_words=sum(len(s.words) for s in read),
         seconds=seconds,
     )
+
+
+def _as_predicted(sentence: Sentence) -> Sentence:
+    """Split a text anew: words that were cut where mentions end would give these away."""
+    if sentence.text is None or sentence.offsets is None:
+        return sentence
+    offsets = tuple(split_words(sentence.text))
+    words = tuple(sentence.text[start:end] for start, end in offsets)
+    return Sentence(words, (), sentence.id, sentence.text, offsets)
+
+
+def _placed(sentence: Sentence, mentions: Iterable[Mention]) -> list[Mention]:
+    """Count mentions in code points of the text, or in words where there is none."""
+    offsets = sentence.offsets
+    if sentence.text is None or offsets is None:
+        return list(mentions)
+    return [
+        dataclasses.replace(m, start=offsets[m.start][0], end=offsets[m.end - 1][1])
+        for m in mentions
+    ]
 
 
 def _in_text(sentence: Sentence, found: list[Mention]) -> list[Mention]:

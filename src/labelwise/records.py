@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, cast
 
@@ -32,8 +33,11 @@ def split_text(text: str, index: int) -> tuple[str, Sequence[str], Any]:
 
 def make_record(text: str, mention: Mention, start: int, end: int) -> Record:
     """Make the record of a mention whose text is ``text``."""
-    score = round(mention.score, 4)
-    return Record(text=text, label=mention.label, start=start, end=end, score=score)
+    return Record(text=text, label=mention.label, start=start, end=end, score=_rounded(mention))
+
+
+def _rounded(mention: Mention) -> float:
+    return round(mention.score, 4)
 
 
 def records_in(text: str, offsets: Any, mentions: Iterable[Mention]) -> list[Record]:
@@ -52,8 +56,12 @@ def records_in(text: str, offsets: Any, mentions: Iterable[Mention]) -> list[Rec
 def above_threshold(
     mentions: list[Mention], label_set: LabelSet, threshold: float | None
 ) -> list[Mention]:
-    """Mentions that reach their label's threshold, or the overall one."""
-    limits = ((m, label_set[m.label].threshold) for m in mentions)
+    """Mentions that reach their label's threshold, or the overall one, with scores as reported.
+
+    What is compared is what users see: at the score of an entity as its threshold, it stays.
+    """
+    reported = (dataclasses.replace(m, score=_rounded(m)) for m in mentions)
+    limits = ((m, label_set[m.label].threshold) for m in reported)
     return [m for m, own in limits if m.score >= (threshold or 0.0 if own is None else own)]
 
 

@@ -7,9 +7,9 @@ marked in place. Files are not opened here.
 from __future__ import annotations
 
 import json
+import operator
 import os
 import re
-from bisect import bisect_left, bisect_right
 from collections.abc import Iterable, Mapping, Sequence
 from itertools import pairwise
 from typing import Any, NamedTuple, TypeGuard, cast
@@ -17,9 +17,9 @@ from typing import Any, NamedTuple, TypeGuard, cast
 from labelwise.annotation import LabelledSpan, Mention, Sentence
 from labelwise.errors import DataError, some_of
 from labelwise.schemes import check_scheme, detect_scheme, mentions_from_tags, tags_from_mentions
-from labelwise.words import split_words, without_surrogates
+from labelwise.words import cut_words, split_words, without_surrogates
 
-Example = Sentence | str | Mapping[str, Any] | tuple[str, Any]
+Example = Sentence | str | Mapping[str, Any] | tuple[str, Any] | list[Any]
 """What ``to_sentences`` reads."""
 
 _MARKED = re.compile(r"\[([^\[\]]+)\]\(([^()]+)\)")
@@ -147,7 +147,7 @@ def _row(example: object, place: str) -> Row:
     values: object = example
     if isinstance(example, str):
         values = read_marks(example, place)
-    elif isinstance(example, tuple) and len(example) == 2 and isinstance(example[0], str):
+    elif _is_pair(example):
         text, spans = example
         values = {"entities": spans} if not isinstance(spans, Mapping) else spans
         values = {**values, "text": text}
@@ -158,6 +158,14 @@ def _row(example: object, place: str) -> Row:
             f"('Oslo', [(0, 4, 'city')]); or a mapping with {_FORMS}."
         )
     return Row(cast("Mapping[str, Any]", values), place, "")
+
+
+def _is_pair(example: object) -> TypeGuard[Sequence[Any]]:
+    """Whether it is a text and its spans; a list, as JSON has it, of two strings is none."""
+    if not isinstance(example, tuple | list) or len(example) != 2:
+        return False
+    text, spans = example
+    return isinstance(text, str) and (isinstance(example, tuple) or not isinstance(spans, str))
 
 
 def row_of(sentence: Sentence) -> dict[str, Any]:
@@ -251,7 +259,7 @@ def _from_text(row: Row, spans_key: str) -> Sentence:
     text = without_surrogates(text)
     found = [_text_span(item, text, row.place) for item in _items(row, spans_key)]
     spans = _flat(found, len(text), "characters", row.place)
-    offsets = _cut(split_words(text), {border for span in spans for border in span[:2]})
+    offsets = cut_words(split_words(text), {border for span in spans for border in span[:2]})
     firsts = {start: index for index, (start, _) in enumerate(offsets)}
     ends = {end: index + 1 for index, (_, end) in enumerate(offsets)}
     mentions: list[Mention] = []
@@ -296,9 +304,18 @@ def _text_span(item: object, text: str, place: str) -> LabelledSpan:
 
 def _span(start: object, end: object, label: object, item: object, place: str) -> LabelledSpan:
     name = label.strip() if isinstance(label, str) else ""
-    if type(start) is not int or type(end) is not int or not name:
+    low, high = whole_number(start), whole_number(end)
+    if low is None or high is None or not name:
         raise _bad_span(item, place)
-    return start, end, without_surrogates(name)
+    return low, high, without_surrogates(name)
+
+
+def whole_number(value: Any) -> int | None:
+    """Return a whole number of any kind, such as numpy's, as an int; None for what is none."""
+    try:
+        return None if isinstance(value, bool) else operator.index(value)
+    except TypeError:
+        return None
 
 
 def _bad_span(item: object, place: str) -> DataError:
@@ -324,13 +341,3 @@ def _flat(spans: Iterable[LabelledSpan], length: int, unit: str, place: str) -> 
                 f"({place}) overlap. Expected one label a word. Keep one of them."
             )
     return spans
-
-
-def _cut(offsets: Iterable[tuple[int, int]], borders: Iterable[int]) -> list[tuple[int, int]]:
-    """Split words further where a mention begins or ends inside one."""
-    borders = sorted(borders)
-    pieces: list[tuple[int, int]] = []
-    for start, end in offsets:
-        inner = borders[bisect_right(borders, start) : bisect_left(borders, end)]
-        pieces += pairwise([start, *inner, end])
-    return pieces

@@ -7,17 +7,16 @@ from __future__ import annotations
 
 import hashlib
 import json
-import operator
 import random
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Literal, SupportsIndex
+from typing import Literal
 
 from labelwise.annotation import Sentence
 from labelwise.errors import SamplingError, some_of
 from labelwise.label import Label, label_names
-from labelwise.rows import Example, to_sentences
+from labelwise.rows import Example, to_sentences, whole_number
 
 SAMPLER_VERSION = 1  # raise it when the same arguments would give another set
 _K_2K_ATTEMPTS = 20
@@ -121,9 +120,10 @@ def sample_support_set(
 
 
 def _whole(value: object, name: str) -> int:
-    if isinstance(value, SupportsIndex) and not isinstance(value, bool):
-        return operator.index(value)
-    raise SamplingError(f"'{name}' is {value!r}. Expected a whole number, such as 5.")
+    number = whole_number(value)
+    if number is None:
+        raise SamplingError(f"'{name}' is {value!r}. Expected a whole number, such as 5.")
+    return number
 
 
 def _check_arguments(k: int, seed: int, mode: str) -> None:

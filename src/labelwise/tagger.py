@@ -187,7 +187,26 @@ class Tagger(Learning):
         check_flat(flat_ner, multi_label)
         return self.predict(check_texts(texts), labels, threshold=threshold)
 
-    inference = batch_predict_entities  # GLiNER's later name
+    def inference(
+        self,
+        texts: Iterable[str],
+        labels: Labels | None = None,
+        flat_ner: bool = True,
+        threshold: float = 0.5,
+        multi_label: bool = False,
+        batch_size: int = 8,
+    ) -> list[list[Record]]:
+        """Find entities in many texts, by GLiNER's later name of ``batch_predict_entities``.
+
+        Args:
+            texts: As for ``batch_predict_entities``.
+            labels: As for ``predict``.
+            flat_ner: As for ``predict_entities``.
+            threshold: As for ``predict``.
+            multi_label: As for ``predict_entities``.
+            batch_size: Not used: batches are as large as suits the machine.
+        """
+        return self.batch_predict_entities(texts, labels, flat_ner, threshold, multi_label)
 
     @overload
     def predict_words(

@@ -12,7 +12,7 @@ import functools
 import itertools
 import re
 import unicodedata
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import overload
 
 from tokenizers import Regex
@@ -86,6 +86,20 @@ def split_words(text: str) -> list[tuple[int, int]]:
     if text.isascii():
         return [match.span() for match in _ASCII_WORD.finditer(text)]
     return [span for _, span in _splitter().pre_tokenize_str(without_surrogates(text))]
+
+
+def cut_words(offsets: Iterable[tuple[int, int]], borders: Iterable[int]) -> list[tuple[int, int]]:
+    """Split words further where a mention begins or ends inside one.
+
+    >>> cut_words([(0, 11), (12, 16)], [0, 6])
+    [(0, 6), (6, 11), (12, 16)]
+    """
+    borders = sorted(borders)
+    pieces: list[tuple[int, int]] = []
+    for start, end in offsets:
+        inner = borders[bisect.bisect_right(borders, start) : bisect.bisect_left(borders, end)]
+        pieces += itertools.pairwise([start, *inner, end])
+    return pieces
 
 
 class LongText(Sequence[str]):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Literal, cast
 
 import typer
 
@@ -13,6 +13,9 @@ from labelwise.apps.output import counted, data, note
 from labelwise.apps.train import AsJson, Examples, LabelsToLearn, Model, Output, Split
 
 if TYPE_CHECKING:
+    from labelwise.labels import LabelSet
+    from labelwise.loading import LoadedModel
+    from labelwise.tagger import Tagger
     from labelwise.torch_backend import TorchBackend
 
 
@@ -80,31 +83,51 @@ def export(
     from labelwise.torch_backend import TorchBackend
 
     loaded = load_model(model, engine="torch")
-    if not isinstance(loaded.backend, TorchBackend):
+    backend, label_set = loaded.backend, loaded.label_set
+    if not isinstance(backend, TorchBackend):
         raise CheckpointError(f"'{loaded.folder}' has no weights to export. Train a model first.")
-    label_set = loaded.label_set
-    if labels is not None or frozen:
+    is_named = labels is not None or frozen
+    if is_named:
         label_set = labels_to_predict(labels, loaded.label_set)
-    graphs = export_towers(loaded.backend, precision)
+    tagger = _with_labels(loaded, label_set)
+    label_set, fitted = tagger.label_set, tagger.fitted
+    graphs = export_towers(backend, precision)
     if dev is not None:
-        _check_on_dev(loaded.backend, graphs, dev, precision)
-    fitted = loaded.fitted if label_set == loaded.label_set else None
+        _check_on_dev(tagger, graphs, dev, precision, is_named=is_named)
     if frozen and label_set is not None:
-        save_frozen(output, loaded.backend, label_set, graphs, fitted=fitted)
+        save_frozen(output, backend, label_set, graphs, fitted=fitted)
     else:
-        save_model(output, loaded.backend, label_set, fitted=fitted, extra_files=graphs)
+        save_model(output, backend, label_set, fitted=fitted, extra_files=graphs)
     note(f"Saved '{output}' with {precision} ONNX: {sum(map(len, graphs.values())):,} bytes")
 
 
+def _with_labels(loaded: LoadedModel, label_set: LabelSet | None) -> Tagger:
+    """A model with other labels of its own: what a fit has found of them, thresholds too, stays."""
+    from labelwise.tagger import Tagger
+
+    vectors = loaded.label_vectors
+    tagger = Tagger(
+        loaded.backend, label_set=label_set, fitted=loaded.fitted, label_vectors=vectors
+    )
+    if tagger.fitted is not None:
+        tagger.label_set = tagger.fitted.label_set
+    return tagger
+
+
 def _check_on_dev(
-    backend: TorchBackend, graphs: Mapping[str, bytes], dev: Path, precision: str
+    tagger: Tagger, graphs: Mapping[str, bytes], dev: Path, precision: str, *, is_named: bool
 ) -> None:
-    from labelwise.data import labels_of, read_dataset, read_label_set
+    """Refuse an export that loses too much, by its labels or, if none were named, the data's."""
+    from labelwise.apps.inputs import labels_to_score
+    from labelwise.data import read_dataset
     from labelwise.errors import CheckpointError
     from labelwise.evaluation import MAX_EXPORT_LOSS, check_export
 
     sentences = read_dataset(dev, "dev")
-    found = check_export(backend, graphs, sentences, read_label_set(dev) or labels_of(sentences))
+    label_set = tagger.label_set if is_named else None
+    label_set = label_set or labels_to_score(None, dev, tagger.label_set, sentences)
+    backend = cast("TorchBackend", tagger.backend)
+    found = check_export(backend, graphs, sentences, label_set, fitted=tagger.fitted)
     note(f"F1 on the dev split of '{dev}': {100 * found.before:.1f} -> {100 * found.after:.1f}")
     if not found.is_passed:
         raise CheckpointError(
