@@ -84,6 +84,11 @@ def test_a_mark_that_is_not_closed_is_refused(text: str) -> None:
         to_sentences(["[Ada](person)", text])
 
 
+def test_a_link_is_no_mark() -> None:
+    with pytest.raises(DataError, match=r"A mark is a link \(examples\[0\]\): '\[our site\]"):
+        to_sentences(["See [our site](https://x.org) and [Ada](person)"])
+
+
 @pytest.mark.parametrize(
     "examples", ["train.jsonl", Path("train.jsonl"), FORMS["tags"], FORMS["sentence"], None, 5]
 )

@@ -123,13 +123,18 @@ def read_marks(text: str, place: str) -> dict[str, Any]:
         place: Where it is, for messages.
 
     Raises:
-        DataError: A mark is not closed, or has no text or no label.
+        DataError: A mark is not closed, has no text or no label, or is a link.
     """
     plain, at = "", 0
     entities: list[dict[str, Any]] = []
     for found in _MARKED.finditer(text):
         plain += text[at : found.start()]
         surface, label = found.groups()
+        if "://" in label:
+            raise DataError(
+                f"A mark is a link ({place}): {found[0][:80]!r}. Expected a label, such as "
+                "'[Oslo](city)'. For a text with links, give the text and its spans."
+            )
         entities.append({"start": len(plain), "end": len(plain) + len(surface), "label": label})
         plain += surface
         at = found.end()
