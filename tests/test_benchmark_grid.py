@@ -232,6 +232,7 @@ def test_a_plan_knows_what_is_there_what_is_skipped_and_what_costs_more(tmp_path
     small = small_spec(
         tmp_path, methods=["towers", "nnshot", "instant"], shots=[0, 1, 10_000],
         variants=["names"], finetune={"epochs": 5.0, "precision": "fp32"},
+        pretrain={"max_steps": 2, "batch_pieces": 16, "precision": "fp32"},
     )  # fmt: skip
     _, plan = plan_benchmark(small, tmp_path / "run")
     work = {(c.method, c.shots): w for c, w in plan.cells.items()}
@@ -240,6 +241,7 @@ def test_a_plan_knows_what_is_there_what_is_skipped_and_what_costs_more(tmp_path
     }
     assert work["towers", "1"] > work["nnshot", "1"] > 0
     assert set(plan.stages) == {"shared", "linear"}
+    assert min(plan.stages.values()) > 3000  # a stage of two updates is mostly loading and saving
     assert plan.seconds_a_piece is None
     assert plan.seconds(1.0, jobs=2) < plan.seconds(1.0)
     run_benchmark(small, tmp_path / "run")

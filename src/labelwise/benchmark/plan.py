@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 _PIECES_A_WORD = 1.35
 _SPECIAL = 2  # pieces around every sentence
 _TRAINING = 3.0  # passes forward that an update is worth
-_LOADING = 3000.0  # pieces that loading a model and scoring are worth
+_LOADING = 3000.0  # pieces that loading a model and scoring, or saving it, are worth
 _PROBED = 64  # sentences
 
 
@@ -135,7 +135,7 @@ class _PieceCounter:
     def of_stage(self, stage: str) -> float:
         runner = self._runner
         sentences = [s for source in runner.methods.sources for s in source.sentences]
-        return _training(runner.methods.stages.training(stage), sentences)
+        return _LOADING + _training(runner.methods.stages.training(stage), sentences)
 
     def _support(self, cell: Cell) -> Support | str:
         """Draw a support set, or say why there is none."""
