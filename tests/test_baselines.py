@@ -352,7 +352,7 @@ def test_episodes_teach_what_states_do_not_tell(model: type[ProtoNet | NNShot]) 
 
     settings = FINETUNE.replace(
         learning_rate=3e-3, max_steps=40, precision="fp32", keep_start=0.0,
-        freeze_word_embeddings=False,
+        freeze_word_embeddings=False, label_smoothing=0.0,
     )  # fmt: skip
     backend, likeness, losses = tiny_backend(layers=1), Likeness(unit_vectors=False), []
     encoder = train_in_episodes(

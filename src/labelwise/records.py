@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, cast
 
@@ -56,13 +55,16 @@ def records_in(text: str, offsets: Any, mentions: Iterable[Mention]) -> list[Rec
 def above_threshold(
     mentions: list[Mention], label_set: LabelSet, threshold: float | None
 ) -> list[Mention]:
-    """Mentions that reach their label's threshold, or the overall one, with scores as reported.
+    """Mentions that reach their label's threshold, or the overall one, as exact or as reported.
 
-    What is compared is what users see: at the score of an entity as its threshold, it stays.
+    At the score that is reported of an entity, as its threshold, the entity stays.
     """
-    reported = (dataclasses.replace(m, score=_rounded(m)) for m in mentions)
-    limits = ((m, label_set[m.label].threshold) for m in reported)
-    return [m for m, own in limits if m.score >= (threshold or 0.0 if own is None else own)]
+    limits = ((m, label_set[m.label].threshold) for m in mentions)
+    return [m for m, own in limits if _reach(m) >= (threshold or 0.0 if own is None else own)]
+
+
+def _reach(mention: Mention) -> float:
+    return max(mention.score, _rounded(mention))
 
 
 def as_sentences(
