@@ -328,6 +328,17 @@ def test_fine_tuning_is_measured_on_request_and_goes_on(
     assert after == before
     assert run(built, "--only", "card") == 0
     assert "| places | 1 | 2 |" in (built.parent / "README.md").read_text("utf-8")
+    changed = FINETUNE.replace(clip=2.0)
+    monkeypatch.setattr("model_build.card.FINETUNE", changed)
+    assert run(built, "--only", "card") == 0
+    assert "`clip` was 1.0, is 2.0" in (built.parent / "README.md").read_text("utf-8")
+    monkeypatch.setattr("model_build.tune.FINETUNE", changed)
+    monkeypatch.setattr("model_build.tune.SEEDS", (0,))
+    capsys.readouterr()
+    assert run(built, "--only", "tune") == 0
+    assert (
+        "seed 0" in capsys.readouterr().out
+    )  # what was measured with other settings does not count
     (built.parent / "results.json").write_text(json.dumps(before), encoding="utf-8")
 
 

@@ -8,6 +8,7 @@ from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
+from labelwise.config import FINETUNE
 from labelwise.files import atomic_write_text
 from model_build.job import Job, say
 from model_build.recipe import Recipe
@@ -220,9 +221,20 @@ def _tuned(results: Results) -> str:
     return f"""### Fine-tuning both encoders
 
 `tagger.finetune` with its own settings, and the instant fit on the same support sets; labels with
-descriptions, means over the support sets.
+descriptions, means over the support sets.{_since_changed(results["tune"])}
 
 {table(header, rows)}"""
+
+
+def _since_changed(tuned: Results) -> str:
+    """Say which settings of fine-tuning are others by now."""
+    then = tuned.get("settings", {})
+    changed = [
+        f"`{name}` was {then[name]}, is {value}"
+        for name, value in FINETUNE.to_dict().items()
+        if name in then and then[name] != value
+    ]
+    return f" Of the settings since changed, {', '.join(changed)}." if changed else ""
 
 
 def _same_sets(runs: Sequence[Results], others: Sequence[Results]) -> tuple[float, float]:

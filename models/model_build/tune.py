@@ -7,6 +7,7 @@ from itertools import product
 from pathlib import Path
 from typing import Any
 
+from labelwise.config import FINETUNE
 from labelwise.data import read_dataset
 from labelwise.loading import load_model
 from labelwise.metrics import score_mentions
@@ -24,8 +25,9 @@ def tune(job: Job, *, again: bool = False) -> None:
     """
     digest = model_digest(job.recipe.package_model)
     facts = job.results().get("tune", {})
-    if again or facts.get("model") != digest:
-        facts = {"model": digest, "targets": {}}
+    settings = FINETUNE.to_dict()
+    if again or facts.get("model") != digest or facts.get("settings") != settings:
+        facts = {"model": digest, "settings": settings, "targets": {}}
     for seed, k, folder in product(SEEDS, SHOTS, job.targets()):
         runs = facts["targets"].setdefault(folder.name, {}).setdefault(str(k), [])
         if any(run["seed"] == seed for run in runs):
