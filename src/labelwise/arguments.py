@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-import operator
 import warnings
 from collections.abc import Iterable, Mapping, Sequence
 from numbers import Real
 from os import PathLike
-from typing import Any, SupportsIndex
+from typing import Any
 
 from labelwise.annotation import Sentence
 from labelwise.data import labels_of
 from labelwise.errors import RequestError, some_of
 from labelwise.labels import Label, LabelSet
+from labelwise.rows import whole_number
 
 Labels = LabelSet | Iterable[str | Label] | Mapping[str, Any]
 
@@ -86,10 +86,8 @@ def check_whole(value: object, name: str, advice: str) -> int:
     >>> check_whole(3, "k", "Leave it out.")
     3
     """
-    number = -1
-    if isinstance(value, SupportsIndex) and not isinstance(value, bool):
-        number = operator.index(value)
-    if number < 0:
+    number = whole_number(value)
+    if number is None or number < 0:
         raise RequestError(f"'{name}' is {value!r}. Expected a whole number from 0 on. {advice}")
     return number
 
