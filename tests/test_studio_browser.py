@@ -263,6 +263,7 @@ def test_what_could_not_be_saved_is_shown_so_and_saved_again(
         page.wait_for_selector(".card.unsaved")
         person.press("ArrowUp")
         assert person.marks() == marks
+        assert asks_before_leaving(page)
         page.unroute("**/studio/api/**")
         person.problems[:] = [p for p in person.problems if "ERR_FAILED" not in p]
         person.click(".card.current >> text=Save again")
@@ -272,6 +273,11 @@ def test_what_could_not_be_saved_is_shown_so_and_saved_again(
         person.click("[data-show=accepted]")
         page.wait_for_selector(".card.current.accepted")
         assert person.marks() == marks
+        assert not asks_before_leaving(page)
+
+
+def asks_before_leaving(page: Any) -> bool:
+    return page.evaluate("!dispatchEvent(new Event('beforeunload', { cancelable: true }))")
 
 
 def test_a_text_is_saved_after_the_list_could_not_be_ordered(

@@ -171,6 +171,12 @@ $("list-space").addEventListener("click", (event) => {
   else studio.save(id, "draft", studio.marks(id));
 });
 
+// Leaving: the browser asks first while something is not saved
+
+addEventListener("beforeunload", (event) => {
+  if (studio.saves.areUnfinished) event.preventDefault();
+});
+
 // Dropped files
 
 let depth = 0;

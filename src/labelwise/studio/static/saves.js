@@ -6,6 +6,12 @@ export class Saves {
   constructor(studio) {
     this.studio = studio;
     this.last = new Map(); // text id -> the promise of its last save
+    this.nUnderWay = 0;
+  }
+
+  /** Whether leaving the page now would lose something. */
+  get areUnfinished() {
+    return this.nUnderWay > 0 || [...this.studio.texts.values()].some((text) => text.isUnsaved);
   }
 
   /** Show marks as kept, and send them; a save that fails holds none back that come after it. */
@@ -14,6 +20,7 @@ export class Saves {
     const mine = { ...text, state, marks: marks.map(bare), isUnsaved: false };
     this.studio.texts.set(id, mine);
     this.studio.tell("texts");
+    this.nUnderWay += 1;
     const before = this.last.get(id) ?? Promise.resolve();
     const save = before.catch(() => {}).then(() => this.send(mine, text.state === "accepted"));
     this.last.set(id, save);
@@ -35,6 +42,8 @@ export class Saves {
       if (isConflict(error)) studio.onConflict?.(error.current, { state, marks });
       else await this.fail(mine, error);
       return;
+    } finally {
+      this.nUnderWay -= 1;
     }
     if (state === "accepted" || wasAccepted) {
       await studio.refresh();
