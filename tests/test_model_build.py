@@ -11,7 +11,6 @@ import pytest
 
 from builders import people_and_cities, sentence, tiny_backend, tiny_encoder_folder
 from labelwise.annotation import Mention, Sentence
-from labelwise.backend import FakeBackend
 from labelwise.config import FINETUNE, ModelConfig, TrainConfig
 from labelwise.data import write_jsonl
 from labelwise.errors import CheckpointError, ConfigError, DataError
@@ -128,6 +127,10 @@ def parsed(tmp_path: Path, text: str) -> None:
     [
         ("[modell]", "no setting 'modell'.*Did you mean 'model'"),
         ("[model]\npoolin = 'cls'\n[[stages]]", "no setting 'poolin'.*Did you mean 'pooling'"),
+        ("model = 5\n[[stages]]", r"\[model\] is 5.*Expected a table"),
+        ("[[stages]]\nleave_out = 5\n[sources]\na = 0", "leave_out 5.*Expected a list"),
+        ("[[stages]]\nleave_out = 'a'\n[sources]\na = 0", "leave_out 'a'.*Expected a list"),
+        ("[[stages]]\nstart = true\n[sources]\na = 0", "start True.*Expected the number"),
         ("[[stages]]\nmax_step = 1", "no setting 'max_step'.*Did you mean 'max_steps'"),
         ("[[stages]]\n[sources]\na = 0\n[export]\nprecison = 'int8'", "Did you mean 'precision'"),
         ("[[stages]]\n[sources]\na = 0\n[export]\ndtype = 'int4'", "'dtype' is 'int4'"),
@@ -327,7 +330,10 @@ def test_fine_tuning_is_measured_on_request_and_goes_on(
         assert all(0 <= one["micro_f1"] <= 1 and one["updates"] for one in by_shots["1"])
     assert after == before
     assert run(built, "--only", "card") == 0
-    assert "| places | 1 | 2 |" in (built.parent / "README.md").read_text("utf-8")
+    card = (built.parent / "README.md").read_text("utf-8")
+    assert "| places | 1 | 2 |" in card
+    others = after | {"tune": results_of(built)["tune"] | {"model": "of weights before these"}}
+    assert "Fine-tuning both encoders" not in card_text(read_recipe(built), others)
     changed = FINETUNE.replace(clip=2.0)
     monkeypatch.setattr("model_build.card.FINETUNE", changed)
     assert run(built, "--only", "card") == 0
@@ -382,6 +388,26 @@ def test_a_model_trained_elsewhere_is_exported_and_measured(built: Path, tmp_pat
     card = (recipe.parent / "README.md").read_text("utf-8")
     assert "may have been seen in training" in card
     assert not (tmp_path / "work").exists()
+    leak = {"removed": {"written/harbours": {"harbours:3": "places/test:1"}}}
+    ours["check"] |= leak
+    assert "may have been seen in training" in card_text(read_recipe(recipe), ours)
+
+
+def test_the_card_loads_the_package_and_states_its_licence(built: Path) -> None:
+    card = card_text(read_recipe(built), results_of(built))
+    assert 'Tagger.from_pretrained(Path(tiny_en.__file__).parent / "model")' in card
+    assert "Tagger.from_pretrained()" not in card
+    project = built.parent / "pyproject.toml"
+    text = project.read_text("utf-8")
+    project.write_text(text.replace("CC-BY-SA-4.0 AND Apache-2.0", "MIT").replace(
+        '  "Natural Language :: English",\n', ""), encoding="utf-8")  # fmt: skip
+    other = card_text(read_recipe(built), results_of(built))
+    project.write_text(text, encoding="utf-8")
+    assert "CC-BY-SA-4.0 AND Apache-2.0; `LICENSE`" in card
+    assert "MIT; `LICENSE`" in other
+    assert "AND Apache-2.0" not in other
+    assert "kind in English text" in card
+    assert "kind in text" in other
 
 
 def test_a_model_too_large_for_git_is_refused(tmp_path: Path) -> None:
@@ -398,15 +424,6 @@ def test_equal_engines_agree() -> None:
 
 
 # Measuring
-
-
-def test_every_sentence_is_encoded_once() -> None:
-    backend = FakeBackend(tiny_backend().tokenizer)
-    engine = measure.RememberingEngine(backend)
-    words = [s.words for s in [*TARGET, *TARGET]]
-    first = list(engine.tag(words, engine.tag_table(LabelSet.parse(["person"]))))
-    backend.word_states = None  # type: ignore[assignment, method-assign]
-    assert list(engine.tag(words, engine.tag_table(LabelSet.parse(["person"])))) == first
 
 
 def test_calibration_error_is_the_gap_between_score_and_precision() -> None:

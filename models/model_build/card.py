@@ -10,12 +10,14 @@ from typing import Any
 
 from labelwise.config import FINETUNE
 from labelwise.files import atomic_write_text
+from labelwise.loading import DEFAULT_MODEL
 from model_build.job import Job, say
 from model_build.recipe import Recipe
 from model_build.tables import points, table
 
 MIN_MENTIONS = 20  # labels with fewer say little
 N_FAILURES = 10
+_LANGUAGE = "Natural Language :: "
 
 Results = Mapping[str, Any]
 
@@ -37,18 +39,17 @@ def card_text(recipe: Recipe, results: Results) -> str:
         sections += [_failures(targets)]
     if "export" in results:
         sections.append(_export(results["export"]))
-    sections += [_licence(), _rebuild(recipe)]
+    sections += [_licence(recipe, results), _rebuild(recipe)]
     return "\n\n".join(filter(None, sections)) + "\n"
 
 
 def _intro(recipe: Recipe, results: Results) -> str:
-    project = tomllib.loads((recipe.project / "pyproject.toml").read_text("utf-8"))["project"]
     files = results.get("export", {}).get("bytes", {})
     size = f" Its files take {sum(files.values()) / 1e6:.0f} MB." if files else ""
     state = "" if "measure" in results else "\n\nThe weights are not built yet; see *Rebuild*."
     return f"""# {recipe.name}
 
-{project["description"]}.
+{_project(recipe)["description"]}.
 
 Built on `{recipe.encoder}`: the words of a text and those of your labels become vectors, and their
 dot product says which words bear which label. Labels are yours to choose, at any call.{size}{state}
@@ -57,20 +58,40 @@ dot product says which words bear which label. Labels are yours to choose, at an
 
 
 def _use(recipe: Recipe) -> str:
+    kind = "".join(f"{language} " for language in _languages(recipe))
     return f"""## Intended use
 
     pip install labelwise {recipe.name}
 
-    from labelwise import Tagger
-    tagger = Tagger.from_pretrained()
+{_loading(recipe)}
     tagger.predict("Ada Lovelace lived in London.", labels=["person", "city"])
 
-- **For** finding entities of any kind in English text, first by name alone, then better by
+- **For** finding entities of any kind in {kind}text, first by name alone, then better by
   `tagger.fit(examples)` with a few examples of your own, on a CPU and without a network.
 - **Not for** decisions about people that nobody looks over; for languages that the
   training data is not in; for nested or overlapping entities, which it cannot give.
 - Measure on your own texts before you rely on it. Names, places and views of the training texts,
   and what is missing from them, are in the weights."""
+
+
+def _loading(recipe: Recipe) -> str:
+    if recipe.name == DEFAULT_MODEL:
+        return "    from labelwise import Tagger\n    tagger = Tagger.from_pretrained()"
+    package = recipe.name.replace("-", "_")
+    return f"""    import {package}
+    from pathlib import Path
+    from labelwise import Tagger
+    tagger = Tagger.from_pretrained(Path({package}.__file__).parent / "model")"""
+
+
+def _languages(recipe: Recipe) -> list[str]:
+    """Natural languages that the package's classifiers name, such as ``"English"``."""
+    names = _project(recipe).get("classifiers", ())
+    return [name.removeprefix(_LANGUAGE) for name in names if name.startswith(_LANGUAGE)]
+
+
+def _project(recipe: Recipe) -> Results:
+    return tomllib.loads((recipe.project / "pyproject.toml").read_text("utf-8"))["project"]
 
 
 def _data(results: Results) -> str:
@@ -128,10 +149,8 @@ def _were_removed(results: Results) -> bool:
         return True
     used = training["stages"][0].get("n_sentences", {})
     left = {s["name"]: s["n_sentences"] for s in training["sources"]}
-    return all(
-        used.get(name.rpartition("/")[2]) == left[name.rpartition("/")[2]]
-        for name in results["check"]["removed"]
-    )
+    names = [name.rpartition("/")[2] for name in results["check"]["removed"]]
+    return all(name in used and used[name] == left.get(name) for name in names)
 
 
 def _training(recipe: Recipe, training: Results) -> str:
@@ -208,7 +227,10 @@ def _few_shot(found: Results) -> str:
 
 def _tuned(results: Results) -> str:
     """Fine-tuning beside the instant fit on the same support sets, as far as it was measured."""
-    targets, tuned = results["measure"]["targets"], results.get("tune", {}).get("targets", {})
+    measured, tuning = results["measure"], results.get("tune", {})
+    if tuning.get("model") != measured["model"]:
+        return ""  # it was of weights that ship no more
+    targets, tuned = measured["targets"], tuning["targets"]
     rows = [
         [name, k, len(runs), points(fine), points(instant), f"{100 * (instant - fine):+.1f}"]
         for name, by_shots in tuned.items()
@@ -373,11 +395,14 @@ is what runs on a CPU. Both on the dev splits, zero-shot, torch in float32:
 {table(header, rows)}"""
 
 
-def _licence() -> str:
-    return """## Licence
+def _licence(recipe: Recipe, results: Results) -> str:
+    sources = results.get("training", {}).get("sources", ())
+    classes = ", ".join(sorted({source["licence_class"] for source in sources}))
+    data = f"\n\nTraining data: {classes} (see *Training data*)." if classes else ""
+    licence = _project(recipe).get("license", "Not stated")
+    return f"""## Licence
 
-The weights are CC BY-SA 4.0, because share-alike data is in the training (see *Training data*); the
-code of the package is Apache-2.0, as is the encoder that training started from. See `LICENSE`."""
+{licence}; `LICENSE` says what holds for which files.{data}"""
 
 
 def _rebuild(recipe: Recipe) -> str:

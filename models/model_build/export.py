@@ -10,6 +10,7 @@ from labelwise.annotation import Mention, Sentence
 from labelwise.data import read_dataset
 from labelwise.engine import Engine
 from labelwise.errors import CheckpointError
+from labelwise.evaluation import MAX_EXPORT_LOSS
 from labelwise.labels import LabelSet
 from labelwise.loading import load_model, save_model
 from labelwise.metrics import score_mentions
@@ -18,7 +19,6 @@ from labelwise.torch_backend import TorchBackend
 from model_build.job import Job, model_digest, say, target_label_set
 
 MAX_BYTES = 80_000_000
-MAX_F1_LOSS = 0.005
 
 
 def export(job: Job, *, again: bool = False) -> None:
@@ -47,7 +47,7 @@ def export(job: Job, *, again: bool = False) -> None:
         facts["agreement"][folder.name] = found
         job.record("export", facts)
         change = found["micro_f1"] - found["torch_micro_f1"]
-        warning = "  WARNING: more than allowed" if change < -MAX_F1_LOSS else ""
+        warning = "  WARNING: more than allowed" if change < -MAX_EXPORT_LOSS else ""
         say(
             f"export: {folder.name}: {found['same']:.1%} of sentences alike, "
             f"F1 {100 * change:+.2f}{warning}"

@@ -10,20 +10,18 @@ import math
 import statistics
 import time
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from labelwise.annotation import Mention, Sentence
 from labelwise.backend import EncoderBackend
 from labelwise.data import read_dataset
-from labelwise.encoding import FloatArray
-from labelwise.engine import Engine
 from labelwise.labels import LabelSet
 from labelwise.loading import load_model
 from labelwise.metrics import error_breakdown, score_mentions
 from labelwise.sampling import sample_support_set
-from labelwise.tag_table import TagTable
+from labelwise.studio.state_cache import StateCache
 from labelwise.tagger import Tagger
 from model_build.job import Job, model_digest, say, target_label_set
 
@@ -31,28 +29,9 @@ SHOTS = (1, 5, 20, 50)
 CALIBRATED_SHOTS = 5
 SEEDS = (0, 1, 2)
 N_BUCKETS = 10
+MAX_STATES = 8 << 30  # bytes: every sentence of a target is encoded once
 
 Found = Sequence[Sequence[Mention]]
-
-
-class RememberingEngine(Engine):
-    """An engine that encodes every sentence once, however often it is asked."""
-
-    def __init__(self, backend: EncoderBackend) -> None:
-        """Start with nothing encoded."""
-        super().__init__(backend)
-        self._known: dict[tuple[str, ...], FloatArray] = {}
-
-    def states(self, sentences: Iterable[Sequence[str]]) -> Iterator[FloatArray]:
-        """Encode words, or remember them; see ``Engine.states``. Shape ``(words, dim)``."""
-        asked = [tuple(words) for words in sentences]
-        fresh = [words for words in dict.fromkeys(asked) if words not in self._known]
-        self._known.update(zip(fresh, super().states(fresh), strict=True))
-        return (self._known[words] for words in asked)
-
-    def tag(self, sentences: Iterable[Sequence[str]], table: TagTable) -> Iterator[list[Mention]]:
-        """Find mentions as ``Engine.tag`` does, from remembered states."""
-        return self.tag_states(list(self.states(sentences)), table)
 
 
 def measure(job: Job, *, again: bool = False) -> None:
@@ -79,7 +58,7 @@ def measure_target(backend: EncoderBackend, folder: Path) -> dict[str, Any]:
     label_set = target_label_set(folder, [*test, *pool], described=False)
     described = target_label_set(folder, [*test, *pool], described=True)
     tagger = Tagger(backend)
-    tagger.engine = RememberingEngine(backend)
+    tagger.engine = StateCache(backend, max_bytes=MAX_STATES)
     say(f"measure: {folder.name}: {len(test):,} sentences, {len(label_set)} labels")
     zero_shot = _zero_shot(tagger, test, label_set)
     with_descriptions = _tag(tagger, test, described)

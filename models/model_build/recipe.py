@@ -126,7 +126,9 @@ def read_recipe(path: str | Path) -> Recipe:
     stages = values.get("stages", [])
     if not isinstance(stages, list) or not stages:
         raise ConfigError(f"'{path.name}' has no [[stages]]. Expected one or more. Add one.")
-    model = ModelConfig.from_dict(RECOMMENDED_MODEL.to_dict() | values.get("model", {}))
+    own = values.get("model", {})
+    _check_keys(own, ModelConfig().to_dict(), "[model]")
+    model = ModelConfig.from_dict(RECOMMENDED_MODEL.to_dict() | own)
     runs = [TrainConfig.from_dict(_settings(stage)) for stage in stages]
     sources = _sources(values.get("sources", {}), path.name)
     return Recipe(
@@ -165,9 +167,14 @@ def _stage(
 ) -> Stage:
     values = OF_STAGE | {"start": number - 1} | given
     _check_keys(values["sources"], sources, "[stages.sources]")
-    _check_keys(dict.fromkeys(values["leave_out"]), sources, "'leave_out'")
-    start, blend = values["start"], values["blend"]
-    if start not in range(number):
+    left_out, start, blend = values["leave_out"], values["start"], values["blend"]
+    if not isinstance(left_out, list) or not all(isinstance(name, str) for name in left_out):
+        raise ConfigError(
+            f"Stage {number} has leave_out {left_out!r}. Expected a list of names of [sources], "
+            'such as ["written"]. Correct it.'
+        )
+    _check_keys(dict.fromkeys(left_out), sources, "'leave_out'")
+    if isinstance(start, bool) or start not in range(number):
         raise ConfigError(
             f"Stage {number} has start {start!r}. Expected the number of a stage before it, or 0 "
             "for the bare encoder. Correct it."
@@ -175,7 +182,7 @@ def _stage(
     return Stage(
         train,
         _weights(values["sources"]),
-        tuple(values["leave_out"]),
+        tuple(left_out),
         start,
         _blend(blend, number) if blend is not None else None,
     )
