@@ -515,7 +515,9 @@ def test_the_command_finds_what_predict_finds(model: Path, tmp_path: Path) -> No
         (("a.txt", "--output-dir", "out", "--shard", "3/2"), "is no shard"),
         (("nowhere.txt", "--output-dir", "out"), "Cannot read 'nowhere.txt'"),
         (("--text", "a", "--output-dir", "out"), "takes one FILE"),
-        (("a.txt", "--shard", "1/2"), "Add --output-dir"),
+        (("a.txt", "--shard", "1/2"), "--shard belongs to a batch job. Add --output-dir"),
+        (("a.txt", "--part-size", "5"), "--part-size belongs to a batch job"),
+        (("a.txt", "--part-format", "jsonl"), "--part-format belongs to a batch job"),
     ],
 )
 def test_mistakes_are_named(

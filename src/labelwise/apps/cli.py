@@ -44,8 +44,8 @@ def evaluate(
     labels: Annotated[
         str | None,
         typer.Option(
-            help="As for predict; by default those of the data's meta.json, of the "
-            "model, or of the annotation."
+            help="As for predict; by default the model's own where they cover the annotation, "
+            "else those of the data's meta.json, else those of the annotation."
         ),
     ] = None,
     threshold: Threshold = None,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import collections
 import itertools
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
@@ -61,9 +61,13 @@ ShardOption = Annotated[
     str | None, typer.Option(help="With --output-dir: do only part i of n, as i/n.")
 ]
 PartFormat = Annotated[
-    Literal["jsonl", "parquet"], typer.Option(help="With --output-dir: form of the parts.")
+    Literal["jsonl", "parquet"] | None,
+    typer.Option(help="With --output-dir: form of the parts; jsonl if left out."),
 ]
-PartSize = Annotated[int, typer.Option(min=1, help="With --output-dir: texts in a part.")]
+PartSize = Annotated[
+    int | None,
+    typer.Option(min=1, help="With --output-dir: texts in a part; 10,000 if left out."),
+]
 
 
 def predict(
@@ -80,16 +84,19 @@ def predict(
     ] = False,
     output_dir: OutputDir = None,
     shard: ShardOption = None,
-    part_format: PartFormat = "jsonl",
-    part_size: PartSize = 10_000,
+    part_format: PartFormat = None,
+    part_size: PartSize = None,
 ) -> None:
     """Find entities in texts.
 
     Offsets count code points of the text, end exclusive; words given as tokens are joined with
     spaces first. What a line or row has as id and meta comes back with its entities.
     """
-    is_job = output_dir is not None
-    _check_options(file, text, column, shard, is_job=is_job, is_shown=as_json or bool(output))
+    _check_options(file, text, column)
+    if output_dir is None:
+        _check_no_job({"--shard": shard, "--part-format": part_format, "--part-size": part_size})
+    elif file is None or as_json or output:
+        raise typer.BadParameter("--output-dir takes one FILE, without --text, --output or --json.")
     _check_names(file, column, labels, output)
     if file is not None and output_dir is not None:
         from labelwise.apps.batch_job import BatchOptions, predict_file
@@ -102,8 +109,8 @@ def predict(
             column=column,
             device=device,
             shard=shard or "1/1",
-            part_format=part_format,
-            part_size=part_size,
+            part_format=part_format or "jsonl",
+            part_size=part_size or 10_000,
         )
         if not predict_file(file, options):
             raise typer.Exit(SOME_REJECTED)
@@ -120,24 +127,19 @@ def predict(
     _put_out(results, label_set, output, as_json=as_json)
 
 
-def _check_options(
-    file: str | None,
-    text: list[str] | None,
-    column: str | None,
-    shard: str | None,
-    *,
-    is_job: bool,
-    is_shown: bool,
-) -> None:
-    """Refuse options that do not go together."""
+def _check_options(file: str | None, text: list[str] | None, column: str | None) -> None:
+    """Refuse inputs that do not go together."""
     if (file is None) == (text is None):
         raise typer.BadParameter("Give either --text or one FILE; FILE may be - for stdin.")
-    if is_job and (file is None or is_shown):
-        raise typer.BadParameter("--output-dir takes one FILE, without --text, --output or --json.")
-    if not is_job and shard is not None:
-        raise typer.BadParameter("--shard belongs to a batch job. Add --output-dir.")
     if text is not None and column is not None:
         raise typer.BadParameter("--column belongs to a FILE, not to --text.")
+
+
+def _check_no_job(options: Mapping[str, object]) -> None:
+    """Refuse options of a batch job where there is none."""
+    for name, value in options.items():
+        if value is not None:
+            raise typer.BadParameter(f"{name} belongs to a batch job. Add --output-dir.")
 
 
 def _check_names(
