@@ -225,6 +225,24 @@ def test_a_person_annotates_by_mouse_and_keyboard(chromium: Any, studio: Running
         assert page.locator("img[src=x]").count() == 0
 
 
+def test_texts_are_found_by_what_they_hold(chromium: Any, studio: Running) -> None:
+    with person_at(chromium, studio) as person:
+        page = person.page
+        page.fill("#welcome-texts", "Ada left\nBob came to Zürich\nEve went")
+        page.fill("#welcome-labels", "person")
+        person.click("text=Start")
+        page.wait_for_selector(".card.current")
+        person.press("/")
+        page.keyboard.type("zÜR")
+        page.wait_for_function("() => document.querySelectorAll('.card').length === 1")
+        wait_for_text(page, "Bob")
+        assert page.evaluate("document.activeElement.id") == "search"
+        person.press("Enter", "Enter")  # back to the texts, and accept
+        page.wait_for_selector(".list.empty")
+        page.fill("#search", "")
+        page.wait_for_function("() => document.querySelectorAll('.card').length === 2")
+
+
 def test_a_threshold_hides_marks_while_it_moves(chromium: Any, studio: Running) -> None:
     with person_at(chromium, studio) as person:
         page = person.page

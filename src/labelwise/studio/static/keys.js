@@ -13,9 +13,10 @@ export function listen(studio, act) {
       return;
     }
     if (event.ctrlKey || event.metaKey) return;
-    if (event.key === "?") {
+    const open = { "?": act.help, "/": act.search }[event.key];
+    if (open) {
       event.preventDefault();
-      act.help();
+      open();
       return;
     }
     const isOnControl = event.target.closest?.("button, a, summary");

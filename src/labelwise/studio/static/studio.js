@@ -20,6 +20,7 @@ export class Studio extends EventTarget {
     this.fresh = new Map(); // text id -> keys of suggestions that the last refit brought
     this.show = "open";
     this.usefulFirst = true;
+    this.containing = "";
     this.current = null;
     this.selection = null;
     this.visible = () => [];
@@ -134,7 +135,8 @@ export class Studio extends EventTarget {
   // Texts
 
   async reorder({ keep = [] } = {}) {
-    const query = new URLSearchParams({ show: this.show, useful_first: this.usefulFirst });
+    const { show, usefulFirst, containing } = this;
+    const query = new URLSearchParams({ show, useful_first: usefulFirst, containing });
     const { ids } = await get(`order?${query}`);
     const known = new Set(ids);
     const first = keep.filter((id) => known.has(id));
