@@ -19,8 +19,9 @@ from typer.testing import CliRunner
 
 from batch_killer import job_of, run
 from builders import tiny_model_folder
+from labelwise import csv_rows
 from labelwise.annotation import Mention, Sentence
-from labelwise.apps import tables, text_files
+from labelwise.apps import text_files
 from labelwise.apps.batch_job import write_jsonl_results, write_rejects
 from labelwise.apps.cli import app
 from labelwise.apps.inputs import GivenText
@@ -322,8 +323,8 @@ def test_no_line_of_a_table_is_lost_unseen(
 def test_a_quote_that_nothing_closes_holds_little_of_a_file(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(tables, "MAX_FIELD", 50)
-    monkeypatch.setattr(tables, "MAX_ROW", 100)
+    monkeypatch.setattr(csv_rows, "MAX_FIELD", 50)
+    monkeypatch.setattr(csv_rows, "MAX_ROW", 100)
     for line in ("2,abc\n", 'x",y"z,"w\n'):
         path = tmp_path / "in.csv"
         path.write_text(f'id,text\n1,"b\n{line * 1000}')
@@ -336,7 +337,7 @@ def test_a_quote_that_nothing_closes_holds_little_of_a_file(
 def test_a_line_of_a_table_that_is_too_long_is_rejected_whole(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(tables, "MAX_FIELD", 20)
+    monkeypatch.setattr(csv_rows, "MAX_FIELD", 20)
     rows = f"1,{'a' * 18}\n2,{'a' * 19}\n3,{'a' * 70}\n4,b\n"
     assert ids_of(tmp_path / "in.csv", f"id,text\n{rows}") == (["1", "4"], [3, 4])
 

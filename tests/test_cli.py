@@ -176,6 +176,29 @@ def test_predict_writes_conll(model: Path, tmp_path: Path) -> None:
     ]
 
 
+def test_texts_without_words_are_left_out_of_conll_and_told_of(model: Path, tmp_path: Path) -> None:
+    target = tmp_path / "out.conll"
+    texts = ("--text", "Ada left", "--text", " ", "--text", "Bob left")
+    result = run("predict", "--model", model, *texts, "-o", target)
+    assert "Left 1 text out of" in result.stderr
+    assert "Wrote 2 results" in result.stderr
+    assert "\n\n\n" not in target.read_text()
+    assert [s.words for s in read_conll(target)] == [("Ada", "left"), ("Bob", "left")]
+
+
+def test_an_empty_id_or_meta_of_a_table_counts_as_absent(model: Path, tmp_path: Path) -> None:
+    path, target = tmp_path / "a.csv", tmp_path / "out.csv"
+    path.write_text("id,text,meta\n7,Ada,x\n,Ada,\n")
+    lines = run("predict", path, "--model", model, "--json").stdout.splitlines()
+    assert [sorted(json.loads(line)) for line in lines] == [
+        ["entities", "id", "meta", "text"],
+        ["entities", "text"],
+    ]
+    run("predict", path, "--model", model, "-o", target)
+    with target.open(newline="") as stream:
+        assert [row["id"] for row in csv.DictReader(stream)] == ["7", "a:3"]
+
+
 def test_predict_prints_json_beside_a_file(model: Path, tmp_path: Path) -> None:
     target = tmp_path / "out.jsonl"
     result = run("predict", "--model", model, "--text", "Ada", "--json", "-o", target)

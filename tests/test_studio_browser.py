@@ -6,7 +6,7 @@ import json
 import re
 import time
 import zipfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -76,12 +76,25 @@ def correct(person: Person, gold: set[tuple[int, int, str]], keys: dict[str, str
 
 
 def wait_for_text(page: Any, beginning: str) -> None:
-    """Wait until the current text is the one that begins so."""
+    """Wait until the current text is the one that begins so, and what is suggested has come."""
     page.wait_for_function(
-        "beginning => document.querySelector('.card.current .text')"
+        "beginning => document.querySelector('.card.current[aria-busy=false] .text')"
         "?.textContent.startsWith(beginning)",
         arg=beginning,
     )
+
+
+def hold(page: Any, address: str) -> Callable[[], None]:
+    """Keep requests waiting; returns what lets them go."""
+    held: list[Any] = []
+    page.route(address, lambda route: held.append(route))
+
+    def let_go() -> None:
+        for route in held:
+            route.continue_()
+        page.unroute(address)
+
+    return let_go
 
 
 def processor_s(page: Any) -> float:
@@ -212,6 +225,24 @@ def test_a_person_annotates_by_mouse_and_keyboard(chromium: Any, studio: Running
         assert page.locator("img[src=x]").count() == 0
 
 
+def test_texts_are_found_by_what_they_hold(chromium: Any, studio: Running) -> None:
+    with person_at(chromium, studio) as person:
+        page = person.page
+        page.fill("#welcome-texts", "Ada left\nBob came to Zürich\nEve went")
+        page.fill("#welcome-labels", "person")
+        person.click("text=Start")
+        page.wait_for_selector(".card.current")
+        person.press("/")
+        page.keyboard.type("zÜR")
+        page.wait_for_function("() => document.querySelectorAll('.card').length === 1")
+        wait_for_text(page, "Bob")
+        assert page.evaluate("document.activeElement.id") == "search"
+        person.press("Enter", "Enter")  # back to the texts, and accept
+        page.wait_for_selector(".list.empty")
+        page.fill("#search", "")
+        page.wait_for_function("() => document.querySelectorAll('.card').length === 2")
+
+
 def test_a_threshold_hides_marks_while_it_moves(chromium: Any, studio: Running) -> None:
     with person_at(chromium, studio) as person:
         page = person.page
@@ -276,6 +307,61 @@ def test_what_could_not_be_saved_is_shown_so_and_saved_again(
         assert not asks_before_leaving(page)
 
 
+def test_a_text_is_not_accepted_before_its_suggestions_have_come(
+    chromium: Any, studio: Running
+) -> None:
+    with person_at(chromium, studio) as person:
+        page = person.page
+        let_go = hold(page, "**/studio/api/suggestions")
+        person.click("[data-sample=contracts]")
+        page.wait_for_selector(".card.current[aria-busy=true] .text")
+        person.press("Enter")
+        page.wait_for_selector(".toast >> text=still to come")
+        person.press("Home", "1")
+        page.wait_for_function("() => document.querySelectorAll('.toast').length > 1")
+        page.wait_for_selector(".card.current.new")
+        let_go()
+        page.wait_for_selector(".card.current[aria-busy=false] .mark.suggested")
+        marks = {m[:2] for m in person.marks()}
+        with page.expect_request("**/studio/api/texts/*") as request:
+            person.press("Enter")
+        assert {(m["start"], m["end"]) for m in request.value.post_data_json["marks"]} == marks
+
+
+def test_a_studio_that_does_not_answer_is_asked_again_now_and_then(
+    chromium: Any, studio: Running
+) -> None:
+    with person_at(chromium, studio) as person:
+        page = person.page
+        page.route("**/studio/api/texts", lambda route: route.abort())
+        person.click("[data-sample=contracts]")
+        page.wait_for_selector(".toast.error >> text=The studio does not answer.")
+        before = len(person.requests)
+        page.wait_for_timeout(2000)
+        assert len(person.requests) - before < 15
+        page.unroute("**/studio/api/texts")
+        person.problems[:] = [p for p in person.problems if "ERR_FAILED" not in p]
+        page.wait_for_selector(".card.current .text:not(.ghost)")
+
+
+def test_a_selection_that_grew_to_a_space_is_marked_without_it(
+    chromium: Any, studio: Running
+) -> None:
+    with person_at(chromium, studio) as person:
+        page = person.page
+        page.fill("#welcome-texts", "Ada left")
+        page.fill("#welcome-labels", "person")
+        person.click("text=Start")
+        wait_for_text(page, "Ada")
+        person.press("Home", "Alt+Shift+ArrowRight")
+        with page.expect_response("**/studio/api/texts/*") as response:
+            person.press("1")
+        assert response.value.ok
+        assert person.marks() == {(0, 3, "person")}
+        person.press("Home", "Alt+Shift+ArrowRight", "Alt+Shift+ArrowRight", "1")
+        assert person.marks() == {(0, 5, "person")}
+
+
 def asks_before_leaving(page: Any) -> bool:
     return page.evaluate("!dispatchEvent(new Event('beforeunload', { cancelable: true }))")
 
@@ -321,6 +407,37 @@ def test_two_tabs_cannot_overwrite_each_other(chromium: Any, studio: Running) ->
         page.wait_for_selector("dialog", state="detached")
         assert {m[2] for m in person.marks()} >= {"party", "contract_type"}
         other.close()
+
+
+def test_a_save_that_waits_cannot_pass_a_conflict_by(chromium: Any, studio: Running) -> None:
+    with person_at(chromium, studio) as person:
+        page = person.page
+        start_sample(person)
+        person.click("text=As imported")
+        wait_for_text(page, "This lease")
+        page.evaluate(
+            """async () => {
+              const put = body => fetch('/studio/api/texts/1', { method: 'PUT',
+                headers: { 'Content-Type': 'application/json' }, body: JSON.stringify(body) });
+              await put({ version: 0, state: 'draft', marks: [] });
+            }"""
+        )
+        let_go = hold(page, "**/studio/api/texts/*")
+        with page.expect_request("**/studio/api/texts/*"):
+            person.press("Home", "7")
+        person.drag(27, 47)
+        person.press("1")
+        mine = person.marks()
+        let_go()
+        page.wait_for_selector("dialog >> text=changed elsewhere")
+        person.problems[:] = [p for p in person.problems if "409" not in p]
+        assert "no marks" in page.locator("dialog").inner_text()
+        page.wait_for_timeout(300)
+        assert sum(r.endswith("/texts/1") for r in person.requests) == 2  # that above, and one
+        assert page.locator("dialog section >> nth=0").locator("mark").count() == len(mine)
+        person.click("dialog >> text=Keep yours")
+        page.wait_for_selector("dialog", state="detached")
+        assert person.marks() == mine
 
 
 def test_two_tabs_cannot_overwrite_each_others_labels(chromium: Any, studio: Running) -> None:

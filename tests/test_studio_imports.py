@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import json
 import time
+from typing import get_args
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from labelwise.errors import DataError, LabelwiseError
-from labelwise.studio.imports import FORMS, parse
+from labelwise.studio.imports import Form, parse
 from labelwise.studio.nouns import MAX_CHARACTERS
 
 TASK = {
@@ -111,6 +112,27 @@ def test_a_csv_column_can_be_chosen() -> None:
         parse("a.csv", content, column="none")
 
 
+def test_csv_rows_that_do_not_fit_the_columns_are_left_out_and_told_of() -> None:
+    content = 'text,id\nAda left, and Bob stayed,1\nBob\n"Ada, too",2\n"Eve\nCarl,3\n'
+    found = parse("a.csv", content)
+    assert [(t.text, t.source) for t in found.texts] == [
+        ("Ada, too", "a.csv:4"),
+        ("Carl", "a.csv:6"),
+    ]
+    assert found.remark.startswith("Rows left out: 3. The first: The row has 3 columns (a.csv:2).")
+    assert parse("a.csv", "text,id\nAda,1\n").remark == ""
+
+
+def test_lines_of_csv_rows_are_counted_as_in_the_file() -> None:
+    content = 'text;id\r\n"Ada\r\nleft";1\r\n\r\nBob;2\r\n'
+    assert [t.source for t in parse("a.csv", content).texts] == ["a.csv:2", "a.csv:5"]
+
+
+def test_columns_of_tsv_have_tabs_between_them() -> None:
+    found = parse("a.TSV", "text\ta,b,c\nAda, Bob and Eve\t1\n")
+    assert (found.columns, found.texts[0].text) == (("text", "a,b,c"), "Ada, Bob and Eve")
+
+
 @pytest.mark.parametrize(
     ("name", "content", "says"),
     [
@@ -135,7 +157,10 @@ def test_a_csv_column_can_be_chosen() -> None:
             "does not fit the 2 characters",
         ),
         ("a.csv", "", "is empty"),
-        ("a.csv", "a,b\n" + '"' + "x" * 1_100_000, "cannot be read as CSV"),
+        ("a.csv", "\ntext\none\n", "does not begin with column names"),
+        ("a.csv", '"text\none\n', "does not begin with column names"),
+        ("a.csv", "text,id,text\na,1,b\n", "2 columns with the name 'text'"),
+        ("a.csv", "text,id\n" + 'a","b\n' * 100_000, "Many rows cannot be read as CSV. The first"),
         ("a.csv", ",".join("c" * 2000) + "\n", "2,000 columns"),
         ("a.txt", "x" * (MAX_CHARACTERS + 1), r"has 100,001 characters"),
         ("a.txt", "x\n" * 100_001, "holds 100,001 texts"),
@@ -166,7 +191,7 @@ def test_half_surrogates_are_replaced_one_for_one() -> None:
     assert parse("a", "a\ud800b").texts[0].text == "a\ufffdb"
 
 
-@given(st.text(max_size=200), st.sampled_from(FORMS))
+@given(st.text(max_size=200), st.sampled_from(get_args(Form)))
 def test_any_content_in_any_form_is_read_or_refused(content: str, form: str) -> None:
     try:
         found = parse("any", content, form)  # type: ignore[arg-type]

@@ -151,6 +151,8 @@ def write_conll(path: str | Path, sentences: Iterable[Example], *, scheme: str =
     """
     lines: list[str] = []
     for sentence in to_sentences(sentences):
+        if not sentence.words:
+            continue
         _check_columns(sentence)
         tags = tags_from_mentions(len(sentence.words), sentence.mentions, scheme)
         lines += [f"{w}\t{tag}" for w, tag in zip(sentence.words, tags, strict=True)]

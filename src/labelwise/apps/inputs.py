@@ -65,14 +65,17 @@ def sentence_from_words(
 
 
 def sentence_from_object(values: Mapping[str, object], place: str, name: str = "") -> GivenText:
-    """Read a text, or words, from an object with ``text`` or ``tokens``; others are refused."""
+    """Read a text, or words, from an object with ``text`` or ``tokens``; others are refused.
+
+    An ``id`` or ``meta`` that is empty, as in a table's cell, counts as absent.
+    """
     text, words = values.get("text"), values.get("tokens", values.get("tokenized_text"))
     if text is None and words is None:
         raise DataError(
             f"The keys are {some_of(values) or 'none'} ({place}). Expected 'text', a string, or "
             "'tokens', a list of strings. Rename the keys."
         )
-    kept = {key: values[key] for key in KEPT if values.get(key) is not None}
+    kept = {key: values[key] for key in KEPT if values.get(key) not in (None, "")}
     name = str(kept.get("id", name))
     if isinstance(text, str):
         return sentence_from_text(text, name, kept)

@@ -89,15 +89,18 @@ def write_results(path: Path, results: Iterable[Result]) -> int:
         results: Texts with what was found.
 
     Returns:
-        How many texts there were.
+        How many texts it holds; those without words have no place in CoNLL, which is said.
 
     Raises:
         DataError: The file cannot be written, or a word does not fit into a column of CoNLL.
     """
     suffix = path.suffix.lower()
     if suffix == ".conll":
-        found = [_annotated(*result) for result in results]
+        read = [_annotated(*result) for result in results]
+        found = [sentence for sentence in read if sentence.words]
         write_conll(path, found)
+        if n_left := len(read) - len(found):
+            note(f"Left {counted(n_left, 'text')} out of '{path}': no words, so no lines")
         return len(found)
     if suffix in (".csv", ".tsv"):
         delimiter = "\t" if suffix == ".tsv" else ","

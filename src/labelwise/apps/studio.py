@@ -15,6 +15,7 @@ import typer
 from labelwise.apps.output import data, note, written
 from labelwise.apps.train import AsJson, Model
 from labelwise.errors import DataError, require
+from labelwise.studio.nouns import Format
 
 if TYPE_CHECKING:
     from labelwise.studio.follower import Load
@@ -104,10 +105,7 @@ def project(
     output: Annotated[
         Path | None, typer.Option("--output", "-o", help="File to write: backup or export.")
     ] = None,
-    form: Annotated[
-        Literal["jsonl", "conll", "label-studio", "spacy"],
-        typer.Option("--format", help="Form of the export."),
-    ] = "jsonl",
+    form: Annotated[Format, typer.Option("--format", help="Form of the export.")] = "jsonl",
     as_json: AsJson = False,
 ) -> None:
     """Look after a project of the studio: check, backup or export its file."""
@@ -133,9 +131,7 @@ def project(
         note(f"Wrote {_export(file, output, form):,} accepted texts to '{output}'")
 
 
-def _export(
-    file: Path, output: Path, form: Literal["jsonl", "conll", "label-studio", "spacy"]
-) -> int:
+def _export(file: Path, output: Path, form: Format) -> int:
     from labelwise.studio.exports import export
     from labelwise.studio.label_store import read_labels
     from labelwise.studio.store import Store

@@ -7,12 +7,11 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field
 
-from labelwise.label import Label
 from labelwise.serve.schemas import Body
 from labelwise.studio.finetune_job import JobStatus, missing_for_training
 from labelwise.studio.follower import Suggested
-from labelwise.studio.imports import Parsed
-from labelwise.studio.nouns import MAX_LABELS, ConflictError, ProjectText, Suggestion
+from labelwise.studio.imports import Form, Parsed
+from labelwise.studio.nouns import MAX_LABELS, ConflictError, ProjectText, State, Suggestion
 from labelwise.studio.project import Summary
 from labelwise.words import split_words
 
@@ -50,7 +49,7 @@ class TextIn(Body):
     """A text as a person left it."""
 
     version: Id
-    state: Literal["new", "draft", "accepted", "skipped"]
+    state: State
     marks: list[MarkIn] = Field(max_length=MAX_MARKS)
 
 
@@ -80,7 +79,7 @@ class ImportIn(Body):
 
     name: str = Field(max_length=1000)
     content: str
-    form: Literal["auto", "lines", "paragraphs", "jsonl", "csv", "conll", "label-studio"] = "auto"
+    form: Form = "auto"
     column: str | None = Field(None, max_length=10_000)
 
 
@@ -131,17 +130,13 @@ def _suggestion(found: Suggestion) -> dict[str, Any]:
 
 def summary_answer(summary: Summary, name: str) -> dict[str, Any]:
     """Where the project stands."""
-    labels = []
-    for label in summary.labels.labels:
-        read = Label(label.name, label.words or label.name, label.description)
-        counts = summary.agreement[label.id]
-        labels.append(
-            dataclasses.asdict(label)
-            | {"reads": _reads(summary, label.name, read.words)}
-            | {"n_marks": summary.n_marks.get(label.id, 0)}
-            | dataclasses.asdict(counts)
-        )
     label_set = summary.labels.label_set
+    labels = [
+        dataclasses.asdict(label)
+        | {"reads": read.words, "n_marks": summary.n_marks.get(label.id, 0)}
+        | dataclasses.asdict(summary.agreement[label.id])
+        for label, read in zip(summary.labels.labels, label_set or (), strict=True)
+    ]
     return {
         "name": name,
         "labels": labels,
@@ -153,11 +148,6 @@ def summary_answer(summary: Summary, name: str) -> dict[str, Any]:
         "is_finetuned": summary.is_finetuned,
         "problem": summary.problem,
     }
-
-
-def _reads(summary: Summary, name: str, default: str) -> str:
-    label_set = summary.labels.label_set
-    return default if label_set is None else label_set[name].words
 
 
 def preview_answer(parsed: Parsed) -> dict[str, Any]:

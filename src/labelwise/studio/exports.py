@@ -7,16 +7,15 @@ import json
 import tempfile
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 from labelwise.annotation import Sentence
 from labelwise.data import write_conll
 from labelwise.errors import MissingExtraError, RequestError
 from labelwise.rows import Row, sentences_from_rows
 from labelwise.studio.label_studio import task_of
-from labelwise.studio.nouns import Mark, ProjectText
+from labelwise.studio.nouns import Format, Mark, ProjectText
 
-Format = Literal["jsonl", "conll", "label-studio", "spacy"]
 FILES: Mapping[Format, tuple[str, str]] = {
     "jsonl": ("annotations.jsonl", "application/x-ndjson"),
     "conll": ("annotations.conll", "text/plain"),

@@ -6,37 +6,31 @@ content, and what was left out is counted.
 
 from __future__ import annotations
 
-import csv
 import io
-from collections.abc import Iterator, Sequence
+import itertools
+import os
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
 from labelwise.annotation import Sentence
 from labelwise.conll import columns_of
+from labelwise.csv_rows import BrokenRow, csv_rows, whole_row
 from labelwise.data import jsonl_rows, read_conll
 from labelwise.errors import DataError, some_of
 from labelwise.label import checked_name
 from labelwise.remarks import inside_words
 from labelwise.rows import Row, annotation_key, sentences_from_rows
 from labelwise.schemes import is_tag
-from labelwise.studio.label_studio import TEXT_KEYS, plain_text, read_tasks, shown
+from labelwise.studio.label_studio import read_tasks
 from labelwise.studio.nouns import MAX_CHARACTERS, MAX_LABELS, NewText
+from labelwise.studio.plain_texts import TEXT_KEYS, plain_text, shown
 from labelwise.words import join_words, without_surrogates
 
 Form = Literal["auto", "lines", "paragraphs", "jsonl", "csv", "conll", "label-studio"]
-FORMS: tuple[Form, ...] = (
-    "auto",
-    "lines",
-    "paragraphs",
-    "jsonl",
-    "csv",
-    "conll",
-    "label-studio",
-)
 MAX_TEXTS = 100_000
-MAX_FIELD = 1_000_000  # characters of a CSV field
 MAX_COLUMNS = 1_000
+MAX_AGAIN = 5  # times that lines of a CSV file are read again, on average
 _ARCHIVES = ("PK\x03\x04", "\x1f\x8b", "\x1f\ufffd", "%PDF", "SQLite format 3")
 
 
@@ -52,7 +46,7 @@ class Parsed:
         column: The column that was taken.
         n_empty: Texts left out because they are empty.
         n_overlapping: Annotations left out because they overlap others.
-        remark: What looks wrong in the annotations, or nothing.
+        remark: What looks wrong in the annotations, or which rows are left out; or nothing.
     """
 
     form: Form
@@ -91,9 +85,9 @@ def parse(name: str, content: str, form: Form = "auto", column: str | None = Non
     content = without_surrogates(content.removeprefix("\ufeff"))
     form = _form(name, content) if form == "auto" else form
     columns: tuple[str, ...] = ()
-    n_overlapping = 0
+    n_overlapping, left_out = 0, ""
     if form == "csv":
-        columns, column, found = _csv_texts(name, content, column)
+        columns, column, found, left_out = _csv_texts(name, content, column)
     elif form == "label-studio":
         found, n_overlapping = read_tasks(name, content)
     else:
@@ -111,7 +105,7 @@ def parse(name: str, content: str, form: Form = "auto", column: str | None = Non
             "Leave some out, or check that the labels are not texts."
         )
     n_empty = len(texts) - len(kept)
-    remark = inside_words((t.text, t.spans or (), t.source) for t in kept)
+    remark = left_out or inside_words((t.text, t.spans or (), t.source) for t in kept)
     return Parsed(form, kept, labels, columns, column, n_empty, n_overlapping, remark)
 
 
@@ -202,14 +196,16 @@ def _from_sentence(sentence: Sentence, source: str) -> NewText:
 
 def _csv_texts(
     name: str, content: str, column: str | None
-) -> tuple[tuple[str, ...], str, Iterator[NewText]]:
-    rows = _csv_rows(name, content)
-    if not rows or not rows[0]:
+) -> tuple[tuple[str, ...], str, list[NewText], str]:
+    """Columns, the one that was taken, its texts, and what to say of rows that are left out."""
+    numbered = csv_rows(io.StringIO(content, newline=""), os.path.splitext(name)[1])
+    number, first = next(numbered, (0, []))
+    if number != 1 or isinstance(first, BrokenRow):
         raise DataError(
-            f"'{name}' is empty or begins with an empty line. Expected a line of column names. "
-            "Check the file."
+            f"'{name}' is empty or does not begin with column names. Expected a line of them, "
+            "with commas, semicolons or tabs between. Check the file."
         )
-    columns = tuple(c.strip() or f"column {i}" for i, c in enumerate(rows[0], start=1))
+    columns = tuple(c.strip() or f"column {i}" for i, c in enumerate(first, start=1))
     if len(columns) > MAX_COLUMNS:
         raise DataError(
             f"'{name}' has {len(columns):,} columns. Expected at most {MAX_COLUMNS}. "
@@ -220,35 +216,44 @@ def _csv_texts(
             f"'{name}' has no column '{shown(column)}'. Expected one of {some_of(columns)}. "
             "Choose one of them."
         )
-    index = columns.index(column) if column is not None else _likeliest(columns, rows[1:])
-    texts = (
-        NewText(row[index], f"{name}:{number}")
-        for number, row in enumerate(rows[1:], start=2)
-        if len(row) > index
-    )
-    return columns, columns[index], texts
-
-
-def _csv_rows(name: str, content: str) -> list[list[str]]:
-    first = content.split("\n", 1)[0]
-    delimiter = max(",;\t|", key=first.count)
-    csv.field_size_limit(MAX_FIELD)
-    try:
-        return [row for row in csv.reader(io.StringIO(content, newline=""), delimiter=delimiter)]
-    except csv.Error as err:
+    max_again = MAX_AGAIN * content.count("\n")
+    rows, left_out = _whole_rows(name, numbered, len(columns), max_again)
+    index = columns.index(column) if column is not None else _likeliest(columns, rows.values())
+    if (count := columns.count(columns[index])) > 1:
         raise DataError(
-            f"'{name}' cannot be read as CSV: {err}. Expected columns with commas, semicolons or "
-            "tabs between. Save it as UTF-8 CSV."
-        ) from err
+            f"'{name}' has {count} columns with the name '{shown(columns[index])}'. Expected one. "
+            "Rename or remove the others."
+        )
+    texts = [NewText(row[index], f"{name}:{number}") for number, row in rows.items()]
+    return columns, columns[index], texts, left_out
 
 
-def _likeliest(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> int:
+def _whole_rows(
+    name: str, numbered: Iterator[tuple[int, list[str] | BrokenRow]], n_columns: int, max_again: int
+) -> tuple[dict[int, list[str]], str]:
+    """Rows by line, and what to say of those that do not fit the columns."""
+    rows: dict[int, list[str]] = {}
+    problems: list[str] = []
+    n_again = 0
+    for number, row in numbered:
+        try:
+            rows[number] = whole_row(row, n_columns, f"{name}:{number}")
+        except DataError as err:
+            problems.append(str(err))
+            n_again += row.n_after if isinstance(row, BrokenRow) else 0
+        if n_again > max_again:
+            raise DataError(f"Many rows cannot be read as CSV. The first: {problems[0]}")
+    return rows, f"Rows left out: {len(problems):,}. The first: {problems[0]}" if problems else ""
+
+
+def _likeliest(columns: Sequence[str], rows: Iterable[Sequence[str]]) -> int:
     """The column with a telling name, or else the one with the longest fields."""
     lower = [c.lower() for c in columns]
     for wanted in TEXT_KEYS:
         if wanted in lower:
             return lower.index(wanted)
-    sizes = [sum(len(r[i]) for r in rows[:100] if len(r) > i) for i in range(len(columns))]
+    some = list(itertools.islice(rows, 100))
+    sizes = [sum(len(r[i]) for r in some) for i in range(len(columns))]
     return max(range(len(columns)), key=sizes.__getitem__)
 
 

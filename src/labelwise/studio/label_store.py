@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass
 
-from labelwise.errors import LabelError, RequestError, some_of
+from labelwise.errors import LabelError, RequestError
 from labelwise.labels import Label, LabelSet, words_from_name
 from labelwise.studio.nouns import MAX_LABELS, ConflictError, ProjectLabel
 from labelwise.studio.store import Store
@@ -148,26 +148,6 @@ def remove_label(store: Store, label_id: int) -> ProjectLabels:
             (label_id,),
         )
         db.execute("DELETE FROM labels WHERE id = ?", (label_id,))
-    return read_labels(store)
-
-
-def order_labels(store: Store, ids: Sequence[int]) -> ProjectLabels:
-    """Put the labels in another order.
-
-    Raises:
-        RequestError: The ids are not those of the labels.
-    """
-    known = {x.id for x in read_labels(store).labels}
-    if set(ids) != known or len(ids) != len(known):
-        raise RequestError(
-            f"The ids are {some_of(ids)}. Expected each label of the project once. "
-            "Load the page again."
-        )
-    with store.transaction() as db:
-        db.executemany(
-            "UPDATE labels SET position = ? WHERE id = ?",
-            [(i, label_id) for i, label_id in enumerate(ids, start=1)],
-        )
     return read_labels(store)
 
 

@@ -10,6 +10,7 @@ from labelwise.errors import LabelwiseError
 State = Literal["new", "draft", "accepted", "skipped"]
 STATES: tuple[State, ...] = ("new", "draft", "accepted", "skipped")
 OPEN: tuple[State, ...] = ("new", "draft")
+Format = Literal["jsonl", "conll", "label-studio", "spacy"]  # of an export
 MAX_LABELS = 256
 MAX_CHARACTERS = 100_000
 

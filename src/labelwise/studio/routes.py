@@ -21,10 +21,18 @@ from labelwise.serve.access import cookie_name, session_cookie
 from labelwise.serve.json_route import JsonRoute
 from labelwise.serve.problems import ApiError, json_response
 from labelwise.studio import answers
-from labelwise.studio.exports import FILES, Format, export
+from labelwise.studio.exports import FILES, export
 from labelwise.studio.imports import Parsed, parse
 from labelwise.studio.label_store import read_labels, remove_label
-from labelwise.studio.nouns import ConflictError, Imported, Mark, NewText, ProjectLabel, State
+from labelwise.studio.nouns import (
+    ConflictError,
+    Format,
+    Imported,
+    Mark,
+    NewText,
+    ProjectLabel,
+    State,
+)
 from labelwise.studio.page import INDEX, POLICY, static_files
 from labelwise.studio.project import Project
 from labelwise.studio.snippets import snippets

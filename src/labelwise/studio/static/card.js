@@ -14,6 +14,7 @@ export function drawCard(studio, id, element) {
   element.tabIndex = isCurrent ? 0 : -1;
   if (isCurrent) element.setAttribute("aria-current", "true");
   else element.removeAttribute("aria-current");
+  element.setAttribute("aria-busy", String(!text || studio.isWaiting(id)));
   if (!text) {
     replace(element, h("p", { class: "text ghost" }, "\u00a0"));
     return;

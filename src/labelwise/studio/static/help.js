@@ -16,6 +16,7 @@ const KEYS = [
   ["Ctrl Z", "undo"],
   ["Esc", "let go of the selection"],
   ["i", "import"],
+  ["/", "search; Enter goes back to the texts"],
   ["?", "this help"],
 ];
 

@@ -1,6 +1,6 @@
 // The keyboard: everything that the mouse can do to a text.
 
-import { overlaps, trim } from "./spans.js";
+import { overlaps } from "./spans.js";
 
 /** Handle keys outside of fields and dialogs. `act` opens what is not about texts. */
 export function listen(studio, act) {
@@ -13,9 +13,10 @@ export function listen(studio, act) {
       return;
     }
     if (event.ctrlKey || event.metaKey) return;
-    if (event.key === "?") {
+    const open = { "?": act.help, "/": act.search }[event.key];
+    if (open) {
       event.preventDefault();
-      act.help();
+      open();
       return;
     }
     const isOnControl = event.target.closest?.("button, a, summary");
@@ -105,8 +106,7 @@ function move(studio, event, forward) {
 
 function grow(studio, text, selection, forward) {
   const end = Math.max(selection.start + 1, Math.min(text.offsets.length, selection.end + (forward ? 1 : -1)));
-  const span = trim([...text.text], selection.start, end);
-  if (span) studio.select({ ...selection, ...span, end, focus: [selection.start, end] });
+  studio.select({ ...selection, end, focus: [selection.start, end] });
   return true;
 }
 

@@ -3,7 +3,7 @@
 import { enter } from "./api.js";
 import { drawCard, spanFromMouse } from "./card.js";
 import { openLabelConflict, openTextConflict } from "./conflict.js";
-import { $, h, replace, toast } from "./dom.js";
+import { $, debounce, h, replace, toast } from "./dom.js";
 import { openExport } from "./exports.js";
 import { openFinetune } from "./finetune.js";
 import { openHelp } from "./help.js";
@@ -56,12 +56,14 @@ async function showOnly(name) {
   studio.show = name;
   studio.current = null;
   await change();
+  focusCurrent();
 }
 
 async function orderBy(useful) {
   studio.usefulFirst = useful;
   studio.current = null;
   await change();
+  focusCurrent();
 }
 
 async function change() {
@@ -69,7 +71,6 @@ async function change() {
   $("list").scrollTop = 0;
   await studio.reorder().catch((error) => toast(error.message, "error"));
   drawTools();
-  focusCurrent();
 }
 
 function drawAll() {
@@ -210,7 +211,12 @@ $("open-panel").addEventListener("click", (event) => {
   const isOpen = $("panel").classList.toggle("open");
   event.currentTarget.setAttribute("aria-expanded", String(isOpen));
 });
-listen(studio, { help: openHelp, import: () => openImport(reload) });
+$("search").addEventListener("input", debounce(() => {
+  studio.containing = $("search").value.trim();
+  change();
+}, 250));
+$("search").addEventListener("keydown", (event) => event.key === "Enter" && focusCurrent());
+listen(studio, { help: openHelp, import: () => openImport(reload), search: () => $("search").focus() });
 
 enter()
   .then(() => studio.load())

@@ -5,7 +5,7 @@ import { isConflict, post, put } from "./api.js";
 export class Saves {
   constructor(studio) {
     this.studio = studio;
-    this.last = new Map(); // text id -> the promise of its last save
+    this.lines = new Map(); // text id -> its last save, and the promise of it
     this.nUnderWay = 0;
   }
 
@@ -21,25 +21,27 @@ export class Saves {
     this.studio.texts.set(id, mine);
     this.studio.tell("texts");
     this.nUnderWay += 1;
-    const before = this.last.get(id) ?? Promise.resolve();
-    const save = before.catch(() => {}).then(() => this.send(mine, text.state === "accepted"));
-    this.last.set(id, save);
-    return save;
+    const line = this.lines.get(id) ?? { sent: Promise.resolve() };
+    this.lines.set(id, line);
+    line.last = mine;
+    line.sent = line.sent.catch(() => {}).then(() => this.send(line, mine, text.state === "accepted"));
+    return line.sent;
   }
 
   /** Wait until nothing is on its way. */
   async settled() {
-    await Promise.allSettled(this.last.values());
+    await Promise.allSettled([...this.lines.values()].map((line) => line.sent));
   }
 
-  async send(mine, wasAccepted) {
+  async send(line, mine, wasAccepted) {
     const { studio } = this;
     const { id, state, marks } = mine;
     const { version } = studio.texts.get(id) ?? mine;
     try {
+      if (this.lines.get(id) !== line) return; // a save before met a conflict
       this.take(await put(`texts/${id}`, { version, state, marks }));
     } catch (error) {
-      if (isConflict(error)) studio.onConflict?.(error.current, { state, marks });
+      if (isConflict(error)) this.ask(line, error.current);
       else await this.fail(mine, error);
       return;
     } finally {
@@ -53,6 +55,12 @@ export class Saves {
     } else {
       studio.poll();
     }
+  }
+
+  /** Drop the saves of a text that wait, and ask about the last: none may pass a conflict by. */
+  ask(line, current) {
+    this.lines.delete(current.id);
+    this.studio.onConflict?.(current, line.last);
   }
 
   /** Take the version of a saved text, but not its marks if the person has gone on since. */

@@ -3,7 +3,7 @@
 import { get, isConflict, post, put, remove } from "./api.js";
 import { Offsets } from "./offsets.js";
 import { Saves } from "./saves.js";
-import { above, same, withMark, withoutMarks } from "./spans.js";
+import { above, same, trim, withMark, withoutMarks } from "./spans.js";
 
 const BATCH = 50; // texts that are asked for at once
 const POLL_MS = 600;
@@ -20,6 +20,7 @@ export class Studio extends EventTarget {
     this.fresh = new Map(); // text id -> keys of suggestions that the last refit brought
     this.show = "open";
     this.usefulFirst = true;
+    this.containing = "";
     this.current = null;
     this.selection = null;
     this.visible = () => [];
@@ -28,6 +29,7 @@ export class Studio extends EventTarget {
     this.onLabelConflict = null;
     this.saves = new Saves(this);
     this.wanted = new Set();
+    this.isFetching = false;
     this.polling = 0;
     this.problem = null;
   }
@@ -133,7 +135,8 @@ export class Studio extends EventTarget {
   // Texts
 
   async reorder({ keep = [] } = {}) {
-    const query = new URLSearchParams({ show: this.show, useful_first: this.usefulFirst });
+    const { show, usefulFirst, containing } = this;
+    const query = new URLSearchParams({ show, useful_first: usefulFirst, containing });
     const { ids } = await get(`order?${query}`);
     const known = new Set(ids);
     const first = keep.filter((id) => known.has(id));
@@ -145,15 +148,26 @@ export class Studio extends EventTarget {
 
   /** Fetch texts that the list wants to draw, with what the model says about them. */
   need(ids) {
-    const before = this.wanted.size;
     for (const id of ids) {
       if (!this.texts.has(id) || !this.suggestions.has(id)) this.wanted.add(id);
     }
-    if (before === 0 && this.wanted.size > 0) setTimeout(() => this.fetchWanted(), 0);
+    if (!this.isFetching) this.fetchWanted();
   }
 
+  /** Fetch one batch after the other until nothing is wanted; after one that failed, wait. */
   async fetchWanted() {
-    const ids = [...this.wanted].slice(0, BATCH);
+    this.isFetching = true;
+    let isFetched = true;
+    while (this.wanted.size > 0) {
+      await new Promise((done) => setTimeout(done, isFetched ? 0 : POLL_MS));
+      isFetched = await this.fetchBatch([...this.wanted].slice(0, BATCH));
+    }
+    this.isFetching = false;
+  }
+
+  /** Fetch some texts; returns whether they came. */
+  async fetchBatch(ids) {
+    let isFetched = true;
     try {
       const missing = ids.filter((id) => !this.texts.has(id));
       if (missing.length > 0) {
@@ -163,12 +177,13 @@ export class Studio extends EventTarget {
       const answer = await post("suggestions", { ids });
       for (const id of ids) this.suggestions.set(id, answer.texts[id] ?? []);
     } catch (error) {
+      isFetched = false;
       this.setProblem(error.message);
-      for (const id of ids) this.suggestions.set(id, []);
+      for (const id of ids) if (this.texts.has(id)) this.suggestions.set(id, []);
     }
     for (const id of ids) this.wanted.delete(id);
     this.tell("texts");
-    if (this.wanted.size > 0) setTimeout(() => this.fetchWanted(), 0);
+    return isFetched;
   }
 
   takeText(text) {
@@ -221,6 +236,19 @@ export class Studio extends EventTarget {
     return above(this.suggestions.get(id) ?? [], this.thresholds);
   }
 
+  /** Whether it is not known yet what the model suggests for a text that nobody has marked. */
+  isWaiting(id) {
+    return this.texts.get(id)?.state === "new" && !this.suggestions.has(id);
+  }
+
+  /** Where that is so, say it and ask again: to accept such a text would teach "nothing". */
+  mustWait(id) {
+    if (!this.isWaiting(id)) return false;
+    this.need([id]);
+    this.say("The suggestions for this text are still to come. Try again in a moment.");
+    return true;
+  }
+
   isFresh(id, mark) {
     return this.fresh.get(id)?.has(key(mark)) ?? false;
   }
@@ -248,10 +276,11 @@ export class Studio extends EventTarget {
   /** Put a label on what is selected. */
   mark(label) {
     if (!this.selection || this.current === null) return;
-    const { start, end } = this.selection;
-    const marks = withMark(this.marks(this.current), { start, end, label });
+    if (this.mustWait(this.current)) return;
+    const { text } = this.texts.get(this.current);
+    const span = trim([...text], this.selection.start, this.selection.end);
     this.select(null);
-    this.save(this.current, "draft", marks);
+    if (span) this.save(this.current, "draft", withMark(this.marks(this.current), { ...span, label }));
   }
 
   /** Take away the marks that the selection touches. */
@@ -275,6 +304,7 @@ export class Studio extends EventTarget {
   finish(state) {
     const id = this.current;
     if (id === null || !this.texts.has(id)) return;
+    if (state === "accepted" && this.mustWait(id)) return;
     const marks = state === "skipped" && this.texts.get(id).state === "new" ? [] : this.marks(id);
     const at = this.order.indexOf(id);
     if (this.show === "open") this.order = this.order.filter((other) => other !== id);
