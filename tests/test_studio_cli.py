@@ -56,7 +56,8 @@ def test_a_damaged_project_does_not(file: Path) -> None:
 
 
 def test_a_backup_is_a_project(file: Path, tmp_path: Path) -> None:
-    assert run("project", "backup", file, "-o", tmp_path / "copy.db")[0] == 0
+    code, out, _ = run("project", "backup", file, "-o", tmp_path / "copy.db", "--json")
+    assert (code, json.loads(out)) == (0, {"output": str(tmp_path / "copy.db")})
     assert run("project", "check", tmp_path / "copy.db")[0] == 0
 
 
@@ -98,9 +99,10 @@ def test_neither_a_check_nor_a_backup_changes_a_project(tmp_path: Path) -> None:
 
 
 def test_an_export_is_read_back(file: Path, tmp_path: Path) -> None:
-    code, _, err = run("project", "export", file, "--output", tmp_path / "a.jsonl")
-    assert code == 0
-    assert "1 accepted texts" in err
+    path = tmp_path / "a.jsonl"
+    code, out, err = run("project", "export", file, "--output", path, "--json")
+    assert (code, json.loads(out)) == (0, {"output": str(path), "n_texts": 1})
+    assert "Wrote 1 accepted text to" in err
     (sentence,) = read_jsonl(tmp_path / "a.jsonl")
     assert sentence.mentions[0].label == "person"
 
@@ -111,15 +113,32 @@ def test_what_writes_needs_a_name(file: Path) -> None:
     assert "--output" in err
 
 
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (("check", "-o", "a.db"), "'check' writes no file"),
+        (("check", "--format", "conll"), "'check' takes no --format"),
+        (("backup", "-o", "a.db", "--format", "conll"), "'backup' takes no --format"),
+    ],
+)
+def test_options_of_another_action_are_refused(
+    file: Path, options: tuple[str, ...], message: str
+) -> None:
+    code, _, err = run("project", options[0], file, *options[1:])
+    assert code == 2
+    assert message in err
+
+
 def test_a_project_that_is_not_there_is_not_made(tmp_path: Path) -> None:
-    for action in ("check", "export"):
-        code, _, err = run("project", action, tmp_path / "none.db", "-o", tmp_path / "x")
+    for action in (("check",), ("export", "-o", tmp_path / "x")):
+        code, _, err = run("project", action[0], tmp_path / "none.db", *action[1:])
         assert code == 2
         assert "There is no project" in err
     assert not (tmp_path / "none.db").exists()
     (tmp_path / "empty.db").touch()
-    for action in ("check", "backup", "export"):
-        code, _, err = run("project", action, tmp_path / "empty.db", "-o", tmp_path / "x")
+    output = ("-o", tmp_path / "x")
+    for action in (("check",), ("backup", *output), ("export", *output)):
+        code, _, err = run("project", action[0], tmp_path / "empty.db", *action[1:])
         assert (code, "There is no project" in err) == (2, True)
     assert (tmp_path / "empty.db").read_bytes() == b""
 

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
-from labelwise.apps.output import data, note, written
+from labelwise.apps.output import counted, data, note, written
 from labelwise.apps.train import AsJson, Model
 from labelwise.errors import DataError, require
 from labelwise.studio.nouns import Format
@@ -105,30 +105,46 @@ def project(
     output: Annotated[
         Path | None, typer.Option("--output", "-o", help="File to write: backup or export.")
     ] = None,
-    form: Annotated[Format, typer.Option("--format", help="Form of the export.")] = "jsonl",
+    form: Annotated[
+        Format | None, typer.Option("--format", help="Form of the export; jsonl if left out.")
+    ] = None,
     as_json: AsJson = False,
 ) -> None:
     """Look after a project of the studio: check, backup or export its file."""
-    from labelwise.studio.database import back_up, problems_of
+    from labelwise.studio.database import back_up
 
+    if form is not None and action != "export":
+        raise typer.BadParameter(f"'{action}' takes no --format. Leave it out.")
     if action == "check":
-        problems = problems_of(file)
-        if as_json:
-            data({"problems": problems})
-        if problems:
-            raise DataError(
-                f"Project '{file}' is damaged: {' '.join(problems[:5])} Expected a sound file. "
-                "Restore a backup."
-            )
-        note(f"'{file}' is sound")
+        if output is not None:
+            raise typer.BadParameter("'check' writes no file. Leave --output out.")
+        _check(file, as_json=as_json)
         return
     if output is None:
         raise typer.BadParameter(f"'{action}' writes a file. Name it with --output.")
+    written_to: dict[str, object] = {"output": str(output)}
     if action == "backup":
         back_up(file, output)
         note(f"Wrote a copy of '{file}' to '{output}'")
     else:
-        note(f"Wrote {_export(file, output, form):,} accepted texts to '{output}'")
+        written_to["n_texts"] = n_texts = _export(file, output, form or "jsonl")
+        note(f"Wrote {counted(n_texts, 'accepted text')} to '{output}'")
+    if as_json:
+        data(written_to)
+
+
+def _check(file: Path, *, as_json: bool) -> None:
+    from labelwise.studio.database import problems_of
+
+    problems = problems_of(file)
+    if as_json:
+        data({"problems": problems})
+    if problems:
+        raise DataError(
+            f"Project '{file}' is damaged: {' '.join(problems[:5])} Expected a sound file. "
+            "Restore a backup."
+        )
+    note(f"'{file}' is sound")
 
 
 def _export(file: Path, output: Path, form: Format) -> int:
