@@ -292,7 +292,7 @@ def test_too_few_examples_keep_the_scores_of_the_loaded_fit(tagger: Tagger) -> N
     loaded = _calibrated(tagger)
     before = loaded.table()
     assert loaded.partial_fit(EXAMPLES[:1]).curve == before.curve
-    assert loaded.label_set == before.label_set
+    assert loaded.table().label_set == before.label_set
     assert loaded.partial_fit(MANY).curve not in (before.curve, IDENTITY)
 
 
@@ -403,20 +403,44 @@ def test_undo_keeps_labels_that_were_named_without_examples(tagger: Tagger) -> N
     assert tagger.labels == (*LABELS, "drug")
 
 
-def test_thresholds_are_set_when_asked_for_and_never_over_ones_own(tagger: Tagger) -> None:
+def _noisy() -> list[Sentence]:
+    """Examples, and sentences of their words with nothing marked, so that thresholds pay."""
     vocabulary, draw = sorted({w for s in EXAMPLES for w in s.words}), random.Random(0)
-    nothing = [sentence(" ".join(draw.choices(vocabulary, k=6))) for _ in range(12)]
-    noisy = [*MANY, *nothing]
-    plain = tagger.fit(noisy, LABELS) and tagger.label_set
-    tagger.fit(noisy, LABELS, settings=FitSettings(thresholds=True))
-    limited = tagger.label_set
-    assert plain is not None
-    assert limited is not None
-    assert all(x.threshold is None for x in plain)
-    assert any(x.threshold is not None for x in limited)
+    return [*MANY, *(sentence(" ".join(draw.choices(vocabulary, k=6))) for _ in range(12))]
+
+
+def _limits(tagger: Tagger) -> list[float | None]:
+    return [x.threshold for x in tagger.table().label_set]
+
+
+def test_thresholds_are_set_when_asked_for_and_never_over_ones_own(tagger: Tagger) -> None:
+    tagger.fit(_noisy(), LABELS)
+    assert _limits(tagger) == [None, None]
+    tagger.fit(_noisy(), LABELS, settings=FitSettings(thresholds=True))
+    assert any(_limits(tagger))
     own = {"person": {"threshold": 0.01}, "city": {"threshold": 0.02}}
-    tagger.fit(noisy, own, settings=FitSettings(thresholds=True))
-    assert [x.threshold for x in tagger.label_set or ()] == [0.01, 0.02]
+    tagger.fit(_noisy(), own, settings=FitSettings(thresholds=True))
+    assert _limits(tagger) == [0.01, 0.02]
+
+
+@pytest.mark.parametrize("is_loaded", [False, True])
+def test_the_next_fit_starts_without_the_thresholds_that_a_fit_chose(
+    is_loaded: bool, tagger: Tagger, tmp_path: Path
+) -> None:
+    tagger.fit(_noisy(), LABELS, settings=FitSettings(thresholds=True))
+    chosen = _limits(tagger)
+    assert any(chosen)
+    if is_loaded:
+        tagger.save_pretrained(tmp_path / "m")
+        tagger = Tagger.from_pretrained(tmp_path / "m")
+        tagger.save_pretrained(tmp_path / "again")
+        tagger = Tagger.from_pretrained(tmp_path / "again")
+    assert _limits(tagger) == chosen
+    tagger.partial_fit(EXAMPLES[:1])
+    assert any(_limits(tagger))
+    for examples in (EXAMPLES[:3], []):
+        tagger.fit(examples)
+        assert _limits(tagger) == [None, None]
 
 
 def test_auto_trains_both_encoders_where_examples_are_many(tagger: Tagger) -> None:

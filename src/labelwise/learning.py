@@ -196,7 +196,7 @@ class Learning:
 
     def _settle(self, session: Session, *, inferred: bool) -> None:
         self._session, self._fitted = session, session.fitted
-        self.label_set = session.table.label_set
+        self.label_set = session.label_set  # without thresholds that the fit has chosen
         self._inferred = self.label_set if inferred else None
 
     def suggest(self, texts: Iterable[str], k: int = 5, labels: Labels | None = None) -> list[int]:

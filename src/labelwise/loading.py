@@ -9,10 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
-import numpy as np
-
 from labelwise.backend import EncoderBackend, checked_facts, facts_of
-from labelwise.calibration import IDENTITY, ScoreCurve
 from labelwise.checkpoint import Manifest, verify, write_folder
 from labelwise.config import ModelConfig
 from labelwise.encoder_config import check_encoder_config
@@ -29,17 +26,17 @@ from labelwise.errors import (
 from labelwise.label_cache import label_tensors, vectors_by_text
 from labelwise.labels import LabelSet
 from labelwise.precision import EXACT, LABEL_GRAPH, TEXT_GRAPH
+from labelwise.saved_fit import FIT_FILES, fit_files, read_fit
 from labelwise.strict_json import dump_json, read_json
-from labelwise.tag_params import WITH_NEIGHBOURS
 from labelwise.tag_table import TagTable
-from labelwise.tensors import Schema, load_tensors, save_tensors
+from labelwise.tensors import load_tensors, save_tensors
 
 if TYPE_CHECKING:
     from labelwise.torch_backend import TorchBackend
 
 DEFAULT_MODEL = "labelwise-mini-en"
 _CONFIG, _LABELS, _TOKENIZER = "config.json", "labels.json", "tokenizer.json"
-_WEIGHTS, _FIT, _LABEL_VECTORS = "model.safetensors", "fit.safetensors", "labels.safetensors"
+_WEIGHTS, _LABEL_VECTORS = "model.safetensors", "labels.safetensors"
 _FOR_NEW_LABELS = (_WEIGHTS, LABEL_GRAPH, EXACT[LABEL_GRAPH])
 
 
@@ -95,7 +92,8 @@ def load_model(
         backend = _onnx_backend(manifest, values, threads)
     else:
         backend = _torch_backend(manifest, values, device)
-    fitted, vectors = _fitted(manifest, label_set, backend), _label_vectors(manifest, backend)
+    fitted = read_fit(manifest, label_set, backend) if label_set else None
+    vectors = _label_vectors(manifest, backend)
     return LoadedModel(backend, label_set, manifest.folder, fitted, vectors)
 
 
@@ -113,22 +111,6 @@ def _named_in_errors(path: Path) -> Iterator[None]:
         yield
     except (DataError, CheckpointError) as err:
         raise CheckpointError(f"'{path}': {err}") from err
-
-
-def _fitted(
-    manifest: Manifest, label_set: LabelSet | None, backend: EncoderBackend
-) -> TagTable | None:
-    if label_set is None or _FIT not in manifest.files:
-        return None
-    n_tags = len(label_set.tags(backend.config.scheme))
-    schema: Schema = {
-        "matrix": ((n_tags, WITH_NEIGHBOURS * backend.dim), np.float32),
-        "bias": ((n_tags,), np.float32),
-        "curve": ((len(IDENTITY),), np.float64),
-    }
-    arrays = load_tensors(manifest.file(_FIT), schema)
-    curve = ScoreCurve(*arrays["curve"].tolist())
-    return TagTable(label_set, arrays["matrix"], arrays["bias"], curve)
 
 
 def _engine(manifest: Manifest, engine: str, device: str) -> str:
@@ -233,7 +215,7 @@ def save_model(
         will_run = _exported(files, cast("TorchBackend", backend)) or will_run
     elif source is not None:
         manifest = verify(source)
-        kept = set(manifest.files) - {_LABELS, _FIT, _LABEL_VECTORS}
+        kept = set(manifest.files) - FIT_FILES - {_LABELS, _LABEL_VECTORS}
         files = {name: manifest.file(name).read_bytes() for name in kept} | files
         known = dict(_label_vectors(manifest, backend))
     if label_set is not None:
@@ -274,8 +256,7 @@ def _label_files(
 ) -> dict[str, Any]:
     files: dict[str, Any] = {_LABELS: dump_json(label_set.to_dict(), _LABELS)}
     if fitted is not None:
-        arrays = {"matrix": fitted.matrix, "bias": fitted.bias, "curve": np.array(fitted.curve)}
-        files[_FIT] = lambda target: save_tensors(target, arrays)
+        files |= fit_files(label_set, fitted)
     vectors = {k: v for b in will_run for k, v in label_tensors(b, label_set, known).items()}
     if vectors:
         files[_LABEL_VECTORS] = lambda target: save_tensors(target, vectors)
