@@ -20,6 +20,8 @@ from labelwise.errors import ConfigError, LabelError, RequestError
 from labelwise.fit_report import FINETUNE_FROM, choose_method
 from labelwise.instant import FitSettings
 from labelwise.labels import LabelSet
+from labelwise.rows import to_sentences
+from labelwise.session import Session
 from labelwise.tagger import Tagger
 
 LABELS = ["person", "city"]
@@ -493,3 +495,15 @@ def test_blank_texts_are_suggested_last(tagger: Tagger) -> None:
     assert set(tagger.suggest(texts, k=4, labels=LABELS)) == {1, 3, 4, 5}
     assert tagger.suggest(texts, k=9, labels=LABELS)[4:] == [0, 2, 6]
     assert tagger.suggest(["", " "], k=1, labels=LABELS) == [0]
+
+
+def test_the_digest_tells_apart_what_a_fit_would(tagger: Tagger) -> None:
+    def digest(text: str, only: list[str] | None = None) -> str:
+        session = Session(tagger.engine, LabelSet.parse(LABELS))
+        session.add(to_sentences([text]), labels=only)
+        return session.digest
+
+    text = "[Ada](person) was here. [Bob](person) was not."
+    others = [digest(text.replace(". ", "\n\n")), digest(text.replace(". ", ".\n\n"))]
+    assert digest(text) == digest(text)
+    assert len({digest(text), *others, digest(text, ["person"]), digest(text, LABELS)}) == 5
