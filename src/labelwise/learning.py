@@ -63,6 +63,7 @@ class Learning:
         """Start from what an earlier fit has found, if there was one."""
         self.engine = engine
         self.label_set = label_set
+        self.engine.trained_names = self.labels
         self.folder = folder
         self._fitted = fitted
         self._session: Session | None = None
@@ -263,6 +264,7 @@ class Learning:
         self._inferred = label_set if inferred else None
         if backend is not self.backend:
             self.engine = Engine(backend)
+        self.engine.trained_names = self.labels
         return run.train(evaluate, on_progress)
 
     def _remark(self, examples: Sequence[Sentence], labels: Labels | None) -> None:
