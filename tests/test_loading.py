@@ -23,6 +23,7 @@ from builders import (
     tiny_tokenizer,
     tiny_vocabulary_size,
 )
+from labelwise.backend import FakeBackend
 from labelwise.checkpoint import verify, write_folder
 from labelwise.config import FINETUNE, RECOMMENDED_MODEL, ModelConfig
 from labelwise.encoder_config import MODEL_TYPES
@@ -114,6 +115,13 @@ def test_label_set_with_words_and_thresholds_survives(folder: Path) -> None:
 
 def test_model_without_a_label_set_has_none(tmp_path: Path) -> None:
     assert load_model(tiny_model_folder(tmp_path)).label_set is None
+
+
+def test_a_model_without_weights_is_not_saved(tmp_path: Path) -> None:
+    tagger = Tagger(FakeBackend(tiny_tokenizer()), label_set=KINDS)
+    with pytest.raises(RequestError, match="'FakeBackend' has no weights to save"):
+        tagger.save_pretrained(tmp_path / "m")
+    assert not (tmp_path / "m").exists()
 
 
 def test_half_precision_halves_the_weights_and_hardly_moves_them(

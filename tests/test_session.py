@@ -11,8 +11,15 @@ from typing import Any
 import numpy as np
 import pytest
 
-from builders import people_and_cities, sentence, tiny_backend, tiny_model_folder
+from builders import (
+    people_and_cities,
+    sentence,
+    tiny_backend,
+    tiny_model_folder,
+    tiny_tokenizer,
+)
 from labelwise.annotation import Sentence
+from labelwise.backend import FakeBackend
 from labelwise.calibration import IDENTITY
 from labelwise.config import ModelConfig
 from labelwise.engine import Engine
@@ -457,6 +464,14 @@ def test_auto_trains_both_encoders_where_examples_are_many(tagger: Tagger) -> No
     report = tagger.fit(few, LABELS, method="finetune")
     assert (report.method, report.n_examples) == ("finetune", 2)
     assert tagger.backend.digest != before
+
+
+def test_auto_is_instant_where_the_model_has_no_weights_to_train() -> None:
+    tagger = Tagger(FakeBackend(tiny_tokenizer()))
+    many = EXAMPLES * FINETUNE_FROM
+    assert tagger.fit(many, LABELS, method="auto").method == "instant"
+    with pytest.raises(RequestError, match="backend cannot train"):
+        tagger.fit(many, LABELS, method="finetune")
 
 
 def test_an_unknown_method_is_refused_with_a_suggestion(tagger: Tagger) -> None:

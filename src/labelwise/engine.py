@@ -149,9 +149,9 @@ class Engine:
         """Tag rows of a model whose output layer fixes them. Shape ``(tags, dim)``."""
         if self.trained_names and label_set.names != self.trained_names:
             raise LabelError(
-                f"The labels are {some_of(label_set.names)}. The output layer of this model expects "
-                f"those it was trained on, in their order: {some_of(self.trained_names)}. Fine-tune "
-                "it on the new labels, or use a dual encoder, which takes any."
+                f"The labels are {some_of(label_set.names)}. The output layer of this model "
+                f"expects those it was trained on, in their order: {some_of(self.trained_names)}. "
+                "Fine-tune it on the new labels, or use a dual encoder, which takes any."
             )
         config, n_tags = self.backend.config, len(label_set.tags(self.backend.config.scheme))
         texts = tag_texts([x.words for x in label_set], config)

@@ -21,7 +21,7 @@ from labelwise.fit_report import FitReport, choose_method
 from labelwise.instant import FitSettings
 from labelwise.label import Label
 from labelwise.labels import LabelSet
-from labelwise.loading import trainable
+from labelwise.loading import can_train, trainable
 from labelwise.records import split_text
 from labelwise.remarks import remarks_on, slips
 from labelwise.rows import Example, to_sentences
@@ -114,7 +114,7 @@ class Learning:
             only: Labels these examples speak about, as a label set or names, if not all.
             settings: Strength of the prior; chosen from the examples by default.
             method: ``"instant"``; ``"finetune"`` to train both encoders instead; ``"auto"`` for
-                whichever suits the number of examples.
+                whichever suits the number of examples and a model with weights or without.
 
         Returns:
             What the fit did.
@@ -127,7 +127,8 @@ class Learning:
         given = to_sentences(examples)
         label_set, inferred = self._label_set(labels, given), self._infers(labels)
         is_plain = only is None and settings is None
-        if choose_method(method, given, is_plain=is_plain) == "finetune":
+        may_train = can_train(self.backend, self.folder)
+        if choose_method(method, given, is_plain=is_plain, can_train=may_train) == "finetune":
             progress = self.finetune(given, labels)
             return FitReport.of_training(given, label_set, progress.elapsed_s)
         self._remark(given, labels)

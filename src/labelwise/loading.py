@@ -69,8 +69,7 @@ def load_model(
     """Load a saved model.
 
     Args:
-        name_or_path: Folder written by ``save_model``, the name of an installed model, or None
-            for the default model.
+        name_or_path: Folder written by ``save_model``; None, or its name, for the default model.
         device: ``"cpu"`` or a torch device.
         engine: ``"onnx"``, ``"torch"``, or ``"auto"``: ONNX on a CPU where the folder has an
             export, else torch.
@@ -168,6 +167,11 @@ def trainable(backend: EncoderBackend, folder: Path | None) -> TorchBackend:
     return cast("TorchBackend", backend)
 
 
+def can_train(backend: EncoderBackend, folder: Path | None) -> bool:
+    """Tell whether ``trainable`` has weights to return; arguments as there."""
+    return hasattr(backend, "tensors") or (folder is not None and not backend.frozen)
+
+
 def new_model(
     encoder: str | Path, config: ModelConfig | None = None, *, device: str = "cpu"
 ) -> TorchBackend:
@@ -207,6 +211,7 @@ def save_model(
 
     Raises:
         CheckpointError: The folder holds something else, or the disk refuses.
+        RequestError: The backend has no weights of its own, and there is no ``source``.
     """
     files: dict[str, Any] = dict(extra_files or {})
     will_run, known = [backend], dict[str, FloatArray]()
@@ -218,6 +223,11 @@ def save_model(
         kept = set(manifest.files) - FIT_FILES - {_LABELS, _LABEL_VECTORS}
         files = {name: manifest.file(name).read_bytes() for name in kept} | files
         known = dict(_label_vectors(manifest, backend))
+    else:
+        raise RequestError(
+            f"The backend '{type(backend).__name__}' has no weights to save, and was not loaded "
+            "from a folder. Expected a model with weights. Use Tagger.from_pretrained(path)."
+        )
     if label_set is not None:
         files |= _label_files(label_set, fitted, will_run, known)
     write_folder(path, files)
