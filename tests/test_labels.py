@@ -468,6 +468,12 @@ def test_a_dataset_folder_gives_the_words_of_its_meta_json(tmp_path: Path) -> No
     assert list(LabelSet.read(str(tmp_path))) == [Label("PER", "sailor", "who sails")]
 
 
+@pytest.mark.parametrize("name", ["words", "description", "threshold"])
+def test_a_meta_json_may_have_one_label_named_as_a_field_is(tmp_path: Path, name: str) -> None:
+    (tmp_path / "meta.json").write_text(json.dumps({"label_words": {name: "x"}}), "utf-8")
+    assert list(LabelSet.read(tmp_path)) == [Label(name, "x")]
+
+
 @pytest.mark.parametrize("name", ["labels", "label_words"])
 def test_a_written_label_set_is_read_back_whatever_its_names(tmp_path: Path, name: str) -> None:
     label_set = LabelSet.parse([name, "words"])

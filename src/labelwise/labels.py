@@ -133,7 +133,11 @@ class LabelSet:
         file = Path(path)
         if file.is_dir():
             file = file / "meta.json"
-        document = read_document(file)
+        return cls.from_document(read_document(file), file)
+
+    @classmethod
+    def from_document(cls, document: object, file: Path) -> Self:
+        """Build a label set from what ``read`` finds in a file; errors name it."""
         try:
             return cls.parse(_unwrapped(document))
         except LabelError as err:
@@ -330,8 +334,7 @@ def _wraps(fields: dict[str, Any], key: str) -> bool:
     """Tell whether a key wraps labels, rather than being a label that ``to_dict`` wrote."""
     value: Any = fields.get(key)
     keys = set(cast("dict[str, Any]", value)) if isinstance(value, dict) else set[str]()
-    is_label = bool(keys) and keys <= set(_LABEL_KEYS)
-    return key in fields and not is_label
+    return key in fields and keys != set(_LABEL_KEYS)
 
 
 def _joined(
