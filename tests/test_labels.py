@@ -15,17 +15,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from labelwise.errors import DataError, LabelError
-from labelwise.labels import (
-    LABEL_TABLES,
-    MARK_WORDS,
-    Label,
-    LabelSet,
-    label_table,
-    meaningless,
-    swapped,
-    verbalize,
-    words_from_name,
-)
+from labelwise.label import Label
+from labelwise.labels import MARK_WORDS, LabelSet, meaningless, swapped, verbalize
+from labelwise.naming import LABEL_TABLES, label_table, words_from_name
 
 READABLE = st.characters(exclude_categories=("Cc", "Cs", "Zl", "Zp"))
 NAME_LIKE = st.one_of(

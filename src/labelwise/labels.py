@@ -19,20 +19,8 @@ from typing import Any, Self, cast
 from labelwise.documents import read_document
 from labelwise.errors import LabelError, did_you_mean, some_of
 from labelwise.label import Label, checked_name
-from labelwise.naming import LABEL_TABLES, label_table, words_from_name
+from labelwise.naming import words_from_name
 from labelwise.schemes import split_tag, tag_names
-
-__all__ = [
-    "LABEL_TABLES",
-    "MARK_WORDS",
-    "Label",
-    "LabelSet",
-    "label_table",
-    "meaningless",
-    "swapped",
-    "verbalize",
-    "words_from_name",
-]
 
 MARK_WORDS = {"B": "begin", "I": "inside", "E": "end", "S": "single", "O": "other"}
 """The words of the marks: B, I from the paper (section 2.2); E, S and O are ours."""
@@ -112,6 +100,7 @@ class LabelSet:
     ) -> Self:
         """Build a label set from names and their words, such as a table or a meta.json.
 
+        >>> from labelwise.naming import label_table
         >>> len(LabelSet.from_words(label_table("ontonotes")))
         18
         """

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
 from labelwise.backend import EncoderBackend, checked_facts, facts_of
-from labelwise.checkpoint import Manifest, verify, write_folder
+from labelwise.checkpoint import verify, write_folder
 from labelwise.config import ModelConfig
 from labelwise.encoder_config import check_encoder_config
 from labelwise.encoders import tokenizer_json
@@ -27,6 +27,7 @@ from labelwise.label_cache import label_tensors, vectors_by_text
 from labelwise.labels import LabelSet
 from labelwise.precision import EXACT, LABEL_GRAPH, TEXT_GRAPH
 from labelwise.saved_fit import FIT_FILES, fit_files, read_fit
+from labelwise.sealed import Manifest
 from labelwise.strict_json import dump_json, read_json
 from labelwise.tag_table import TagTable
 from labelwise.tensors import load_tensors, save_tensors

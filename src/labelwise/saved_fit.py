@@ -12,9 +12,9 @@ import numpy as np
 
 from labelwise.backend import EncoderBackend
 from labelwise.calibration import IDENTITY, ScoreCurve
-from labelwise.checkpoint import Manifest
 from labelwise.errors import CheckpointError, LabelError
 from labelwise.labels import LabelSet
+from labelwise.sealed import Manifest
 from labelwise.strict_json import dump_json, read_json
 from labelwise.tag_params import WITH_NEIGHBOURS
 from labelwise.tag_table import TagTable
