@@ -99,8 +99,23 @@ def test_learns_saves_and_loads(tmp_path: Path) -> None:
 def test_its_output_layer_fixes_the_labels() -> None:
     tagger = Tagger(double_town(n_tags=5), label_set=LABELS)
     assert isinstance(tagger.predict("Ada lives in Oslo"), list)
+    for labels in (["person", "city", "year"], ["drug", "year"], ["city", "person"]):
+        with pytest.raises(LabelError, match="in their order: 'person', 'city'"):
+            tagger.predict("Ada lives in Oslo", labels)
+    with pytest.raises(LabelError, match="in their order: 'person', 'city'"):
+        tagger.fit(EXAMPLES[:1], ["city", "person"])
+    untold = Tagger(tagger.backend)
     with pytest.raises(LabelError, match="7 tags, the output layer of this model 5"):
-        tagger.predict("Ada lives in Oslo", ["person", "city", "year"])
+        untold.predict("Ada lives in Oslo", ["person", "city", "year"])
+
+
+def test_fine_tuning_it_again_gives_it_other_labels() -> None:
+    tagger = Tagger(double_town(n_tags=5), label_set=LABELS)
+    config = FINETUNE.replace(min_steps=None, max_steps=1, precision="fp32")
+    tagger.finetune(EXAMPLES, ["city", "person"], config=config)
+    assert isinstance(tagger.predict("Ada lives in Oslo"), list)
+    with pytest.raises(LabelError, match="in their order: 'city', 'person'"):
+        tagger.predict("Ada lives in Oslo", ["person", "city"])
 
 
 def test_same_seed_gives_the_same_output_layer() -> None:
