@@ -105,10 +105,7 @@ def _with_labels(loaded: LoadedModel, label_set: LabelSet | None) -> Tagger:
     """A model with other labels of its own: what a fit has found of them, thresholds too, stays."""
     from labelwise.tagger import Tagger
 
-    vectors = loaded.label_vectors
-    tagger = Tagger(
-        loaded.backend, label_set=label_set, fitted=loaded.fitted, label_vectors=vectors
-    )
+    tagger = Tagger.of(dataclasses.replace(loaded, label_set=label_set))
     if tagger.fitted is not None:
         tagger.label_set = tagger.fitted.label_set
     return tagger
