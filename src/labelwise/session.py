@@ -95,8 +95,11 @@ class Session:
     def digest(self) -> str:
         """Hash over the examples, so that a saved fit can say what it was learned from."""
         sha = hashlib.sha256()
-        for sentence in self.examples:
-            sha.update(repr((sentence.words, sentence.mentions)).encode("utf-8", "replace"))
+        for example in self._examples:
+            content: tuple[object, ...] = (example.sentence.words, example.sentence.mentions)
+            if example.spoken is not None:
+                content += (sorted(example.spoken),)
+            sha.update(repr(content).encode("utf-8", "replace"))
         return sha.hexdigest()
 
     @property

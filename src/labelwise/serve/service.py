@@ -11,7 +11,7 @@ import contextlib
 import gc
 import logging
 import math
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Collection, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, Literal, TypeVar
 
@@ -244,14 +244,15 @@ class Service:
         label_set: LabelSet,
         start: LabelEntry | None = None,
         deadline: float = math.inf,
+        spoken: Sequence[Collection[str] | None] | None = None,
     ) -> LabelEntry:
         """Fit a label set to examples and remember it; arguments as for ``label_sets.fitted``.
 
         Raises:
             LabelError: The examples bear labels that it lacks.
         """
-        entry = await self.learn(fitted, self.engine, label_set, examples, start, deadline=deadline)
-        return self.label_sets.put(entry)
+        given = (self.engine, label_set, examples, start, spoken)
+        return self.label_sets.put(await self.learn(fitted, *given, deadline=deadline))
 
     def _run_parts(self, parts: Sequence[Part]) -> list[list[Any]]:
         return run_parts(self.engine, parts, self.metrics.encoded)
