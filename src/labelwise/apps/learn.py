@@ -88,8 +88,7 @@ def export(
     is_named = labels is not None or frozen
     if is_named:
         label_set = labels_to_predict(labels, loaded.label_set)
-    vectors = loaded.label_vectors
-    tagger = Tagger(backend, label_set=label_set, fitted=loaded.fitted, label_vectors=vectors)
+    tagger = Tagger.of(dataclasses.replace(loaded, label_set=label_set))
     fitted = tagger.fitted
     graphs = export_towers(backend, precision)
     if dev is not None:
