@@ -151,9 +151,7 @@ def write_conll(path: str | Path, sentences: Iterable[Example], *, scheme: str =
         DataError: The file cannot be written, or a word or label does not fit into a column.
     """
     lines: list[str] = []
-    for sentence in to_sentences(sentences):
-        if not sentence.words:
-            continue
+    for sentence in (s for s in to_sentences(sentences) if s.words):
         _check_columns(sentence)
         tags = tags_from_mentions(len(sentence.words), sentence.mentions, scheme)
         lines += [f"{w}\t{tag}" for w, tag in zip(sentence.words, tags, strict=True)]
