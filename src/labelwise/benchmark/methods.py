@@ -177,7 +177,7 @@ class Methods:
         config = self.stages.config(LINEAR).replace(
             architecture="double_town", max_pieces=backend.config.max_pieces
         )
-        return _rebuilt(backend, DoubleTown(backend.model.text_tower, config))
+        return backend.with_model(DoubleTown(backend.model.text_tower, config))
 
 
 def _likeness(config: Distance) -> Likeness:
@@ -189,17 +189,12 @@ def _as_variant(backend: TorchBackend, trial: Trial) -> TorchBackend:
     if trial.variant == "no_marks":
         # Alike, the tags of a mention's first and later words can only be read as IO.
         backend.model.config = backend.config.replace(composition="names", scheme="io")
-        return _rebuilt(backend, backend.model)
+        return backend.with_model(backend.model)
     if trial.variant == "context":
         from labelwise.baselines.context import in_context  # noqa: PLC0415
 
         return in_context(backend, trial.support, trial.label_set, trial.seed)
     return backend
-
-
-def _rebuilt(backend: TorchBackend, model: object) -> TorchBackend:
-    device, precision = str(backend.device), backend.precision
-    return type(backend)(model, backend.tokenizer, device=device, precision=precision)  # type: ignore[arg-type]
 
 
 def _finetuned(backend: TorchBackend, trial: Trial, config: TrainConfig) -> list[list[Mention]]:
