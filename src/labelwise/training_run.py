@@ -104,7 +104,7 @@ class Run:
         self.model.freeze_word_embeddings(config.freeze_word_embeddings)
         torch.manual_seed(config.seed)
         self.optimizer = make_optimizer(self.model, config, backend.device)
-        self.total_steps = _total_steps(config, stream)
+        self.total_steps = config.updates(stream.batches_per_epoch)
         self.settings_digest = settings_digest
         self.kept_share = 0.0 if self.model.has_drawn_layer else _kept_share(config, stream.sources)
         self.start_weights = {
@@ -317,12 +317,3 @@ def _kept_share(config: TrainConfig, sources: Sequence[Source]) -> float:
         return config.keep_start
     n_mentions = mentions_a_label(s for source in sources for s in source.sentences)
     return config.keep_start / (1 + n_mentions / config.keep_mentions)
-
-
-def _total_steps(config: TrainConfig, stream: BatchStream) -> int | None:
-    """Updates of the run, or None when the clock ends it."""
-    if config.max_steps:
-        return config.max_steps
-    if config.max_minutes:
-        return None
-    return max(config.min_steps or 1, round(config.epochs * stream.batches_per_epoch))
