@@ -9,7 +9,7 @@ import torch
 from builders import people_and_cities, tiny_tokenizer, tiny_tower
 from labelwise.config import FINETUNE, ModelConfig
 from labelwise.double_town import DoubleTown, sinusoidal_positions
-from labelwise.errors import ConfigError, LabelError
+from labelwise.errors import CheckpointError, ConfigError, LabelError
 from labelwise.labels import LabelSet
 from labelwise.sources import Source
 from labelwise.tagger import Tagger
@@ -141,3 +141,25 @@ def test_it_takes_one_source() -> None:
     source = Source("a", EXAMPLES, LABELS)
     with pytest.raises(ConfigError, match="given 2 sources"):
         pretrain(double_town(), [source, source])
+
+
+def test_a_refused_checkpoint_leaves_the_output_layer(tmp_path: Path) -> None:
+    config = FINETUNE.replace(min_steps=None, max_steps=1, precision="fp32")
+    pretrain(double_town(n_tags=0), [Source("t", EXAMPLES, LABELS)], config, output_dir=tmp_path)
+    backend = double_town(n_tags=5)
+    before, weight = backend.digest, backend.model.weight
+    other = Source("t", EXAMPLES, LabelSet.parse(["person", "city", "year"]))
+    with pytest.raises(CheckpointError, match="belongs to a run with"):
+        pretrain(backend, [other], config, output_dir=tmp_path, resume=True)
+    backend.changed()
+    assert backend.model.weight is weight
+    assert backend.digest == before
+
+
+def test_it_resumes_whether_or_not_its_digest_was_asked_for(tmp_path: Path) -> None:
+    config = FINETUNE.replace(min_steps=None, max_steps=1, precision="fp32")
+    source = Source("t", EXAMPLES, LABELS)
+    pretrain(double_town(n_tags=0), [source], config, output_dir=tmp_path)
+    backend = double_town(n_tags=0)
+    assert backend.digest
+    assert pretrain(backend, [source], config, output_dir=tmp_path, resume=True).step == 1

@@ -213,7 +213,6 @@ def test_all_forms_of_a_spec_agree() -> None:
     assert listed == LabelSet.parse({"PER": None, "cell_line": {}})
     assert listed == LabelSet.parse({"PER": {"words": "person"}, "cell_line": ""})
     assert listed == LabelSet.parse_names("PER, cell_line,")
-    assert listed == LabelSet.from_words({"PER": "person", "cell_line": None})
     assert LabelSet.parse(listed) is listed
 
 

@@ -95,18 +95,6 @@ class LabelSet:
         return cls.parse([name for name in text.split(",") if name.strip()])
 
     @classmethod
-    def from_words(
-        cls, words: Mapping[str, str | None], descriptions: Mapping[str, str | None] | None = None
-    ) -> Self:
-        """Build a label set from names and their words, such as a table or a meta.json.
-
-        >>> from labelwise.naming import label_table
-        >>> len(LabelSet.from_words(label_table("ontonotes")))
-        18
-        """
-        return cls.parse(_joined(words, descriptions or {}))
-
-    @classmethod
     def read(cls, path: str | Path) -> Self:
         """Read a label set from a file or a dataset folder.
 
