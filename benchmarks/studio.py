@@ -75,11 +75,7 @@ def one(project: Project, gold: dict[str, Sentence], label_ids: dict[str, int]) 
     ids = project.order(("new",), useful_first=True)
     text = project.store.text(ids[0])
     sentence = gold[text.text]
-    offsets = sentence.offsets or ()
-    marks = [
-        Mark(offsets[m.start][0], offsets[m.end - 1][1], label_ids[m.label])
-        for m in sentence.mentions
-    ]
+    marks = [Mark(*sentence.place(m), label_ids[m.label]) for m in sentence.mentions]
     while not project.summary().is_scored:
         time.sleep(0.01)
     started = time.perf_counter()

@@ -18,7 +18,8 @@ from typing import Any
 
 import numpy as np
 
-from labelwise.checkpoint import latest_step, load_tensors, save_step, verify, write_folder
+from labelwise.checkpoint import latest_step, save_step, verify, write_folder
+from labelwise.tensors import load_tensors
 
 
 def write(folder: Path, number: int) -> None:

@@ -193,6 +193,27 @@ def test_source_stage_of_the_linear_head_changes_the_encoder_and_drops_the_layer
         Engine(with_new_layer(encoder, [LABELS])).tag_table(LabelSet.parse(["drug"]))
 
 
+def test_rivals_are_scored_at_the_precision_of_the_model_they_start_from() -> None:
+    from labelwise.baselines.context import in_context
+    from labelwise.baselines.episodes import train_in_episodes
+    from labelwise.baselines.linear_head import LinearTagger, encoder_only, with_new_layer
+    from labelwise.config import FINETUNE
+    from labelwise.sources import Source
+
+    backend = tiny_backend(layers=1)
+    backend.precision = "bf16"
+    settings = FINETUNE.replace(max_steps=1, precision="bf16")
+    source = Source("target", SUPPORT, LABELS)
+    built = [
+        with_new_layer(backend, [LABELS]),
+        encoder_only(backend),
+        in_context(backend, SUPPORT, LABELS, seed=0),
+        train_in_episodes(backend, [source], settings, likeness=Likeness(), nearest=False),
+        LinearTagger(backend, settings).fit(SUPPORT, LABELS)._backend,
+    ]
+    assert [x.precision for x in built] == ["bf16"] * len(built)
+
+
 def published_wnut(shared_data: Path, file: str) -> list[Sentence]:
     return read_jsonl(shared_data / "support_sets" / "wnut_structshot_1shot" / file)
 

@@ -69,7 +69,9 @@ def whole(spec: Spec, tmp_path_factory: pytest.TempPathFactory) -> dict[Cell, An
 def test_every_cell_has_a_score_or_a_reason(whole: dict[Cell, Any]) -> None:
     for cell, result in whole.items():
         if cell.shots == "10000":
-            assert "10000" in result["skipped"] or "10,000" in result["skipped"]
+            assert "10000" in result["skipped"]
+            assert "Use k=" not in result["skipped"]
+            assert result["skipped"].endswith(". (allow_short = true takes what there is)")
         else:
             assert 0 <= result["scores"]["micro_f1"] <= 1
             assert sum(c[2] for c in result["counts"]) == result["scores"]["n_gold"]
@@ -235,18 +237,31 @@ def test_a_plan_knows_what_is_there_what_is_skipped_and_what_costs_more(tmp_path
         pretrain={"max_steps": 2, "batch_pieces": 16, "precision": "fp32"},
     )  # fmt: skip
     _, plan = plan_benchmark(small, tmp_path / "run")
-    work = {(c.method, c.shots): w for c, w in plan.cells.items()}
+    work = {(c.method, c.shots): w.seconds(1.0) for c, w in plan.cells.items()}
     assert {(c.method, c.shots) for c in plan.skips} == {
         (m, "10000") for m in ("towers", "nnshot", "instant")
     }
     assert work["towers", "1"] > work["nnshot", "1"] > 0
     assert set(plan.stages) == {"shared", "linear"}
-    assert min(plan.stages.values()) > 3000  # a stage of two updates is mostly loading and saving
+    assert min(w.seconds(1.0) for w in plan.stages.values()) > 3000
     assert plan.seconds_a_piece is None
     assert plan.seconds(1.0, jobs=2) < plan.seconds(1.0)
     run_benchmark(small, tmp_path / "run")
     _, done = plan_benchmark(small, tmp_path / "run")
     assert (done.cells, done.stages) == ({}, {})
+
+
+def test_a_plan_knows_which_trainings_the_clock_ends(tmp_path: Path) -> None:
+    small = small_spec(
+        tmp_path, methods=["towers", "nnshot"], shots=[1], variants=["names"],
+        pretrain={"max_minutes": 10.0}, finetune={"max_minutes": 2.0, "max_steps": 1},
+    )  # fmt: skip
+    _, plan = plan_benchmark(small, tmp_path / "run")
+    assert all(600 < w.seconds(1e-3) < 610 for w in plan.stages.values())
+    (finetuned,) = (work for cell, work in plan.cells.items() if cell.method == "towers")
+    assert finetuned.seconds(1e-6) < 1  # its one update ends it
+    assert finetuned.seconds(1.0) == finetuned.pieces + 120
+    assert plan.seconds(1e-3) > sum(w.seconds(1e-3) for w in plan.stages.values()) > 1200
 
 
 def test_a_source_stage_that_no_cell_needs_is_not_run(tmp_path: Path) -> None:

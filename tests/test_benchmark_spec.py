@@ -1,5 +1,6 @@
 """A benchmark is checked before it starts; its cells are stored whole or not at all."""
 
+from collections import Counter
 from pathlib import Path
 
 import pytest
@@ -90,6 +91,21 @@ def test_grids_take_from_the_top_what_they_leave_out_and_share_cells() -> None:
     assert found == [
         ("towers", "1", 0), ("towers", "1", 1), ("towers", "0", 0), ("nnshot", "1", 0),
     ]  # fmt: skip
+
+
+def test_where_every_support_set_would_give_the_same_number_there_is_one() -> None:
+    spec = Spec.from_dict(
+        SMALL | {"methods": ["towers", "instant", "nnshot", "nnshot@b"], "shots": [0, 1, "full"],
+                 "support_sets": 2, "variants": ["names", "context"],
+                 "distance_of": {"nnshot@b": {"finetune": True}}}
+    )  # fmt: skip
+    found = Counter((c.method, c.shots, c.variant) for c in cells_of(spec))
+    once = {
+        ("towers", "0", "names"), ("instant", "full", "names"), ("nnshot", "full", "names"),
+    }  # fmt: skip
+    assert {key for key, n in found.items() if n == 1} == once
+    assert {n for key, n in found.items() if key not in once} == {2}
+    assert ("instant", "full", "context") in found  # which draws its sentences
 
 
 def test_settings_go_from_the_method_at_a_name_to_the_method_to_all() -> None:

@@ -14,7 +14,6 @@ import numpy as np
 import pytest
 
 from labelwise.checkpoint import (
-    folder_lock,
     latest_step,
     read_manifest,
     save_step,
@@ -22,6 +21,7 @@ from labelwise.checkpoint import (
     write_folder,
 )
 from labelwise.errors import CheckpointError, ConfigError
+from labelwise.guarded import folder_lock
 
 HERE = Path(__file__).parent
 SRC = HERE.parent / "src"
@@ -252,7 +252,7 @@ def test_names_that_are_not_plain_are_refused(tmp_path: Path, name: str) -> None
 
 def test_a_second_writer_is_kept_out(model: Path) -> None:
     script = (
-        "import sys; from labelwise.checkpoint import *\n"
+        "import sys; from labelwise.guarded import folder_lock\n"
         "try:\n"
         "    with folder_lock(sys.argv[1], wait_s=0.05): print('in')\n"
         "except Exception as err: print(err)"

@@ -371,7 +371,10 @@ def test_label_words_come_with_the_folder(tmp_path: Path) -> None:
         assert label_set["PER"].words == "person"
         assert label_set["PER"].description == "A human."
     meta.write_text("{", "utf-8")
-    with pytest.raises(DataError, match=r"not JSON \(.*meta\.json\)"):
+    with pytest.raises(DataError, match=r"meta\.json:1: .*Expected JSON"):
+        read_label_set(tmp_path)
+    meta.write_text('{"name": "a", "name": "b"}', "utf-8")
+    with pytest.raises(DataError, match=r"meta\.json: Found more than once in one object: 'name'"):
         read_label_set(tmp_path)
 
 

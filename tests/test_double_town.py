@@ -9,7 +9,7 @@ import torch
 from builders import people_and_cities, tiny_tokenizer, tiny_tower
 from labelwise.config import FINETUNE, ModelConfig
 from labelwise.double_town import DoubleTown, sinusoidal_positions
-from labelwise.errors import ConfigError, LabelError
+from labelwise.errors import CheckpointError, ConfigError, LabelError
 from labelwise.labels import LabelSet
 from labelwise.sources import Source
 from labelwise.tagger import Tagger
@@ -99,8 +99,23 @@ def test_learns_saves_and_loads(tmp_path: Path) -> None:
 def test_its_output_layer_fixes_the_labels() -> None:
     tagger = Tagger(double_town(n_tags=5), label_set=LABELS)
     assert isinstance(tagger.predict("Ada lives in Oslo"), list)
+    for labels in (["person", "city", "year"], ["drug", "year"], ["city", "person"]):
+        with pytest.raises(LabelError, match="in their order: 'person', 'city'"):
+            tagger.predict("Ada lives in Oslo", labels)
+    with pytest.raises(LabelError, match="in their order: 'person', 'city'"):
+        tagger.fit(EXAMPLES[:1], ["city", "person"])
+    untold = Tagger(tagger.backend)
     with pytest.raises(LabelError, match="7 tags, the output layer of this model 5"):
-        tagger.predict("Ada lives in Oslo", ["person", "city", "year"])
+        untold.predict("Ada lives in Oslo", ["person", "city", "year"])
+
+
+def test_fine_tuning_it_again_gives_it_other_labels() -> None:
+    tagger = Tagger(double_town(n_tags=5), label_set=LABELS)
+    config = FINETUNE.replace(min_steps=None, max_steps=1, precision="fp32")
+    tagger.finetune(EXAMPLES, ["city", "person"], config=config)
+    assert isinstance(tagger.predict("Ada lives in Oslo"), list)
+    with pytest.raises(LabelError, match="in their order: 'city', 'person'"):
+        tagger.predict("Ada lives in Oslo", ["person", "city"])
 
 
 def test_same_seed_gives_the_same_output_layer() -> None:
@@ -126,3 +141,25 @@ def test_it_takes_one_source() -> None:
     source = Source("a", EXAMPLES, LABELS)
     with pytest.raises(ConfigError, match="given 2 sources"):
         pretrain(double_town(), [source, source])
+
+
+def test_a_refused_checkpoint_leaves_the_output_layer(tmp_path: Path) -> None:
+    config = FINETUNE.replace(min_steps=None, max_steps=1, precision="fp32")
+    pretrain(double_town(n_tags=0), [Source("t", EXAMPLES, LABELS)], config, output_dir=tmp_path)
+    backend = double_town(n_tags=5)
+    before, weight = backend.digest, backend.model.weight
+    other = Source("t", EXAMPLES, LabelSet.parse(["person", "city", "year"]))
+    with pytest.raises(CheckpointError, match="belongs to a run with"):
+        pretrain(backend, [other], config, output_dir=tmp_path, resume=True)
+    backend.changed()
+    assert backend.model.weight is weight
+    assert backend.digest == before
+
+
+def test_it_resumes_whether_or_not_its_digest_was_asked_for(tmp_path: Path) -> None:
+    config = FINETUNE.replace(min_steps=None, max_steps=1, precision="fp32")
+    source = Source("t", EXAMPLES, LABELS)
+    pretrain(double_town(n_tags=0), [source], config, output_dir=tmp_path)
+    backend = double_town(n_tags=0)
+    assert backend.digest
+    assert pretrain(backend, [source], config, output_dir=tmp_path, resume=True).step == 1

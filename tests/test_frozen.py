@@ -72,6 +72,8 @@ def test_a_frozen_model_neither_trains_nor_runs_with_torch(folders: Path) -> Non
     tagger = Tagger.from_pretrained(folders / "frozen")
     with pytest.raises(CheckpointError, match=r"frozen' is frozen: it has no weights.*exported"):
         tagger.finetune(people_and_cities(), LABELS)
+    many = people_and_cities() * 20
+    assert tagger.fit(many, method="auto").method == "instant"
     with pytest.raises(CheckpointError, match=r"is frozen: it has no weights"):
         load_model(folders / "frozen", engine="torch")
 

@@ -1,6 +1,7 @@
 """The instant fit: a convex problem with a known centre, checked against slower solvers."""
 
 import dataclasses
+import re
 import subprocess
 import sys
 
@@ -394,6 +395,35 @@ def test_arrays_that_do_not_fit_are_refused(change, message):
 def test_settings_report_all_problems_at_once():
     with pytest.raises(ConfigError, match=r"strength.*factors.*spread.*bias_reach.*n_folds"):
         FitSettings(strength=0, factors=(0.1, 1.0), spread=(), bias_reach=-1, n_folds=1)
+
+
+@pytest.mark.parametrize(
+    "values",
+    [
+        {"strength": "0.1"},
+        {"strength": True},
+        {"strength": float("inf")},
+        {"factors": (1.0, "0.1")},
+        {"spread": 0.5},
+        {"criterion": None},
+        {"thresholds": "no"},
+        {"bias_reach": "0.5"},
+        {"bias_reach": float("nan")},
+        {"n_folds": 2.5},
+        {"max_iterations": 0},
+        {"max_iterations": "200"},
+    ],
+    ids=str,
+)
+def test_settings_of_another_type_or_size_are_refused(values):
+    ((name, value),) = values.items()
+    with pytest.raises(ConfigError, match=re.escape(f"'{name}' is {value!r}. Expected")):
+        FitSettings(**values)
+
+
+def test_settings_take_numbers_of_numpy():
+    numbers = (np.float32(3.0), np.int64(1))
+    assert FitSettings(strength=numbers[0], spread=numbers, n_folds=np.int64(3)).n_folds == 3
 
 
 def test_import_is_light():

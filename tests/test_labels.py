@@ -15,17 +15,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from labelwise.errors import DataError, LabelError
-from labelwise.labels import (
-    LABEL_TABLES,
-    MARK_WORDS,
-    Label,
-    LabelSet,
-    label_table,
-    meaningless,
-    swapped,
-    verbalize,
-    words_from_name,
-)
+from labelwise.label import Label
+from labelwise.labels import MARK_WORDS, LabelSet, meaningless, swapped, verbalize
+from labelwise.naming import LABEL_TABLES, label_table, words_from_name
 
 READABLE = st.characters(exclude_categories=("Cc", "Cs", "Zl", "Zp"))
 NAME_LIKE = st.one_of(
@@ -221,7 +213,6 @@ def test_all_forms_of_a_spec_agree() -> None:
     assert listed == LabelSet.parse({"PER": None, "cell_line": {}})
     assert listed == LabelSet.parse({"PER": {"words": "person"}, "cell_line": ""})
     assert listed == LabelSet.parse_names("PER, cell_line,")
-    assert listed == LabelSet.from_words({"PER": "person", "cell_line": None})
     assert LabelSet.parse(listed) is listed
 
 
@@ -466,6 +457,12 @@ def test_a_dataset_folder_gives_the_words_of_its_meta_json(tmp_path: Path) -> No
     meta = {"label_words": {"PER": "sailor"}, "label_descriptions": {"PER": "who sails"}}
     (tmp_path / "meta.json").write_text(json.dumps(meta), encoding="utf-8")
     assert list(LabelSet.read(str(tmp_path))) == [Label("PER", "sailor", "who sails")]
+
+
+@pytest.mark.parametrize("name", ["words", "description", "threshold"])
+def test_a_meta_json_may_have_one_label_named_as_a_field_is(tmp_path: Path, name: str) -> None:
+    (tmp_path / "meta.json").write_text(json.dumps({"label_words": {name: "x"}}), "utf-8")
+    assert list(LabelSet.read(tmp_path)) == [Label(name, "x")]
 
 
 @pytest.mark.parametrize("name", ["labels", "label_words"])

@@ -23,6 +23,7 @@ from builders import (
     tiny_tokenizer,
     tiny_vocabulary_size,
 )
+from labelwise.backend import FakeBackend
 from labelwise.checkpoint import verify, write_folder
 from labelwise.config import FINETUNE, RECOMMENDED_MODEL, ModelConfig
 from labelwise.encoder_config import MODEL_TYPES
@@ -114,6 +115,13 @@ def test_label_set_with_words_and_thresholds_survives(folder: Path) -> None:
 
 def test_model_without_a_label_set_has_none(tmp_path: Path) -> None:
     assert load_model(tiny_model_folder(tmp_path)).label_set is None
+
+
+def test_a_model_without_weights_is_not_saved(tmp_path: Path) -> None:
+    tagger = Tagger(FakeBackend(tiny_tokenizer()), label_set=KINDS)
+    with pytest.raises(RequestError, match="'FakeBackend' has no weights to save"):
+        tagger.save_pretrained(tmp_path / "m")
+    assert not (tmp_path / "m").exists()
 
 
 def test_half_precision_halves_the_weights_and_hardly_moves_them(
@@ -305,14 +313,19 @@ def test_every_kind_of_encoder_is_built_saved_and_loaded(model_type: str, tmp_pa
 # Hostility
 
 
-def with_fit(tensors: dict[str, Any], target: Path) -> Path:
-    """Save a fitted model, then put other arrays into its fit."""
+WHOLE_FIT = {"matrix": np.zeros((3, 96), np.float32), "bias": np.zeros(3, np.float32),
+             "curve": np.ones(2)}  # fmt: skip
+
+
+def with_fit(tensors: dict[str, Any], target: Path, **more: str) -> Path:
+    """Save a fitted model, then put other arrays, and more JSON files, into its fit."""
     tagger = Tagger(tiny_backend(MODELS["recommended"]))
     tagger.fit(people_and_cities(), ["person", "city"])
     tagger.save_pretrained(target / "whole")
     save_tensors(target / "fit", tensors)
     manifest = verify(target / "whole")
     files: dict[str, Any] = {n: manifest.file(n).read_bytes() for n in manifest.files}
+    files |= {f"{name}.json": content for name, content in more.items()}
     write_folder(target / "m", files | {"fit.safetensors": (target / "fit").read_bytes()})
     return target / "m"
 
@@ -330,17 +343,22 @@ def with_fit(tensors: dict[str, Any], target: Path) -> Path:
 def test_a_fit_of_another_shape_is_refused(
     change: dict[str, Any], match: str, tmp_path: Path
 ) -> None:
-    whole = {"matrix": np.zeros((3, 96), np.float32), "bias": np.zeros(3, np.float32),
-             "curve": np.ones(2)}  # fmt: skip
-    tensors = {k: v for k, v in (whole | change).items() if v is not None}
+    tensors = {k: v for k, v in (WHOLE_FIT | change).items() if v is not None}
     with pytest.raises(CheckpointError, match=match):
         load_model(with_fit(tensors, tmp_path))
 
 
 def test_a_fit_of_the_right_shape_is_loaded(tmp_path: Path) -> None:
-    whole = {"matrix": np.zeros((3, 96), np.float32), "bias": np.zeros(3, np.float32),
-             "curve": np.ones(2)}  # fmt: skip
-    assert load_model(with_fit(whole, tmp_path)).fitted is not None
+    assert load_model(with_fit(WHOLE_FIT, tmp_path)).fitted is not None
+
+
+def test_thresholds_of_a_fit_are_loaded_and_bad_ones_refused(tmp_path: Path) -> None:
+    loaded = load_model(with_fit(WHOLE_FIT, tmp_path / "good", thresholds='{"person": 0.5}'))
+    assert [x.threshold for x in loaded.label_set or ()] == [None, None]
+    assert [x.threshold for x in loaded.fitted.label_set] == [0.5, None]  # type: ignore[union-attr]
+    for i, bad in enumerate(['{"person": 2}', "[0.5]"]):
+        with pytest.raises(CheckpointError, match="thresholds.json' holds no thresholds"):
+            load_model(with_fit(WHOLE_FIT, tmp_path / str(i), thresholds=bad))
 
 
 HOSTILE = {

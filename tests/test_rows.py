@@ -18,6 +18,7 @@ from labelwise.errors import DataError
 from labelwise.evaluation import evaluate
 from labelwise.rows import read_marks, to_sentences
 from labelwise.sampling import sample_support_set
+from labelwise.sentences import with_text
 from labelwise.tagger import Tagger
 
 TEXT = "Ada moved to New York."
@@ -130,3 +131,18 @@ def test_a_wrong_span_is_named_by_the_index_of_its_example() -> None:
         to_sentences([("Ada", "person")])
     with pytest.raises(DataError, match=r"The keys are 'text', 'label'? ?\(examples\[0\]\)"):
         to_sentences([{"text": "Ada", "label": "person"}])
+
+
+@pytest.mark.parametrize("half", [{"text": "Ada"}, {"offsets": ((0, 3),)}], ids=str)
+def test_half_a_text_is_refused(half: dict[str, Any]) -> None:
+    with pytest.raises(DataError, match="Expected both or neither"):
+        Sentence(("Ada",), **half)
+
+
+def test_a_mention_has_a_place_in_the_text_or_else_in_the_words() -> None:
+    words, mention = ("Ada", "May", "left"), Mention(0, 2, "person")
+    assert Sentence(words).place(mention) == (0, 2)
+    text = Sentence(words, text="Ada  May left", offsets=((0, 3), (5, 8), (9, 13)))
+    assert text.place(mention) == (0, 8)
+    assert with_text(text) is text
+    assert with_text(Sentence(words, (mention,))).place(mention) == (0, 7)

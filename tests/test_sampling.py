@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import os
+import pickle
 import random
 import subprocess
 import sys
@@ -251,6 +252,20 @@ def test_arguments_out_of_range_are_refused(k: int, seed: int, mode: str, messag
 def test_a_pool_without_mentions_is_refused() -> None:
     with pytest.raises(SamplingError, match="the 1 sentences have no mentions"):
         sample_support_set([sentence()], 1, 0)
+
+
+def test_no_labels_to_count_are_refused() -> None:
+    with pytest.raises(SamplingError, match=r"'labels' is empty\. Expected labels to count"):
+        sample_support_set([sentence("a")], 1, 0, labels=[])
+
+
+def test_an_error_keeps_its_finding_apart_from_its_advice_also_between_processes() -> None:
+    with pytest.raises(SamplingError) as caught:
+        sample_support_set([sentence("a")], 2, 0)
+    found = pickle.loads(pickle.dumps(caught.value))
+    assert found.finding.endswith("has 1 mentions in 1 sentences, needs 2.")
+    assert str(found) == str(caught.value)
+    assert str(found).startswith(f"{found.finding} Use k=1, drop the label, or allow")
 
 
 def test_labels_to_draw_are_a_label_set_or_names() -> None:

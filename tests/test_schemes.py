@@ -13,7 +13,6 @@ from labelwise.schemes import (
     SCHEMES,
     detect_scheme,
     is_tag,
-    mentions_from_any_tags,
     mentions_from_tags,
     split_tag,
     tag_names,
@@ -31,6 +30,11 @@ WRITTEN = {
 }
 
 
+def read(tags: list[str]) -> list[Mention]:
+    """Read tags of the scheme that they are found to be of."""
+    return mentions_from_tags(tags, detect_scheme([tags]))
+
+
 @pytest.mark.parametrize("scheme", ["bio", "bioes"])
 @given(annotation=annotations())
 def test_tags_round_trip(scheme: str, annotation: tuple[int, list[Mention]]) -> None:
@@ -38,7 +42,7 @@ def test_tags_round_trip(scheme: str, annotation: tuple[int, list[Mention]]) -> 
     tags = tags_from_mentions(n_words, mentions, scheme)
     assert len(tags) == n_words
     assert mentions_from_tags(tags, scheme, strict=True) == mentions
-    assert mentions_from_any_tags(tags) == mentions
+    assert read(tags) == mentions
 
 
 @given(annotations())
@@ -61,7 +65,7 @@ def test_lenient_reading_is_that_of_conlleval(tags: list[str]) -> None:
 
 @given(tag_lists("BIES"))
 def test_no_tagged_word_is_lost(tags: list[str]) -> None:
-    inside = {i for m in mentions_from_any_tags(tags) for i in range(m.start, m.end)}
+    inside = {i for m in read(tags) for i in range(m.start, m.end)}
     assert inside == {i for i, tag in enumerate(tags) if tag != "O"}
 
 
@@ -83,8 +87,8 @@ def test_scheme_is_detected(scheme: str) -> None:
 
 @pytest.mark.parametrize("scheme", [name for name in WRITTEN if name != "io"])
 def test_every_scheme_reads_the_same_mentions(scheme: str) -> None:
-    assert mentions_from_any_tags(WRITTEN[scheme].split()) == AMONG_THREE
-    assert mentions_from_any_tags(WRITTEN[scheme].split(), scheme, strict=True) == AMONG_THREE
+    assert read(WRITTEN[scheme].split()) == AMONG_THREE
+    assert mentions_from_tags(WRITTEN[scheme].split(), scheme, strict=True) == AMONG_THREE
 
 
 def test_detection_looks_at_the_whole_file() -> None:
@@ -97,12 +101,12 @@ def test_a_foreign_mark_is_left_for_reading_to_report() -> None:
     tags = ["B-PER", "E-PER", "S-PER", "U-PER"]
     assert detect_scheme([tags]) == "bioes"
     with pytest.raises(SchemeError, match=r"Tag 'U-PER' \(word 3\) does not belong to.*'bioes'"):
-        mentions_from_any_tags(tags)
+        read(tags)
 
 
-def test_a_given_scheme_overrides_detection() -> None:
+def test_marks_of_another_scheme_are_refused() -> None:
     with pytest.raises(SchemeError, match=r"Tag 'B-PER' \(word 0\) does not belong.*'io'"):
-        mentions_from_any_tags(["B-PER"], "io")
+        mentions_from_tags(["B-PER"], "io")
 
 
 def test_bare_labels_are_read_whole_and_only_on_demand() -> None:
@@ -114,7 +118,7 @@ def test_bare_labels_are_read_whole_and_only_on_demand() -> None:
     with pytest.raises(
         SchemeError, match=r"Tag 'person-actor' is neither.*in Python.*with write_conll"
     ):
-        mentions_from_any_tags(tags)
+        read(tags)
 
 
 @pytest.mark.parametrize(
@@ -147,7 +151,7 @@ def test_unknown_tags_are_refused(tag: str) -> None:
     with pytest.raises(SchemeError, match=rf"Tag '{tag}' is neither 'O' nor"):
         split_tag(tag)
     with pytest.raises(SchemeError, match=f"word 1: Tag '{tag}' is neither"):
-        mentions_from_any_tags(["O", tag])
+        read(["O", tag])
 
 
 def test_tag_names_put_o_first_and_marks_in_order() -> None:

@@ -7,13 +7,17 @@ import threading
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
+import numpy as np
 import pytest
 
 from builders import tiny_tokenizer
 from labelwise.backend import FakeBackend
 from labelwise.config import ModelConfig, ServeConfig
 from labelwise.labels import LabelSet
-from labelwise.serve.label_studio import MAX_PROJECTS, TaughtProjects
+from labelwise.rows import to_sentences
+from labelwise.serve.label_sets import fitted
+from labelwise.serve.label_studio import MAX_RUNS
+from labelwise.serve.taught import MAX_PROJECTS, Taught, TaughtProjects
 from labelwise.tagger import Tagger
 from serving import client, tiny_tagger
 
@@ -36,7 +40,13 @@ def _ask(config: str = CONFIG, project: object = "7.1700000000") -> dict[str, An
     }
 
 
-def _event(action: str, number: int, *spans: tuple[int, int, str], text: str = TEXT) -> Any:
+def _event(
+    action: str,
+    number: int,
+    *spans: tuple[int, int, str],
+    text: str = TEXT,
+    config: str = CONFIG,
+) -> Any:
     regions = [
         {
             "from_name": "kind",
@@ -48,7 +58,7 @@ def _event(action: str, number: int, *spans: tuple[int, int, str], text: str = T
     ]
     return {
         "action": action,
-        "project": {"id": 7, "label_config": CONFIG, "title": "x"},
+        "project": {"id": 7, "label_config": config, "title": "x"},
         "task": {"id": 1, "data": {"words": text}},
         "annotation": {"id": number, "result": regions, "was_cancelled": False},
     }
@@ -87,10 +97,17 @@ def test_regions_are_the_entities_of_the_tagger() -> None:
     assert prediction["model_version"] == answer["model_version"]
 
 
-def _spans(answer: Any) -> list[tuple[int, int, str]]:
-    regions = answer.json()["results"][0]["result"]
+def _spans(answer: Any, task: int = 0) -> list[tuple[int, int, str]]:
+    regions = answer.json()["results"][task]["result"]
     values = [region["value"] for region in regions]
     return [(v["start"], v["end"], v["labels"][0]) for v in values]
+
+
+def _with_labels(*names: str) -> str:
+    """Write a configuration with other labels."""
+    labels = "".join(f'<Label value="{name}"/>' for name in names)
+    text = '<Text name="passage" value="$words"/>'
+    return f'<View>{text}<Labels name="kind" toName="passage">{labels}</Labels></View>'
 
 
 def test_annotations_are_learned_updated_and_forgotten() -> None:
@@ -112,18 +129,81 @@ def test_annotations_are_learned_updated_and_forgotten() -> None:
     assert before == other == after != learned
 
 
-class _StoppingBackend(FakeBackend):
-    """A backend that encodes texts only when it is let go on."""
+def test_labels_that_a_project_gains_or_loses_leave_what_it_has_taught() -> None:
+    gold = [(0, 3, "person"), (13, 17, "city")]
+    wider, narrower = _with_labels("city", "person", "tool"), _with_labels("person")
+    new = ((0, 3, "person"), (9, 16, "tool"))
+    more = _event("ANNOTATION_CREATED", 2, *new, text="ada took aspirin", config=wider)
+    with client() as http:
+        http.post("/webhook", json=_event("ANNOTATION_CREATED", 1, *gold))
+        assert _spans(http.post("/predict", json=_ask(wider))) == gold
+        assert gold[0] in _spans(http.post("/predict", json=_ask(narrower)))
+        assert _spans(http.post("/predict", json=_ask())) == gold
+        assert http.post("/webhook", json=more).json()["n_examples"] == 2
+        assert _spans(http.post("/predict", json=_ask(wider))) == gold
+        less = _event("ANNOTATION_CREATED", 3, (0, 3, "person"), text="bob left", config=narrower)
+        assert http.post("/webhook", json=less).json()["n_examples"] == 3
+        assert _spans(http.post("/predict", json=_ask(narrower))) == gold[:1]
+        again = _event("ANNOTATION_UPDATED", 3, (0, 3, "person"), text="bob left")
+        assert http.post("/webhook", json=again).json()["n_examples"] == 3
+        assert _spans(http.post("/predict", json=_ask())) == gold
 
-    def __init__(self) -> None:
+
+def test_annotations_say_nothing_of_labels_that_came_later() -> None:
+    """What is not marked "weekday" in them may well be one: nobody was asked."""
+    engine, labels = tiny_tagger().engine, LabelSet.parse(["person", "weekday"])
+    (example,) = to_sentences(["[ada](person) came on monday"])
+    taught = Taught(example, frozenset(["person"]))
+    sentence, spoken = taught.about(labels.names)
+    assert (sentence, spoken) == (example, {"person"})
+    fits = [fitted(engine, labels, [sentence], spoken=[names]) for names in (spoken, None)]
+    states = np.concatenate(list(engine.states([sentence.words])))
+    logits = [fit.table.logits(states, [len(states)]) for fit in fits]
+    lead = [x[1:, 1 + x.shape[1] // 2 :].max(1) - x[1:, 0] for x in logits]  # of "weekday" over O
+    assert (lead[0] > lead[1]).all()
+    assert fits[0].id != fits[1].id
+    assert taught.about(["person"])[1] is None
+    assert taught.about(["weekday"])[0].mentions == ()
+
+
+def test_labels_that_replace_all_others_begin_with_their_words() -> None:
+    drugs = _with_labels("drug")
+    with client() as http:
+        untaught = http.post("/predict", json=_ask(drugs, project=8)).json()
+        http.post("/webhook", json=_event("ANNOTATION_CREATED", 1, (0, 3, "person")))
+        assert (
+            http.post("/predict", json=_ask(drugs)).json()["results"][0]["result"]
+            == (untaught["results"][0]["result"])
+        )
+        event = _deletion(5) | {"project": {"id": 7, "label_config": drugs}}
+        assert http.post("/webhook", json=event).json()["n_examples"] == 1
+        assert http.post("/predict", json=_ask(drugs)).json() == untaught
+
+
+def test_predictions_of_unknown_projects_do_not_make_taught_ones_forgotten() -> None:
+    with client() as http:
+        http.post("/webhook", json=_event("ANNOTATION_CREATED", 1, (4, 9, "city")))
+        for number in range(100, 100 + MAX_PROJECTS):
+            assert http.post("/predict", json=_ask(project=number)).status_code == 200
+        assert _spans(http.post("/predict", json=_ask())) == [(4, 9, "city")]
+
+
+class _StoppingBackend(FakeBackend):
+    """A backend that encodes texts only when it is let go on, and fails on a word."""
+
+    def __init__(self, poison: str = "") -> None:
         super().__init__(tiny_tokenizer(), config=ModelConfig(max_pieces=32))
         self.go, self.begun = threading.Event(), threading.Event()
         self.go.set()
+        (pieces,) = self.tokenizer.encode_words([[poison]])
+        self._poison = int(pieces.ids[1]) if poison else None
 
     def word_states(self, batch: Any) -> Any:
         """Encode a batch. Shape ``(words, dim)``."""
         self.begun.set()
         self.go.wait(30)
+        if self._poison is not None and self._poison in batch.ids[batch.rows, batch.columns]:
+            raise ValueError("a poisonous text")
         return super().word_states(batch)
 
     def stop(self) -> None:
@@ -157,6 +237,57 @@ def test_a_refused_annotation_does_not_stop_a_fit_that_had_begun() -> None:
         backend.go.set()
         assert (creation.result().status_code, refused.status_code) == (201, 422)
         assert _spans(http.post("/predict", json=_ask())) == [(4, 9, "city")]
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"annotation": {"id": 1, "result": [{"from_name": "kind", "value": {"labels": ["x"]}}]}},
+        {"task": {"data": {"words": 5}}},
+        {"task": {"data": {"words": "a" * 101}}},
+        {"task": {"data": {"words": "a " * 10}}, "annotation": {"id": 1, "result": []}},
+    ],
+    ids=["region", "no text", "long text", "many words"],
+)
+def test_a_refused_change_leaves_what_is_remembered(change: dict[str, Any]) -> None:
+    limits = ServeConfig(max_text_chars=100, max_fit_words=9)
+    with client(config=limits) as http:
+        http.post("/webhook", json=_event("ANNOTATION_CREATED", 1, (4, 9, "city")))
+        event = _event("ANNOTATION_UPDATED", 1) | change
+        assert http.post("/webhook", json=event).status_code == 422
+        other = _event("ANNOTATION_CREATED", 2, (0, 3, "person"), text="ada left")
+        assert http.post("/webhook", json=other).json()["n_examples"] == 2
+        assert (4, 9, "city") in _spans(http.post("/predict", json=_ask()))
+
+
+def test_of_regions_that_overlap_the_longer_one_is_learned() -> None:
+    doubled = ((0, 3, "person"), (0, 9, "city"), (4, 9, "city"), (13, 17, "city"))
+    with client() as http:
+        answer = http.post("/webhook", json=_event("ANNOTATION_CREATED", 1, *doubled))
+        assert answer.json()["n_overlapping"] == 2
+        assert _spans(http.post("/predict", json=_ask())) == [(0, 9, "city"), (13, 17, "city")]
+
+
+def test_a_task_that_the_model_fails_on_has_no_regions_and_hurts_no_other() -> None:
+    tasks = [{"data": {"words": text}} for text in (TEXT, "acme sells aspirin here")]
+    with client(Tagger(_StoppingBackend(poison="aspirin"))) as http:
+        http.post("/webhook", json=_event("ANNOTATION_CREATED", 1, (4, 9, "city")))
+        mixed = http.post("/predict", json=_ask() | {"tasks": tasks})
+        alone = http.post("/predict", json=_ask() | {"tasks": tasks[1:]})
+    assert (_spans(mixed), _spans(mixed, 1)) == ([(4, 9, "city")], [])
+    assert alone.status_code == 500
+
+
+def test_more_tasks_than_texts_of_a_request_are_predicted() -> None:
+    limits = ServeConfig(max_texts=2)
+    task = {"data": {"words": TEXT}}
+    with client(config=limits) as http:
+        http.post("/webhook", json=_event("ANNOTATION_CREATED", 1, (4, 9, "city")))
+        answer = http.post("/predict", json=_ask() | {"tasks": [task] * 5})
+        refused = http.post("/predict", json=_ask() | {"tasks": [task] * (2 * MAX_RUNS + 1)})
+    assert len(answer.json()["results"]) == 5
+    assert all(_spans(answer, i) == [(4, 9, "city")] for i in range(5))
+    assert "'tasks' has 129 items" in refused.json()["error"]["message"]
 
 
 def test_white_space_at_the_ends_of_a_region_is_left_out() -> None:
@@ -207,6 +338,8 @@ def test_other_events_are_taken_note_of(action: str) -> None:
         CONFIG.replace('value="city"', 'value="O"'),
         '<!DOCTYPE a [<!ENTITY b "c">]>' + CONFIG,
         '<!DOCTYPE a [<!ENTITY b SYSTEM "file:///etc/passwd">]><View>&b;</View>',
+        '<?x <!-- ?><!DOCTYPE r [<!ENTITY a "city">]>'
+        + CONFIG.replace('"city"', '"&a;"').replace("<View>", '<View a="-->">'),
         "<View>" * 30_000,
         CONFIG + " " * 70_000,
     ],
@@ -222,7 +355,7 @@ def test_a_configuration_that_cannot_be_used_is_refused(config: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "spans", [[(0, 99, "person")], [(0, 3, "nobody")], [(0, 3, "person"), (0, 3, "city")]]
+    "spans", [[(0, 99, "person")], [(0, 3, "nobody")], [(0, 9, "person"), (0, 3, "nobody")]]
 )
 def test_annotations_that_do_not_fit_are_refused(spans: list[tuple[int, int, str]]) -> None:
     with client() as http:
@@ -233,14 +366,14 @@ def test_annotations_that_do_not_fit_are_refused(spans: list[tuple[int, int, str
 
 
 def test_projects_and_their_examples_are_bounded() -> None:
-    projects, labels = TaughtProjects(), LabelSet.parse(["a"])
-    kept = projects.get("0.1", labels)
-    for i in range(1, MAX_PROJECTS):
-        projects.get(i, labels)
-    assert projects.get(0, labels) is kept
-    projects.get("new", labels)
-    assert projects.get("0", labels) is kept
-    assert projects.get("0", LabelSet.parse(["b"])) is not kept
+    projects = TaughtProjects()
+    kept, oldest = projects.open("0.1"), projects.open(1)
+    for i in range(2, MAX_PROJECTS):
+        projects.open(i)
+    assert projects.get(0) is projects.open("0.2") is kept
+    projects.open("new")
+    assert projects.get("0") is kept
+    assert projects.get(1) is not oldest
     with client(config=ServeConfig(max_examples=2)) as http:
         for i in range(4):
             answer = http.post("/webhook", json=_event("ANNOTATION_CREATED", i, (0, 3, "person")))

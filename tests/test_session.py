@@ -11,8 +11,15 @@ from typing import Any
 import numpy as np
 import pytest
 
-from builders import people_and_cities, sentence, tiny_backend, tiny_model_folder
+from builders import (
+    people_and_cities,
+    sentence,
+    tiny_backend,
+    tiny_model_folder,
+    tiny_tokenizer,
+)
 from labelwise.annotation import Sentence
+from labelwise.backend import FakeBackend
 from labelwise.calibration import IDENTITY
 from labelwise.config import ModelConfig
 from labelwise.engine import Engine
@@ -20,6 +27,8 @@ from labelwise.errors import ConfigError, LabelError, RequestError
 from labelwise.fit_report import FINETUNE_FROM, choose_method
 from labelwise.instant import FitSettings
 from labelwise.labels import LabelSet
+from labelwise.rows import to_sentences
+from labelwise.session import Session
 from labelwise.tagger import Tagger
 
 LABELS = ["person", "city"]
@@ -292,7 +301,7 @@ def test_too_few_examples_keep_the_scores_of_the_loaded_fit(tagger: Tagger) -> N
     loaded = _calibrated(tagger)
     before = loaded.table()
     assert loaded.partial_fit(EXAMPLES[:1]).curve == before.curve
-    assert loaded.label_set == before.label_set
+    assert loaded.table().label_set == before.label_set
     assert loaded.partial_fit(MANY).curve not in (before.curve, IDENTITY)
 
 
@@ -403,20 +412,44 @@ def test_undo_keeps_labels_that_were_named_without_examples(tagger: Tagger) -> N
     assert tagger.labels == (*LABELS, "drug")
 
 
-def test_thresholds_are_set_when_asked_for_and_never_over_ones_own(tagger: Tagger) -> None:
+def _noisy() -> list[Sentence]:
+    """Examples, and sentences of their words with nothing marked, so that thresholds pay."""
     vocabulary, draw = sorted({w for s in EXAMPLES for w in s.words}), random.Random(0)
-    nothing = [sentence(" ".join(draw.choices(vocabulary, k=6))) for _ in range(12)]
-    noisy = [*MANY, *nothing]
-    plain = tagger.fit(noisy, LABELS) and tagger.label_set
-    tagger.fit(noisy, LABELS, settings=FitSettings(thresholds=True))
-    limited = tagger.label_set
-    assert plain is not None
-    assert limited is not None
-    assert all(x.threshold is None for x in plain)
-    assert any(x.threshold is not None for x in limited)
+    return [*MANY, *(sentence(" ".join(draw.choices(vocabulary, k=6))) for _ in range(12))]
+
+
+def _limits(tagger: Tagger) -> list[float | None]:
+    return [x.threshold for x in tagger.table().label_set]
+
+
+def test_thresholds_are_set_when_asked_for_and_never_over_ones_own(tagger: Tagger) -> None:
+    tagger.fit(_noisy(), LABELS)
+    assert _limits(tagger) == [None, None]
+    tagger.fit(_noisy(), LABELS, settings=FitSettings(thresholds=True))
+    assert any(_limits(tagger))
     own = {"person": {"threshold": 0.01}, "city": {"threshold": 0.02}}
-    tagger.fit(noisy, own, settings=FitSettings(thresholds=True))
-    assert [x.threshold for x in tagger.label_set or ()] == [0.01, 0.02]
+    tagger.fit(_noisy(), own, settings=FitSettings(thresholds=True))
+    assert _limits(tagger) == [0.01, 0.02]
+
+
+@pytest.mark.parametrize("is_loaded", [False, True])
+def test_the_next_fit_starts_without_the_thresholds_that_a_fit_chose(
+    is_loaded: bool, tagger: Tagger, tmp_path: Path
+) -> None:
+    tagger.fit(_noisy(), LABELS, settings=FitSettings(thresholds=True))
+    chosen = _limits(tagger)
+    assert any(chosen)
+    if is_loaded:
+        tagger.save_pretrained(tmp_path / "m")
+        tagger = Tagger.from_pretrained(tmp_path / "m")
+        tagger.save_pretrained(tmp_path / "again")
+        tagger = Tagger.from_pretrained(tmp_path / "again")
+    assert _limits(tagger) == chosen
+    tagger.partial_fit(EXAMPLES[:1])
+    assert any(_limits(tagger))
+    for examples in (EXAMPLES[:3], []):
+        tagger.fit(examples)
+        assert _limits(tagger) == [None, None]
 
 
 def test_auto_trains_both_encoders_where_examples_are_many(tagger: Tagger) -> None:
@@ -431,6 +464,14 @@ def test_auto_trains_both_encoders_where_examples_are_many(tagger: Tagger) -> No
     report = tagger.fit(few, LABELS, method="finetune")
     assert (report.method, report.n_examples) == ("finetune", 2)
     assert tagger.backend.digest != before
+
+
+def test_auto_is_instant_where_the_model_has_no_weights_to_train() -> None:
+    tagger = Tagger(FakeBackend(tiny_tokenizer()))
+    many = EXAMPLES * FINETUNE_FROM
+    assert tagger.fit(many, LABELS, method="auto").method == "instant"
+    with pytest.raises(RequestError, match="backend cannot train"):
+        tagger.fit(many, LABELS, method="finetune")
 
 
 def test_an_unknown_method_is_refused_with_a_suggestion(tagger: Tagger) -> None:
@@ -469,3 +510,15 @@ def test_blank_texts_are_suggested_last(tagger: Tagger) -> None:
     assert set(tagger.suggest(texts, k=4, labels=LABELS)) == {1, 3, 4, 5}
     assert tagger.suggest(texts, k=9, labels=LABELS)[4:] == [0, 2, 6]
     assert tagger.suggest(["", " "], k=1, labels=LABELS) == [0]
+
+
+def test_the_digest_tells_apart_what_a_fit_would(tagger: Tagger) -> None:
+    def digest(text: str, only: list[str] | None = None) -> str:
+        session = Session(tagger.engine, LabelSet.parse(LABELS))
+        session.add(to_sentences([text]), labels=only)
+        return session.digest
+
+    text = "[Ada](person) was here. [Bob](person) was not."
+    others = [digest(text.replace(". ", "\n\n")), digest(text.replace(". ", ".\n\n"))]
+    assert digest(text) == digest(text)
+    assert len({digest(text), *others, digest(text, ["person"]), digest(text, LABELS)}) == 5

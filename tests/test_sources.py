@@ -436,6 +436,23 @@ def test_coarse_tags_become_the_parents_of_labels(tmp_path: Path) -> None:
     assert [m.label for s in found.sentences for m in s.mentions].count("singer") == 4
 
 
+def test_coarse_tags_belong_to_their_line_whatever_its_id(tmp_path: Path) -> None:
+    line = {"id": "1", "tokens": ["Bob"]}
+    write_lines(
+        tmp_path / "train.jsonl",
+        line | {"tags": ["B-singer"], "coarse_tags": ["B-person"]},
+        line | {"tags": ["B-town"], "coarse_tags": ["B-place"]},
+    )
+    assert read_source(tmp_path).parents == {"singer": "person", "town": "place"}
+
+
+def test_coarse_tags_without_tokens_are_refused(tmp_path: Path) -> None:
+    text = {"text": "Bob", "entities": [[0, 3, "singer"]], "coarse_tags": ["B-person"]}
+    write_lines(tmp_path / "train.jsonl", text)
+    with pytest.raises(DataError, match=r"without words and tags .*train\.jsonl:1"):
+        read_source(tmp_path)
+
+
 def family(n: int = 1) -> Source:
     """Singers and painters, who are persons."""
     names = LabelSet.parse(["singer", "painter", "person"])
@@ -471,6 +488,18 @@ def test_type_words_give_alternatives_and_definitions(tmp_path: Path) -> None:
     found = read_source(tmp_path)
     assert found.alternatives["artist"] == ["painter", "singer"]
     assert found.label_set["artist"].description == "makes art"
+
+
+def test_type_words_are_read_line_by_line_in_utf_8(tmp_path: Path) -> None:
+    write_lines(tmp_path / "train.jsonl", {"tokens": ["Bob"], "tags": ["B-artist"]})
+    words = tmp_path / "type_words.tsv"
+    words.write_bytes("name\r\nartist\tpain\u2028ter\tmakes\x85art\r\n\r\nsinger\r\n".encode())
+    found = read_source(tmp_path)
+    assert found.alternatives == {"artist": ["pain\u2028ter"], "singer": []}
+    assert found.label_set["artist"].description == "makes art"
+    words.write_bytes(b"name\nartist\tpeintre r\xe9aliste\n")
+    with pytest.raises(DataError, match=r"Byte 0xe9 .*type_words\.tsv:2\) is not UTF-8"):
+        read_source(tmp_path)
 
 
 def test_missing_dataset_is_refused(tmp_path: Path) -> None:

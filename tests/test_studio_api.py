@@ -11,10 +11,14 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from fastapi import APIRouter, Request
+from starlette.responses import Response
 from starlette.testclient import TestClient
 
-from labelwise.studio import routes
+from labelwise.studio import answers, routes
+from labelwise.studio.nouns import ConflictError, ProjectLabel
 from labelwise.studio.page import static_files
+from serving import client as serving_client
 from studios import CODE, TEXTS, TOKEN, project, studio_client
 
 API = "/studio/api"
@@ -201,6 +205,19 @@ def test_a_text_is_saved_with_its_version(client: TestClient) -> None:
     assert conflict.json()["error"]["code"] == "conflict"
     assert conflict.json()["error"]["request_id"] == conflict.headers["X-Request-ID"]
     assert conflict.json()["current"]["version"] == 1
+
+
+def test_a_route_that_is_called_directly_tells_of_conflicts_too() -> None:
+    router = APIRouter(route_class=routes.StudioRoute)
+
+    @router.post("/late")
+    async def late(body: answers.Code, request: Request) -> Response:
+        raise ConflictError(ProjectLabel(1, body.code))
+
+    with serving_client(routers=[router]) as http:
+        answer = http.post("/late", json={"code": "person"})
+    assert answer.status_code == 409
+    assert answer.json()["current"]["name"] == "person"
 
 
 def test_undo_takes_a_save_back(client: TestClient) -> None:

@@ -203,6 +203,14 @@ def test_text_in_place_of_words_is_refused(words: Any) -> None:
         TAGGER.predict_words(words, LABELS)
 
 
+@pytest.mark.parametrize("word", [1, None, b"Bob"], ids=str)
+def test_a_word_that_is_no_string_is_refused_by_its_sentence(word: Any) -> None:
+    with pytest.raises(RequestError, match=f"Sentence number 1 has the word {word!r} of type"):
+        TAGGER.predict_words([["Bob"], ["went", word]], LABELS)
+    with pytest.raises(RequestError, match="Sentence number 0 has the word"):
+        list(TAGGER.tag([[word]], LABELS))
+
+
 def test_words_may_come_in_any_iterable() -> None:
     words = ["Bob", "went", "to", "New", "York"]
     one = TAGGER.predict_words(words, LABELS)

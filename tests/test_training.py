@@ -215,6 +215,11 @@ def test_run_ends_after_its_minutes() -> None:
     assert seen[-2].elapsed_s < 0.6 if len(seen) > 1 else True
 
 
+def test_no_minutes_at_all_are_refused() -> None:
+    with pytest.raises(ConfigError, match=r"'max_minutes' is 0\.0\. Expected a value in \[0\.001"):
+        SETTINGS.replace(max_minutes=0.0)
+
+
 def test_progress_only_goes_forward() -> None:
     for changes in ({"max_steps": 12}, {"max_steps": None, "max_minutes": 0.005}):
         seen = course(**changes)

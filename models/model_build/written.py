@@ -59,9 +59,9 @@ def read_written(path: Path, *, weight: float = 0.0) -> Source:
 def plain(sentence: Sentence) -> str:
     """Return a sentence as a file has it, with its mentions marked."""
     parts, at = [], 0
-    text, offsets = sentence.text or "", sentence.offsets or ()
+    text = sentence.text or ""
     for mention in sentence.mentions:
-        start, end = offsets[mention.start][0], offsets[mention.end - 1][1]
+        start, end = sentence.place(mention)
         parts += [text[at:start], f"[{text[start:end]}]({mention.label})"]
         at = end
     return "".join([*parts, text[at:]])

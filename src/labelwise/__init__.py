@@ -21,7 +21,8 @@ if TYPE_CHECKING:
     )
     from labelwise.errors import LabelwiseError
     from labelwise.evaluation import evaluate
-    from labelwise.labels import Label, LabelSet
+    from labelwise.label import Label
+    from labelwise.labels import LabelSet
     from labelwise.metrics import score_mentions
     from labelwise.rows import to_sentences
     from labelwise.sampling import SupportSet, sample_support_set
@@ -66,7 +67,8 @@ _HOMES = {
     ),
     "errors": ("LabelwiseError",),
     "evaluation": ("evaluate",),
-    "labels": ("Label", "LabelSet"),
+    "label": ("Label",),
+    "labels": ("LabelSet",),
     "metrics": ("score_mentions",),
     "rows": ("to_sentences",),
     "sampling": ("SupportSet", "sample_support_set"),

@@ -1,6 +1,6 @@
 """The nouns of the package: mentions, sentences and the records users get.
 
-Frozen values that every other module imports; nothing here computes anything.
+Frozen values that every other module imports; nothing here computes anything new.
 """
 
 from __future__ import annotations
@@ -74,7 +74,7 @@ class Sentence:
     offsets: tuple[tuple[int, int], ...] | None = None
 
     def __post_init__(self) -> None:
-        """Reject mentions that overlap or lie outside the words."""
+        """Reject mentions that overlap or lie outside the words, and half a text."""
         end = 0
         for mention in self.mentions:
             if mention.start < end or mention.end > len(self.words):
@@ -85,8 +85,26 @@ class Sentence:
                     "Keep one of the overlapping mentions."
                 )
             end = mention.end
+        if (self.text is None) != (self.offsets is None):
+            given, lacking = ("text", "offsets") if self.offsets is None else ("offsets", "text")
+            raise DataError(
+                f"Sentence '{self.id}' has '{given}' but no '{lacking}'. Expected both or neither. "
+                "Let labelwise.to_sentences make them from a text and its spans."
+            )
         if self.offsets is not None and len(self.offsets) != len(self.words):
             raise DataError(
                 f"Sentence '{self.id}' has {len(self.words)} words but {len(self.offsets)} "
                 "offsets. Expected one (start, end) a word."
             )
+
+    def place(self, mention: Mention) -> tuple[int, int]:
+        """Return start and end of a mention: in code points of the text, or in words without one.
+
+        >>> Sentence(("Ada", "left"), text="Ada  left", offsets=((0, 3), (5, 9))).place(
+        ...     Mention(1, 2, "verb")
+        ... )
+        (5, 9)
+        """
+        if self.offsets is None:
+            return mention.start, mention.end
+        return self.offsets[mention.start][0], self.offsets[mention.end - 1][1]

@@ -11,7 +11,8 @@ from typing import Any
 from labelwise.annotation import Sentence
 from labelwise.data import labels_of
 from labelwise.errors import RequestError, some_of
-from labelwise.labels import Label, LabelSet
+from labelwise.label import Label
+from labelwise.labels import LabelSet
 from labelwise.rows import whole_number
 
 Labels = LabelSet | Iterable[str | Label] | Mapping[str, Any]

@@ -16,7 +16,6 @@ from typing import Any
 
 from numpy.typing import NDArray
 
-from labelwise.encoder_config import check_encoder_config
 from labelwise.errors import CheckpointError, ConfigError
 from labelwise.guarded import folder_lock
 from labelwise.sealed import (
@@ -31,25 +30,6 @@ from labelwise.sealed import (
 )
 from labelwise.strict_json import dump_json, read_json
 from labelwise.tensors import Schema, Tensors, load_tensors, save_tensors
-
-__all__ = [
-    "Content",
-    "Manifest",
-    "Schema",
-    "StepCheckpoint",
-    "Tensors",
-    "begin_steps",
-    "check_encoder_config",
-    "folder_lock",
-    "latest_step",
-    "load_tensors",
-    "read_json",
-    "read_manifest",
-    "save_step",
-    "save_tensors",
-    "verify",
-    "write_folder",
-]
 
 _MANIFEST = "manifest.json"
 _COMPLETE = "COMPLETE"

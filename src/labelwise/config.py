@@ -8,12 +8,10 @@ from __future__ import annotations
 import dataclasses
 import json
 import math
-import tomllib
 import types
 import typing
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any, Literal, Self
 
 from labelwise.errors import ConfigError, did_you_mean
@@ -47,17 +45,6 @@ class _Config:
                     f"{', '.join(sorted(known))}.{did_you_mean(key, known)}"
                 )
         return cls(**values)
-
-    @classmethod
-    def from_toml(cls, path: str | Path, section: str | None = None) -> Self:
-        """Read from a TOML file, from ``[section]`` if one is named."""
-        try:
-            values = tomllib.loads(Path(path).read_text(encoding="utf-8"))
-        except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as err:
-            raise ConfigError(
-                f"Cannot read settings from '{path}': {err}. Expected a TOML file."
-            ) from err
-        return cls.from_dict(values.get(section, {}) if section else values)
 
     def to_dict(self) -> dict[str, Any]:
         """Return the settings as JSON-able values."""
@@ -169,7 +156,7 @@ class TrainConfig(_Config):
     )
     max_steps: int | None = _setting(None, "End after so many updates.", low=1)
     max_minutes: float | None = _setting(
-        None, "End after so many minutes; the schedule follows the clock.", low=0.0
+        None, "End after so many minutes; the schedule follows the clock.", low=0.001
     )
     batch_pieces: int = _setting(1024, "Pieces a batch holds, padding included.", low=16)
     batch_sentences: int | None = _setting(None, "Sentences a batch holds at most.", low=1)
@@ -220,6 +207,14 @@ class TrainConfig(_Config):
     )
     seed: int = _setting(0, "Seed of every random choice.", low=0)
     checkpoint_every_s: float = _setting(120.0, "Seconds between checkpoints.", low=0.0)
+
+    def updates(self, batches_per_epoch: float) -> int | None:
+        """Return the updates of a run, or None when the clock ends it."""
+        if self.max_steps:
+            return self.max_steps
+        if self.max_minutes:
+            return None
+        return max(self.min_steps or 1, round(self.epochs * batches_per_epoch))
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -10,10 +10,11 @@ import json
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from labelwise.annotation import Sentence
 from labelwise.conll import DOCUMENT_START, blocks, check_words_first, columns_of
+from labelwise.documents import read_document
 from labelwise.errors import DataError, some_of
 from labelwise.files import atomic_write_text
 from labelwise.labels import LabelSet
@@ -74,7 +75,7 @@ def jsonl_rows(path: str | Path, content: str | None = None) -> Iterator[Row]:
         DataError: The file cannot be read, or a line is not a JSON object.
     """
     path = Path(path)
-    text = _read_text(path) if content is None else content
+    text = read_text(path) if content is None else content
     for number, line in enumerate(text.split("\n"), start=1):  # no other ends
         if line.strip():
             place = f"{path}:{number}"
@@ -107,7 +108,7 @@ def read_conll(
         DataError: The file or a line of it cannot be read.
     """
     path = Path(path)
-    text = _read_text(path) if content is None else content
+    text = read_text(path) if content is None else content
     found = list(_column_blocks(text, path, has_bare_labels=scheme == BARE))
     check_words_first(([line.columns for line in block] for block in found), str(path))
     scheme = check_scheme(scheme or detect_scheme([x.columns[-1] for x in b] for b in found))
@@ -150,9 +151,7 @@ def write_conll(path: str | Path, sentences: Iterable[Example], *, scheme: str =
         DataError: The file cannot be written, or a word or label does not fit into a column.
     """
     lines: list[str] = []
-    for sentence in to_sentences(sentences):
-        if not sentence.words:
-            continue
+    for sentence in (s for s in to_sentences(sentences) if s.words):
         _check_columns(sentence)
         tags = tags_from_mentions(len(sentence.words), sentence.mentions, scheme)
         lines += [f"{w}\t{tag}" for w, tag in zip(sentence.words, tags, strict=True)]
@@ -206,9 +205,10 @@ def read_label_set(path: str | Path) -> LabelSet | None:
     """
     folder = Path(path) if Path(path).is_dir() else Path(path).parent
     meta = folder / "meta.json"
-    if not meta.is_file() or not json_object(_read_text(meta), str(meta)).get("label_words"):
+    document: Any = read_document(meta) if meta.is_file() else {}
+    if isinstance(document, dict) and not document.get("label_words"):
         return None
-    return LabelSet.read(meta)
+    return LabelSet.from_document(document, meta)
 
 
 def labels_of(sentences: Iterable[Sentence]) -> list[str]:
@@ -274,7 +274,8 @@ def _reader(path: Path) -> Callable[[Path], list[Sentence]]:
     return _READERS[path.suffix]
 
 
-def _read_text(path: Path) -> str:
+def read_text(path: Path) -> str:
+    """Read a file in UTF-8; a ``DataError`` names the line that is not."""
     try:
         data = path.read_bytes()
         return data.decode("utf-8-sig")

@@ -61,6 +61,7 @@ class Engine:
         self.backend = backend
         self.batch_pieces = batch_pieces or backend.batch_pieces
         self.cached_texts = CACHED_TEXTS
+        self.trained_names: tuple[str, ...] = ()  # what an output layer stands for, where known
         self._vectors: OrderedDict[tuple[str, str], FloatArray] = OrderedDict()
 
     def encode_labels(self, texts: Sequence[str]) -> FloatArray:
@@ -146,6 +147,12 @@ class Engine:
 
     def _fixed_matrix(self, label_set: LabelSet) -> FloatArray:
         """Tag rows of a model whose output layer fixes them. Shape ``(tags, dim)``."""
+        if self.trained_names and label_set.names != self.trained_names:
+            raise LabelError(
+                f"The labels are {some_of(label_set.names)}. The output layer of this model "
+                f"expects those it was trained on, in their order: {some_of(self.trained_names)}. "
+                "Fine-tune it on the new labels, or use a dual encoder, which takes any."
+            )
         config, n_tags = self.backend.config, len(label_set.tags(self.backend.config.scheme))
         texts = tag_texts([x.words for x in label_set], config)
         pieces = self.backend.tokenizer.encode_texts(texts, config.max_pieces)  # as in training

@@ -43,7 +43,16 @@ class LabelError(DataError):
 
 
 class SamplingError(LabelwiseError, ValueError):
-    """The data cannot give the support set that was asked for."""
+    """The data cannot give the support set that was asked for.
+
+    Attributes:
+        finding: The message without its advice, for who has another way out to offer.
+    """
+
+    def __init__(self, finding: str, advice: str = "") -> None:
+        """Join what was found and what to do."""
+        super().__init__(f"{finding} {advice}".rstrip())
+        self.finding = finding
 
 
 class ShapeError(LabelwiseError, ValueError):

@@ -164,7 +164,7 @@ def evaluate(
 
 def _as_predicted(sentence: Sentence) -> Sentence:
     """Split a text anew: words that were cut where mentions end would give these away."""
-    if sentence.text is None or sentence.offsets is None:
+    if sentence.text is None:
         return sentence
     offsets = tuple(split_words(sentence.text))
     words = tuple(sentence.text[start:end] for start, end in offsets)
@@ -173,13 +173,8 @@ def _as_predicted(sentence: Sentence) -> Sentence:
 
 def _placed(sentence: Sentence, mentions: Iterable[Mention]) -> list[Mention]:
     """Count mentions in code points of the text, or in words where there is none."""
-    offsets = sentence.offsets
-    if sentence.text is None or offsets is None:
-        return list(mentions)
-    return [
-        dataclasses.replace(m, start=offsets[m.start][0], end=offsets[m.end - 1][1])
-        for m in mentions
-    ]
+    places = ((m, *sentence.place(m)) for m in mentions)
+    return [dataclasses.replace(m, start=start, end=end) for m, start, end in places]
 
 
 def _in_text(sentence: Sentence, found: list[Mention]) -> list[Mention]:

@@ -11,7 +11,6 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from labelwise.backend import EncoderBackend, facts_of
-from labelwise.checkpoint import Manifest
 from labelwise.config import ModelConfig
 from labelwise.encoding import PieceTokenizer
 from labelwise.onnx_backend import RUNTIME, OnnxBackend
@@ -23,6 +22,7 @@ from labelwise.precision import (
     faster_precision,
     measure_in_turns,
 )
+from labelwise.sealed import Manifest
 
 if TYPE_CHECKING:
     from labelwise.torch_backend import TorchBackend

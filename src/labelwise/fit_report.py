@@ -26,8 +26,8 @@ class FitReport:
         n_examples: Sentences it learned from.
         n_mentions: Mentions in them.
         strength: Strength of the prior that was used.
-        curve: Makes scores of mentions probabilities, found on held-out mentions; the identity
-            where there are too few.
+        curve: Makes scores of mentions probabilities, found on held-out mentions; where there
+            are too few, that of the fit this one began from, or else the identity.
         seconds: Time of the solve; encoding and the import of the solver left out.
         missing: Labels without a mention; they keep the vectors of their words.
         method: ``"instant"``, or ``"finetune"`` where both encoders were trained instead.
@@ -86,7 +86,9 @@ class Progress:
 OnProgress = Callable[[Progress], None]
 
 
-def choose_method(method: str, examples: Sequence[Sentence], *, is_plain: bool = True) -> str:
+def choose_method(
+    method: str, examples: Sequence[Sentence], *, is_plain: bool = True, can_train: bool = True
+) -> str:
     """Resolve the method "auto" by the number of examples.
 
     Training both encoders pays from about 20 mentions a label on (docs/experiments.md); it takes
@@ -96,9 +98,10 @@ def choose_method(method: str, examples: Sequence[Sentence], *, is_plain: bool =
         method: ``"instant"``, ``"finetune"`` or ``"auto"``.
         examples: Annotated sentences.
         is_plain: Whether nothing is asked for that the instant fit alone can do.
+        can_train: Whether the model has weights to train.
 
     Returns:
-        ``"instant"`` or ``"finetune"``; without torch, "auto" is always instant.
+        ``"instant"`` or ``"finetune"``; without torch or weights, "auto" is always instant.
 
     Raises:
         ConfigError: The method does not exist.
@@ -116,8 +119,8 @@ def choose_method(method: str, examples: Sequence[Sentence], *, is_plain: bool =
         )
     if method != "auto":
         return method
-    is_many = is_plain and mentions_a_label(examples) >= FINETUNE_FROM
-    return "finetune" if is_many and importlib.util.find_spec("torch") else "instant"
+    is_better = is_plain and can_train and mentions_a_label(examples) >= FINETUNE_FROM
+    return "finetune" if is_better and importlib.util.find_spec("torch") else "instant"
 
 
 def mentions_a_label(examples: Iterable[Sentence]) -> float:

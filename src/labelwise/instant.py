@@ -6,8 +6,10 @@ centred on the vectors of the label words. Knows arrays, not texts; encodes and 
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import math
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from numbers import Real
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,6 +18,7 @@ from labelwise.blas import one_blas_thread
 from labelwise.errors import ConfigError
 from labelwise.fit_inputs import check_examples
 from labelwise.map_problem import MapProblem
+from labelwise.rows import whole_number
 from labelwise.tag_params import FloatArray, TagParams
 
 IntArray = NDArray[np.int64]
@@ -75,18 +78,34 @@ class FitSettings:
     def __post_init__(self) -> None:
         """Reject what no fit can use, all problems at once."""
         problems = []
-        if self.strength is not None and not self.strength > 0:
+        if self.strength is not None and not (_is_number(self.strength) and self.strength > 0):
             problems.append(f"'strength' is {self.strength!r}. Expected a number above 0 or None")
         for name in ("factors", "spread"):
-            given = list(getattr(self, name))
-            if not given or given != sorted(given, reverse=True) or not given[-1] > 0:
-                problems.append(f"'{name}' is {tuple(given)!r}. Expected falling numbers above 0")
-        if not self.bias_reach >= 0:
+            if not _is_falling(given := getattr(self, name)):
+                problems.append(f"'{name}' is {given!r}. Expected falling numbers above 0")
+        if not callable(self.criterion):
+            problems.append(f"'criterion' is {self.criterion!r}. Expected a function")
+        if not isinstance(self.thresholds, bool):
+            problems.append(f"'thresholds' is {self.thresholds!r}. Expected True or False")
+        if not (_is_number(self.bias_reach) and self.bias_reach >= 0):
             problems.append(f"'bias_reach' is {self.bias_reach!r}. Expected a number from 0")
-        if self.n_folds < 2:
-            problems.append(f"'n_folds' is {self.n_folds!r}. Expected 2 or more")
+        for name, low in (("n_folds", 2), ("max_iterations", 1)):
+            number = whole_number(value := getattr(self, name))
+            if number is None or number < low:
+                problems.append(f"'{name}' is {value!r}. Expected a whole number from {low}")
         if problems:
             raise ConfigError("FitSettings: " + "; ".join(problems) + ".")
+
+
+def _is_number(value: object) -> bool:
+    return isinstance(value, Real) and not isinstance(value, bool) and math.isfinite(value)
+
+
+def _is_falling(values: object) -> bool:
+    """Tell whether these are numbers above 0, one at least, none larger than the one before."""
+    if not isinstance(values, Sequence) or not values or not all(map(_is_number, values)):
+        return False
+    return [*values] == sorted(values, reverse=True) and values[-1] > 0
 
 
 @dataclass(frozen=True)

@@ -5,7 +5,7 @@ Knows no files and no HTTP.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 from labelwise.annotation import LabelledSpan
@@ -33,6 +33,18 @@ def spans_of_regions(results: Sequence[object], text: str, place: str) -> list[L
     except DataError:
         found = [_span(r, text, place, lambda _, at: at) for r in results]
     return [span for span in found if span is not None]
+
+
+def without_overlaps(spans: Iterable[LabelledSpan]) -> tuple[tuple[LabelledSpan, ...], int]:
+    """Keep the longer one of two that overlap; returns how many were left out."""
+    ordered = sorted(set(spans), key=lambda s: (s[0] - s[1], s))
+    kept: list[LabelledSpan] = []
+    taken = bytearray(max((end for _, end, _ in ordered), default=0))
+    for start, end, label in ordered:
+        if taken.find(1, start, end) < 0:
+            taken[start:end] = b"\1" * (end - start)
+            kept.append((start, end, label))
+    return tuple(sorted(kept)), len(ordered) - len(kept)
 
 
 def value_of(text: str, start: int, end: int, label: str) -> dict[str, Any]:

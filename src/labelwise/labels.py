@@ -19,20 +19,8 @@ from typing import Any, Self, cast
 from labelwise.documents import read_document
 from labelwise.errors import LabelError, did_you_mean, some_of
 from labelwise.label import Label, checked_name
-from labelwise.naming import LABEL_TABLES, label_table, words_from_name
+from labelwise.naming import words_from_name
 from labelwise.schemes import split_tag, tag_names
-
-__all__ = [
-    "LABEL_TABLES",
-    "MARK_WORDS",
-    "Label",
-    "LabelSet",
-    "label_table",
-    "meaningless",
-    "swapped",
-    "verbalize",
-    "words_from_name",
-]
 
 MARK_WORDS = {"B": "begin", "I": "inside", "E": "end", "S": "single", "O": "other"}
 """The words of the marks: B, I from the paper (section 2.2); E, S and O are ours."""
@@ -107,17 +95,6 @@ class LabelSet:
         return cls.parse([name for name in text.split(",") if name.strip()])
 
     @classmethod
-    def from_words(
-        cls, words: Mapping[str, str | None], descriptions: Mapping[str, str | None] | None = None
-    ) -> Self:
-        """Build a label set from names and their words, such as a table or a meta.json.
-
-        >>> len(LabelSet.from_words(label_table("ontonotes")))
-        18
-        """
-        return cls.parse(_joined(words, descriptions or {}))
-
-    @classmethod
     def read(cls, path: str | Path) -> Self:
         """Read a label set from a file or a dataset folder.
 
@@ -133,7 +110,11 @@ class LabelSet:
         file = Path(path)
         if file.is_dir():
             file = file / "meta.json"
-        document = read_document(file)
+        return cls.from_document(read_document(file), file)
+
+    @classmethod
+    def from_document(cls, document: object, file: Path) -> Self:
+        """Build a label set from what ``read`` finds in a file; errors name it."""
         try:
             return cls.parse(_unwrapped(document))
         except LabelError as err:
@@ -330,8 +311,7 @@ def _wraps(fields: dict[str, Any], key: str) -> bool:
     """Tell whether a key wraps labels, rather than being a label that ``to_dict`` wrote."""
     value: Any = fields.get(key)
     keys = set(cast("dict[str, Any]", value)) if isinstance(value, dict) else set[str]()
-    is_label = bool(keys) and keys <= set(_LABEL_KEYS)
-    return key in fields and not is_label
+    return key in fields and keys != set(_LABEL_KEYS)
 
 
 def _joined(

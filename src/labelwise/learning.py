@@ -21,7 +21,7 @@ from labelwise.fit_report import FitReport, choose_method
 from labelwise.instant import FitSettings
 from labelwise.label import Label
 from labelwise.labels import LabelSet
-from labelwise.loading import trainable
+from labelwise.loading import can_train, trainable
 from labelwise.records import split_text
 from labelwise.remarks import remarks_on, slips
 from labelwise.rows import Example, to_sentences
@@ -63,6 +63,7 @@ class Learning:
         """Start from what an earlier fit has found, if there was one."""
         self.engine = engine
         self.label_set = label_set
+        self.engine.trained_names = self.labels
         self.folder = folder
         self._fitted = fitted
         self._session: Session | None = None
@@ -113,7 +114,7 @@ class Learning:
             only: Labels these examples speak about, as a label set or names, if not all.
             settings: Strength of the prior; chosen from the examples by default.
             method: ``"instant"``; ``"finetune"`` to train both encoders instead; ``"auto"`` for
-                whichever suits the number of examples.
+                whichever suits the number of examples and a model with weights or without.
 
         Returns:
             What the fit did.
@@ -126,7 +127,8 @@ class Learning:
         given = to_sentences(examples)
         label_set, inferred = self._label_set(labels, given), self._infers(labels)
         is_plain = only is None and settings is None
-        if choose_method(method, given, is_plain=is_plain) == "finetune":
+        may_train = can_train(self.backend, self.folder)
+        if choose_method(method, given, is_plain=is_plain, can_train=may_train) == "finetune":
             progress = self.finetune(given, labels)
             return FitReport.of_training(given, label_set, progress.elapsed_s)
         self._remark(given, labels)
@@ -196,7 +198,7 @@ class Learning:
 
     def _settle(self, session: Session, *, inferred: bool) -> None:
         self._session, self._fitted = session, session.fitted
-        self.label_set = session.table.label_set
+        self.label_set = session.label_set  # without thresholds that the fit has chosen
         self._inferred = self.label_set if inferred else None
 
     def suggest(self, texts: Iterable[str], k: int = 5, labels: Labels | None = None) -> list[int]:
@@ -263,6 +265,7 @@ class Learning:
         self._inferred = label_set if inferred else None
         if backend is not self.backend:
             self.engine = Engine(backend)
+        self.engine.trained_names = self.labels
         return run.train(evaluate, on_progress)
 
     def _remark(self, examples: Sequence[Sentence], labels: Labels | None) -> None:

@@ -9,11 +9,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
-import numpy as np
-
 from labelwise.backend import EncoderBackend, checked_facts, facts_of
-from labelwise.calibration import IDENTITY, ScoreCurve
-from labelwise.checkpoint import Manifest, verify, write_folder
+from labelwise.checkpoint import verify, write_folder
 from labelwise.config import ModelConfig
 from labelwise.encoder_config import check_encoder_config
 from labelwise.encoders import tokenizer_json
@@ -29,17 +26,18 @@ from labelwise.errors import (
 from labelwise.label_cache import label_tensors, vectors_by_text
 from labelwise.labels import LabelSet
 from labelwise.precision import EXACT, LABEL_GRAPH, TEXT_GRAPH
+from labelwise.saved_fit import FIT_FILES, fit_files, read_fit
+from labelwise.sealed import Manifest
 from labelwise.strict_json import dump_json, read_json
-from labelwise.tag_params import WITH_NEIGHBOURS
 from labelwise.tag_table import TagTable
-from labelwise.tensors import Schema, load_tensors, save_tensors
+from labelwise.tensors import load_tensors, save_tensors
 
 if TYPE_CHECKING:
     from labelwise.torch_backend import TorchBackend
 
 DEFAULT_MODEL = "labelwise-mini-en"
 _CONFIG, _LABELS, _TOKENIZER = "config.json", "labels.json", "tokenizer.json"
-_WEIGHTS, _FIT, _LABEL_VECTORS = "model.safetensors", "fit.safetensors", "labels.safetensors"
+_WEIGHTS, _LABEL_VECTORS = "model.safetensors", "labels.safetensors"
 _FOR_NEW_LABELS = (_WEIGHTS, LABEL_GRAPH, EXACT[LABEL_GRAPH])
 
 
@@ -72,8 +70,7 @@ def load_model(
     """Load a saved model.
 
     Args:
-        name_or_path: Folder written by ``save_model``, the name of an installed model, or None
-            for the default model.
+        name_or_path: Folder written by ``save_model``; None, or its name, for the default model.
         device: ``"cpu"`` or a torch device.
         engine: ``"onnx"``, ``"torch"``, or ``"auto"``: ONNX on a CPU where the folder has an
             export, else torch.
@@ -95,7 +92,8 @@ def load_model(
         backend = _onnx_backend(manifest, values, threads)
     else:
         backend = _torch_backend(manifest, values, device)
-    fitted, vectors = _fitted(manifest, label_set, backend), _label_vectors(manifest, backend)
+    fitted = read_fit(manifest, label_set, backend) if label_set else None
+    vectors = _label_vectors(manifest, backend)
     return LoadedModel(backend, label_set, manifest.folder, fitted, vectors)
 
 
@@ -113,22 +111,6 @@ def _named_in_errors(path: Path) -> Iterator[None]:
         yield
     except (DataError, CheckpointError) as err:
         raise CheckpointError(f"'{path}': {err}") from err
-
-
-def _fitted(
-    manifest: Manifest, label_set: LabelSet | None, backend: EncoderBackend
-) -> TagTable | None:
-    if label_set is None or _FIT not in manifest.files:
-        return None
-    n_tags = len(label_set.tags(backend.config.scheme))
-    schema: Schema = {
-        "matrix": ((n_tags, WITH_NEIGHBOURS * backend.dim), np.float32),
-        "bias": ((n_tags,), np.float32),
-        "curve": ((len(IDENTITY),), np.float64),
-    }
-    arrays = load_tensors(manifest.file(_FIT), schema)
-    curve = ScoreCurve(*arrays["curve"].tolist())
-    return TagTable(label_set, arrays["matrix"], arrays["bias"], curve)
 
 
 def _engine(manifest: Manifest, engine: str, device: str) -> str:
@@ -186,6 +168,11 @@ def trainable(backend: EncoderBackend, folder: Path | None) -> TorchBackend:
     return cast("TorchBackend", backend)
 
 
+def can_train(backend: EncoderBackend, folder: Path | None) -> bool:
+    """Tell whether ``trainable`` has weights to return; arguments as there."""
+    return hasattr(backend, "tensors") or (folder is not None and not backend.frozen)
+
+
 def new_model(
     encoder: str | Path, config: ModelConfig | None = None, *, device: str = "cpu"
 ) -> TorchBackend:
@@ -225,6 +212,7 @@ def save_model(
 
     Raises:
         CheckpointError: The folder holds something else, or the disk refuses.
+        RequestError: The backend has no weights of its own, and there is no ``source``.
     """
     files: dict[str, Any] = dict(extra_files or {})
     will_run, known = [backend], dict[str, FloatArray]()
@@ -233,9 +221,14 @@ def save_model(
         will_run = _exported(files, cast("TorchBackend", backend)) or will_run
     elif source is not None:
         manifest = verify(source)
-        kept = set(manifest.files) - {_LABELS, _FIT, _LABEL_VECTORS}
+        kept = set(manifest.files) - FIT_FILES - {_LABELS, _LABEL_VECTORS}
         files = {name: manifest.file(name).read_bytes() for name in kept} | files
         known = dict(_label_vectors(manifest, backend))
+    else:
+        raise RequestError(
+            f"The backend '{type(backend).__name__}' has no weights to save, and was not loaded "
+            "from a folder. Expected a model with weights. Use Tagger.from_pretrained(path)."
+        )
     if label_set is not None:
         files |= _label_files(label_set, fitted, will_run, known)
     write_folder(path, files)
@@ -274,8 +267,7 @@ def _label_files(
 ) -> dict[str, Any]:
     files: dict[str, Any] = {_LABELS: dump_json(label_set.to_dict(), _LABELS)}
     if fitted is not None:
-        arrays = {"matrix": fitted.matrix, "bias": fitted.bias, "curve": np.array(fitted.curve)}
-        files[_FIT] = lambda target: save_tensors(target, arrays)
+        files |= fit_files(label_set, fitted)
     vectors = {k: v for b in will_run for k, v in label_tensors(b, label_set, known).items()}
     if vectors:
         files[_LABEL_VECTORS] = lambda target: save_tensors(target, vectors)

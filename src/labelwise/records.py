@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, cast
 
@@ -91,11 +92,18 @@ def check_sentences(sentences: Iterable[Iterable[str]]) -> Iterator[Sequence[str
     """Yield the words of sentences, in a stream.
 
     Raises:
-        RequestError: A text was given in place of words.
+        RequestError: A text was given in place of words, or a word is no string.
     """
-    for sentence in _iterable(sentences):
-        words = _iterable(sentence)
-        yield words if isinstance(words, Sequence) else list(words)
+    for i, sentence in enumerate(_iterable(sentences)):
+        given = _iterable(sentence)
+        words = given if isinstance(given, Sequence) else list(given)
+        if not all(map(isinstance, words, itertools.repeat(str))):
+            other = next(word for word in words if not isinstance(word, str))
+            raise RequestError(
+                f"Sentence number {i} has the word {other!r:.60} of type {type(other).__name__}. "
+                "Expected words of type str. Convert it with str(), or leave it out."
+            )
+        yield words
 
 
 def _iterable(words: Iterable[Any]) -> Iterable[Any]:

@@ -12,7 +12,8 @@ from collections.abc import Iterable, Sequence
 
 from labelwise.annotation import LabelledSpan, Sentence
 from labelwise.errors import closest
-from labelwise.words import join_words, split_words
+from labelwise.sentences import with_text
+from labelwise.words import split_words
 
 Marked = tuple[str, Sequence[LabelledSpan], str]
 """A text, its spans in code points, and where it is."""
@@ -127,8 +128,6 @@ def _label(spans: Iterable[LabelledSpan], start: int, end: int) -> str:
 def _marked(sentence: Sentence, index: int) -> Marked:
     """Spans in code points, of the words joined with spaces where there is no text."""
     place = sentence.id or f"examples[{index}]"
-    text, offsets = sentence.text, sentence.offsets
-    if text is None or offsets is None:
-        text, offsets = join_words(sentence.words)
-    spans = [(offsets[m.start][0], offsets[m.end - 1][1], m.label) for m in sentence.mentions]
-    return text, spans, place
+    whole = with_text(sentence)
+    spans = [(*whole.place(m), m.label) for m in whole.mentions]
+    return whole.text or "", spans, place

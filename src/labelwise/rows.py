@@ -176,14 +176,11 @@ def _is_pair(example: object) -> TypeGuard[Sequence[Any]]:
 def row_of(sentence: Sentence) -> dict[str, Any]:
     """Write a sentence as a row: text and entities where it has text, else tokens and BIO tags."""
     row: dict[str, Any] = {"id": sentence.id} if sentence.id else {}
-    if sentence.text is None or sentence.offsets is None:
+    if sentence.text is None:
         tags = tags_from_mentions(len(sentence.words), sentence.mentions, "bio")
         return row | {"tokens": list(sentence.words), "tags": tags}
-    offsets = sentence.offsets
-    entities = [
-        {"start": offsets[m.start][0], "end": offsets[m.end - 1][1], "label": m.label}
-        for m in sentence.mentions
-    ]
+    places = [(*sentence.place(m), m.label) for m in sentence.mentions]
+    entities = [{"start": start, "end": end, "label": label} for start, end, label in places]
     return row | {"text": sentence.text, "entities": entities}
 
 

@@ -98,8 +98,7 @@ def sample_support_set(
     k, seed = _whole(k, "k"), _whole(seed, "seed")
     _check_arguments(k, seed, mode)
     pool = sorted(to_sentences(sentences), key=_sort_key)
-    found = {m.label for s in pool for m in s.mentions}
-    wanted = sorted(found if labels is None else set(label_names(labels)))
+    wanted = _wanted(labels, pool)
     candidates = [_Candidate(s, _count(s, wanted)) for s in pool]
     needed = _needed(candidates, wanted, k, allow_short)
     drawable, rng = [c for c in candidates if c.counts], random.Random(seed)
@@ -124,6 +123,18 @@ def _whole(value: object, name: str) -> int:
     if number is None:
         raise SamplingError(f"'{name}' is {value!r}. Expected a whole number, such as 5.")
     return number
+
+
+def _wanted(labels: Iterable[str | Label] | None, pool: Iterable[Sentence]) -> list[str]:
+    if labels is None:
+        return sorted({m.label for s in pool for m in s.mentions})
+    wanted = sorted(set(label_names(labels)))
+    if not wanted:
+        raise SamplingError(
+            "Cannot sample a support set: 'labels' is empty. Expected labels to count. "
+            "Name some, or leave the argument out to count all."
+        )
+    return wanted
 
 
 def _check_arguments(k: int, seed: int, mode: str) -> None:
@@ -175,8 +186,8 @@ def _needed(
         smaller_k = f"Use k={fewest}, drop" if fewest else "Drop"
         raise SamplingError(
             f"Cannot sample a {k}-shot support set: label '{short[0]}' has "
-            f"{available[short[0]]} mentions in {len(candidates):,} sentences, needs {k}{others}. "
-            f"{smaller_k} the label, or allow fewer (allow_short=True, --allow-short)."
+            f"{available[short[0]]} mentions in {len(candidates):,} sentences, needs {k}{others}.",
+            f"{smaller_k} the label, or allow fewer (allow_short=True, --allow-short).",
         )
     return {label: min(k, available[label]) for label in labels}
 

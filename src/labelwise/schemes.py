@@ -249,17 +249,6 @@ def mentions_from_tags(
     return list(_mentions(pairs))
 
 
-def mentions_from_any_tags(
-    tags: Sequence[str], scheme: str | None = None, *, strict: bool = False
-) -> list[Mention]:
-    """Read the mentions out of tags whose scheme need not be given.
-
-    >>> [(m.start, m.end) for m in mentions_from_any_tags(["B-LOC", "L-LOC", "U-LOC"])]
-    [(0, 2), (2, 3)]
-    """
-    return mentions_from_tags(tags, scheme or detect_scheme([tags]), strict=strict)
-
-
 def detect_scheme(tag_lists: Iterable[Sequence[str]]) -> str:
     """Find the scheme that the tags of a whole file are written in.
 

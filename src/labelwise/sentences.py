@@ -8,11 +8,12 @@ cut through a name, so a full stop after what may be an abbreviation ends nothin
 from __future__ import annotations
 
 import bisect
+import dataclasses
 import re
 from collections.abc import Iterable, Iterator, Sequence
 
 from labelwise.annotation import Mention, Sentence
-from labelwise.words import LongText, continues_word, split_words
+from labelwise.words import LongText, continues_word, join_words, split_words
 
 WRAPPED = 50  # characters from which on a line may go on in the next
 LIST_MARKS = frozenset("-*+•‣◦·–—>|#")  # begin an item of a list
@@ -96,6 +97,14 @@ def parts_of(sentence: Sentence) -> Iterator[Sequence[str]]:
     if sentence.text is None or sentence.offsets is None:
         return iter([sentence.words])
     return words_by_sentence(sentence.text, sentence.words, sentence.offsets)
+
+
+def with_text(sentence: Sentence) -> Sentence:
+    """Give words without a text one: themselves, joined with spaces."""
+    if sentence.text is not None:
+        return sentence
+    text, offsets = join_words(sentence.words)
+    return dataclasses.replace(sentence, text=text, offsets=tuple(offsets))
 
 
 def one_by_one(example: Sentence) -> Iterator[Sentence]:

@@ -93,10 +93,12 @@ class Session:
 
     @property
     def digest(self) -> str:
-        """Hash over the examples, so that a saved fit can say what it was learned from."""
+        """Hash over the examples: words, where their sentences end, mentions, labels spoken of."""
         sha = hashlib.sha256()
-        for sentence in self.examples:
-            sha.update(repr((sentence.words, sentence.mentions)).encode("utf-8", "replace"))
+        for e in self._examples:
+            x, spoken = e.sentence, None if e.spoken is None else sorted(e.spoken)
+            facts = (x.words, x.mentions, x.text, x.offsets, spoken)
+            sha.update(repr(facts).encode("utf-8", "replace"))
         return sha.hexdigest()
 
     @property

@@ -12,9 +12,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from labelwise.annotation import Mention, Sentence
-from labelwise.data import jsonl_rows, labels_of, read_dataset, read_label_set
+from labelwise.data import jsonl_rows, labels_of, read_dataset, read_label_set, read_text
+from labelwise.errors import DataError
 from labelwise.labels import LabelSet
-from labelwise.rows import sentences_from_rows
+from labelwise.rows import annotation_key, sentences_from_rows
 from labelwise.words import split_words
 
 _VARIED = 15  # mentions of a label from which on most make place for others
@@ -67,6 +68,9 @@ def read_source(path: str | Path, *, split: str = "train", weight: float = 0.0) 
         path: Folder with ``train.jsonl`` and, if it has one, ``meta.json``.
         split: Split to train on.
         weight: Relative number of batches; 0 means by size and number of labels.
+
+    Raises:
+        DataError: A file cannot be read, or a line has ``coarse_tags`` but no ``tokens``.
     """
     folder = Path(path)
     sentences = read_dataset(folder, split)
@@ -77,28 +81,31 @@ def read_source(path: str | Path, *, split: str = "train", weight: float = 0.0) 
     return Source(folder.name, sentences, label_set, alternatives, parents, weight)
 
 
-def _parents(fine: Sequence[Sentence], coarse: Sequence[Sentence]) -> dict[str, str]:
-    """Give every label the coarse label that most of its mentions bear."""
+def _parents(fine: Sequence[Sentence], coarse: Mapping[int, Sentence]) -> dict[str, str]:
+    """Give every label the coarse label that most of its mentions bear; pairs by position."""
     votes: defaultdict[str, Counter[str]] = defaultdict(Counter)
-    broader = {(s.id, m.start, m.end): m.label for s in coarse for m in s.mentions}
-    for sentence in fine:
-        for mention in sentence.mentions:
-            if span_label := broader.get((sentence.id, mention.start, mention.end)):
+    for i, sentence in coarse.items():
+        broader = {(m.start, m.end): m.label for m in sentence.mentions}
+        for mention in fine[i].mentions:
+            if span_label := broader.get((mention.start, mention.end)):
                 votes[mention.label][span_label] += 1
     return {label: counts.most_common(1)[0][0] for label, counts in votes.items()}
 
 
-def _read_coarse(path: Path) -> list[Sentence]:
-    """Sentences of a file by their ``coarse_tags``; none where lines have no such field."""
-    if not path.is_file():
-        return []
-    return sentences_from_rows(
-        [
-            row._replace(values={**row.values, "tags": row.values["coarse_tags"]})
-            for row in jsonl_rows(path)
-            if "coarse_tags" in row.values
-        ]
-    )
+def _read_coarse(path: Path) -> dict[int, Sentence]:
+    """Sentences of a file by their ``coarse_tags``, those that have any, by position."""
+    found = enumerate(jsonl_rows(path) if path.is_file() else ())
+    rows = {i: row for i, row in found if "coarse_tags" in row.values}
+    for row in rows.values():
+        if annotation_key(row.values) != "tags":
+            raise DataError(
+                f"There are 'coarse_tags' without words and tags ({row.place}). Expected 'tokens' "
+                "and 'tags' beside them. Correct the line, or leave 'coarse_tags' out."
+            )
+    coarse = [
+        r._replace(values={**r.values, "tags": r.values["coarse_tags"]}) for r in rows.values()
+    ]
+    return dict(zip(rows, sentences_from_rows(coarse), strict=True))
 
 
 def _label_set(
@@ -116,9 +123,10 @@ def _label_set(
 def _read_type_words(path: Path) -> tuple[dict[str, list[str]], dict[str, str]]:
     alternatives: dict[str, list[str]] = {}
     definitions: dict[str, str] = {}
-    if path.is_file():
-        for line in path.read_text(encoding="utf-8").splitlines()[1:]:
-            name, others, definition = (*line.split("\t"), "", "")[:3]
+    lines = read_text(path).split("\n")[1:] if path.is_file() else []
+    for line in lines:
+        if line.strip():
+            name, others, definition = (*line.rstrip("\r").split("\t"), "", "")[:3]
             alternatives[name] = [o.strip() for o in others.split(";") if o.strip()]
             definitions[name] = definition
     return alternatives, definitions

@@ -23,7 +23,9 @@ from labelwise.decode import (
     mentions_from_tag_ids,
 )
 from labelwise.encoding import FloatArray, IntArray
-from labelwise.labels import Label, LabelSet, words_from_name
+from labelwise.label import Label
+from labelwise.labels import LabelSet
+from labelwise.naming import words_from_name
 from labelwise.schemes import MARKS
 from labelwise.segments import Segment
 from labelwise.tag_params import add_neighbours

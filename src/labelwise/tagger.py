@@ -18,7 +18,7 @@ from labelwise.engine import Engine
 from labelwise.errors import some_of
 from labelwise.labels import LabelSet
 from labelwise.learning import Learning
-from labelwise.loading import load_model, save_model
+from labelwise.loading import LoadedModel, load_model, save_model
 from labelwise.records import (
     above_threshold,
     as_sentences,
@@ -81,7 +81,11 @@ class Tagger(Learning):
             RequestError: ``threads`` is no whole number from 0 on.
         """
         threads = check_whole(threads, "threads", "Leave it out, or give 0, for all cores.")
-        model = load_model(name_or_path, device=device, engine=engine, threads=threads)
+        return cls.of(load_model(name_or_path, device=device, engine=engine, threads=threads))
+
+    @classmethod
+    def of(cls, model: LoadedModel) -> Self:
+        """Take a model that is loaded."""
         return cls(
             model.backend,
             label_set=model.label_set,

@@ -86,6 +86,11 @@ class TorchBackend:
             sha.update(value.detach().cpu().contiguous().float().numpy().tobytes())
         return sha.hexdigest()
 
+    def with_model(self, model: DualEncoder) -> TorchBackend:
+        """Return another model on this one's tokenizer and device, in its precision."""
+        device = str(self.device)
+        return TorchBackend(model, self.tokenizer, device=device, precision=self.precision)
+
     def changed(self) -> None:
         """Forget the digest after the weights have moved."""
         self._digest = None

@@ -51,10 +51,17 @@ def prepare(
     stream = BatchStream(sources, backend.tokenizer, backend.config, config)
     root = Path(output_dir) if output_dir else None
     last = begin_steps(root, resume=resume) if root else None
+    digest = _settings_digest(backend, stream, config) if root else ""
+    if last and last.state["settings"] != digest:
+        raise CheckpointError(
+            f"'{last.path}' belongs to a run with another starting model, other settings or "
+            "other data. Expected all three as before. Use another output folder."
+        )
     if isinstance(backend.model, DoubleTown):
         torch.manual_seed(config.seed)  # the output layer is drawn
         backend.model.resize(n_tags)
-    run = Run(backend, stream, config, root)
+        backend.changed()
+    run = Run(backend, stream, config, root, digest)
     if last:
         run.restore(last)
     return run
@@ -78,10 +85,16 @@ class Run:
         stream: What it learns from.
         config: Settings.
         root: Where checkpoints go.
+        settings_digest: Of what decides the outcome; stored in them.
     """
 
     def __init__(
-        self, backend: TorchBackend, stream: BatchStream, config: TrainConfig, root: Path | None
+        self,
+        backend: TorchBackend,
+        stream: BatchStream,
+        config: TrainConfig,
+        root: Path | None,
+        settings_digest: str,
     ) -> None:
         """Stand before the first update."""
         self.backend, self.stream, self.config, self.root = backend, stream, config, root
@@ -91,8 +104,8 @@ class Run:
         self.model.freeze_word_embeddings(config.freeze_word_embeddings)
         torch.manual_seed(config.seed)
         self.optimizer = make_optimizer(self.model, config, backend.device)
-        self.total_steps = _total_steps(config, stream)
-        self.settings_digest = self._settings_digest() if root else ""
+        self.total_steps = config.updates(stream.batches_per_epoch)
+        self.settings_digest = settings_digest
         self.kept_share = 0.0 if self.model.has_drawn_layer else _kept_share(config, stream.sources)
         self.start_weights = {
             name: parameter.detach().clone()
@@ -250,11 +263,6 @@ class Run:
 
     def restore(self, found: StepCheckpoint) -> None:
         """Continue from a checkpoint of this run."""
-        if found.state["settings"] != self.settings_digest:
-            raise CheckpointError(
-                f"'{found.path}' belongs to a run with another starting model, other settings or "
-                "other data. Expected all three as before. Use another output folder."
-            )
         weights = {k: torch.from_numpy(v) for k, v in found.load("model").items()}
         self.model.load_state_dict(weights)
         self._restore_moments(found.load("optim"))
@@ -280,13 +288,12 @@ class Run:
                     k: v if k == "step" else v.to(parameter.device) for k, v in found.items()
                 }
 
-    def _settings_digest(self) -> str:
-        """Hash what decides the outcome: where the run starts from, its settings, its data."""
-        settings = self.config.replace(checkpoint_every_s=0.0).to_json()
-        data = [source.digest for source in self.stream.sources]
-        return hashlib.sha256(
-            f"{settings}{data}{self.backend.config}{self.backend.digest}".encode()
-        ).hexdigest()
+
+def _settings_digest(backend: TorchBackend, stream: BatchStream, config: TrainConfig) -> str:
+    """Hash what decides the outcome: where the run starts from, its settings, its data."""
+    settings = config.replace(checkpoint_every_s=0.0).to_json()
+    data = [source.digest for source in stream.sources]
+    return hashlib.sha256(f"{settings}{data}{backend.config}{backend.digest}".encode()).hexdigest()
 
 
 def _random_states(device: torch.device) -> dict[str, torch.Tensor]:
@@ -310,12 +317,3 @@ def _kept_share(config: TrainConfig, sources: Sequence[Source]) -> float:
         return config.keep_start
     n_mentions = mentions_a_label(s for source in sources for s in source.sentences)
     return config.keep_start / (1 + n_mentions / config.keep_mentions)
-
-
-def _total_steps(config: TrainConfig, stream: BatchStream) -> int | None:
-    """Updates of the run, or None when the clock ends it."""
-    if config.max_steps:
-        return config.max_steps
-    if config.max_minutes:
-        return None
-    return max(config.min_steps or 1, round(config.epochs * stream.batches_per_epoch))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import functools
 import hashlib
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
@@ -25,7 +26,6 @@ from labelwise.loading import load_model
 from labelwise.tagger import Tagger
 
 if TYPE_CHECKING:
-    from labelwise.labels import LabelSet
     from labelwise.loading import LoadedModel
 
 
@@ -82,7 +82,8 @@ def predict_file(file: str, options: BatchOptions) -> bool:
     )
     write = write_parquet if options.part_format == "parquet" else write_jsonl_results
     units = read_units(path, described["bytes"], column=options.column)
-    tag = _tag(loaded, label_set, options.threshold)
+    tagger = Tagger.of(loaded)
+    tag = functools.partial(tagger.tag_texts, labels=label_set, threshold=options.threshold)
     with _shown() as show:
         progress = run_job(job, units, tag, write, write_rejects, show)
     note(_outcome(job, progress))
@@ -93,19 +94,9 @@ def _model_facts(loaded: LoadedModel) -> dict[str, Any]:
     fit = hashlib.sha256()
     if loaded.fitted is not None:
         fit.update(loaded.fitted.matrix.tobytes() + loaded.fitted.bias.tobytes())
+        limits = [x.threshold for x in loaded.fitted.label_set if x.threshold is not None]
+        fit.update("".join(map(str, limits)).encode())
     return {"digest": loaded.backend.digest, "fit": fit.hexdigest() if loaded.fitted else None}
-
-
-def _tag(
-    loaded: LoadedModel, label_set: LabelSet, threshold: float | None
-) -> Callable[[Iterator[Any]], Iterator[Any]]:
-    tagger = Tagger(
-        loaded.backend,
-        label_set=loaded.label_set,
-        fitted=loaded.fitted,
-        label_vectors=loaded.label_vectors,
-    )
-    return lambda sentences: tagger.tag_texts(sentences, label_set, threshold=threshold)
 
 
 def write_jsonl_results(stream: BinaryIO, results: Iterable[Result]) -> None:

@@ -16,7 +16,7 @@ from labelwise.apps.train import Device
 if TYPE_CHECKING:
     from labelwise.benchmark.cells import Cell
     from labelwise.benchmark.grid import Runner
-    from labelwise.benchmark.plan import Plan
+    from labelwise.benchmark.plan import Plan, Work
     from labelwise.training import Progress
 
 
@@ -84,9 +84,10 @@ def _show_plan(runner: Runner, plan: Plan, *, jobs: int) -> None:
     rate = plan.seconds_a_piece or (probe(runner, to_run[0]) if to_run else 0.0)
     how = "at the speed of what is there" if plan.seconds_a_piece else "a first guess"
     for stage, work in plan.stages.items():
-        typer.echo(f"source stage {stage}: about {duration(work * rate)}")
+        typer.echo(f"source stage {stage}: about {duration(work.seconds(rate))}")
     for cell, work in plan.cells.items():
-        typer.echo(f"{cell_name(cell)}: {plan.skips.get(cell) or f'about {duration(work * rate)}'}")
+        found = plan.skips.get(cell) or f"about {duration(work.seconds(rate))}"
+        typer.echo(f"{cell_name(cell)}: {found}")
     processes = f"{jobs} processes" if jobs > 1 else "one process"
     typer.echo(f"{_parts(plan)}: about {duration(plan.seconds(rate, jobs))} in {processes} ({how})")
 
@@ -103,9 +104,9 @@ class _Screen:
 
     def __init__(self, jobs: int) -> None:
         self._jobs = jobs
-        self._stages: dict[str, float] = {}  # work left
-        self._cells: dict[Cell, float] = {}
-        self._spent_s = self._done = 0.0  # time and work of this call
+        self._stages: dict[str, Work] = {}  # left
+        self._cells: dict[Cell, Work] = {}
+        self._spent_s = self._done = 0.0  # time and pieces of this call
         self._due_s = 0.0
 
     def plan(self, plan: Plan) -> None:
@@ -121,21 +122,23 @@ class _Screen:
             self._due_s = progress.elapsed_s + LINE_EVERY_S
             note(f"source stage {name}: {progress.done:4.0%}  {summary(progress)}")
         if progress.done >= 1:
-            self._finish(progress.elapsed_s, self._stages.pop(name, 0.0))
+            self._finish(progress.elapsed_s, self._stages.pop(name, None))
 
     def cell(
         self, done: int, total: int, cell: Cell, result: dict[str, Any], seconds: float
     ) -> None:
         from labelwise.benchmark.tables import cell_name, duration
 
-        self._finish(seconds, self._cells.pop(cell, 0.0))
+        self._finish(seconds, self._cells.pop(cell, None))
         text = result.get("skipped") or f"F1 {100 * result['scores']['micro_f1']:.1f}"
         left = f"; about {duration(self._left_s())} left" if self._cells else ""
         note(f"{done}/{total} {cell_name(cell)}: {text} ({duration(seconds)}){left}")
 
-    def _finish(self, seconds: float, work: float) -> None:
-        self._spent_s, self._done = self._spent_s + seconds, self._done + work
+    def _finish(self, seconds: float, work: Work | None) -> None:
+        if work and work.counted:
+            self._spent_s, self._done = self._spent_s + seconds, self._done + work.counted
 
     def _left_s(self) -> float:
         """Guess the time left by the speed of this call; source stages come first, one by one."""
-        return self._spent_s / max(self._done, 1.0) * sum(self._cells.values()) / self._jobs
+        rate = self._spent_s / max(self._done, 1.0)
+        return sum(work.seconds(rate) for work in self._cells.values()) / self._jobs

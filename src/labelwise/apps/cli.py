@@ -147,7 +147,8 @@ def labels(
         from labelwise.loading import load_model
 
         loaded = load_model(model)
-        label_set, config = labels_to_predict(None, loaded.label_set), loaded.backend.config
+        own = loaded.fitted.label_set if loaded.fitted else loaded.label_set
+        label_set, config = labels_to_predict(None, own), loaded.backend.config
     else:
         label_set, config = read_labels(labels), _config_of(model)
     scheme_name = scheme or config.scheme

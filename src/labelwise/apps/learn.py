@@ -13,8 +13,6 @@ from labelwise.apps.output import counted, data, note
 from labelwise.apps.train import AsJson, Examples, LabelsToLearn, Model, Output, Split
 
 if TYPE_CHECKING:
-    from labelwise.labels import LabelSet
-    from labelwise.loading import LoadedModel
     from labelwise.tagger import Tagger
     from labelwise.torch_backend import TorchBackend
 
@@ -80,6 +78,7 @@ def export(
     from labelwise.errors import CheckpointError
     from labelwise.loading import load_model, save_frozen, save_model
     from labelwise.onnx_export import export_towers
+    from labelwise.tagger import Tagger
     from labelwise.torch_backend import TorchBackend
 
     loaded = load_model(model, engine="torch")
@@ -89,8 +88,8 @@ def export(
     is_named = labels is not None or frozen
     if is_named:
         label_set = labels_to_predict(labels, loaded.label_set)
-    tagger = _with_labels(loaded, label_set)
-    label_set, fitted = tagger.label_set, tagger.fitted
+    tagger = Tagger.of(dataclasses.replace(loaded, label_set=label_set))
+    fitted = tagger.fitted
     graphs = export_towers(backend, precision)
     if dev is not None:
         _check_on_dev(tagger, graphs, dev, precision, is_named=is_named)
@@ -99,19 +98,6 @@ def export(
     else:
         save_model(output, backend, label_set, fitted=fitted, extra_files=graphs)
     note(f"Saved '{output}' with {precision} ONNX: {sum(map(len, graphs.values())):,} bytes")
-
-
-def _with_labels(loaded: LoadedModel, label_set: LabelSet | None) -> Tagger:
-    """A model with other labels of its own: what a fit has found of them, thresholds too, stays."""
-    from labelwise.tagger import Tagger
-
-    vectors = loaded.label_vectors
-    tagger = Tagger(
-        loaded.backend, label_set=label_set, fitted=loaded.fitted, label_vectors=vectors
-    )
-    if tagger.fitted is not None:
-        tagger.label_set = tagger.fitted.label_set
-    return tagger
 
 
 def _check_on_dev(

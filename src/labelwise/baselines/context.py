@@ -129,9 +129,7 @@ def in_context(
         for text, key in zip(texts[i * n_own :], keys[i * n_own : (i + 1) * n_own], strict=False):
             contexts = [_context(backend, s.words, m.start, m.end, text) for s, m in mentions]
             found[tuple(key)] += [c for c in contexts if c is not None][:MAX_CONTEXTS]
-    model = ContextEncoder(backend.model, found)
-    device, precision = str(backend.device), backend.precision
-    return TorchBackend(model, backend.tokenizer, device=device, precision=precision)
+    return backend.with_model(ContextEncoder(backend.model, found))
 
 
 def _context(

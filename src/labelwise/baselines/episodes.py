@@ -46,12 +46,10 @@ def train_in_episodes(
     """
     own = ModelConfig(label_encoder="shared", scheme="io", max_pieces=backend.config.max_pieces)
     model = EpisodeEncoder(backend.model.text_tower, own, likeness, nearest=nearest)
-    learner = TorchBackend(model, backend.tokenizer, device=str(backend.device))
+    learner = backend.with_model(model)
     plain = config.replace(**PLAIN_LABELS, negatives=0.0)
     pretrain(learner, plain_sources(sources), plain, **options)
-    encoder = encoder_only(learner)
-    encoder.precision = backend.precision
-    return encoder
+    return encoder_only(learner)
 
 
 class EpisodeEncoder(DualEncoder):

@@ -88,14 +88,12 @@ def with_new_layer(
     words = [label.words for label_set in label_sets for label in label_set]
     pieces = backend.tokenizer.encode_texts(tag_texts(words, config), config.max_label_pieces)
     keys = list(dict.fromkeys(tuple(p) for p in pieces))
-    model = LinearHead(backend.model.text_tower, config, keys, seed)
-    return TorchBackend(model, backend.tokenizer, device=str(backend.device))
+    return backend.with_model(LinearHead(backend.model.text_tower, config, keys, seed))
 
 
 def encoder_only(backend: TorchBackend) -> TorchBackend:
     """Drop the linear layer: a model without labels that can be saved, and encodes alike."""
-    model = DualEncoder(backend.model.text_tower, None, backend.config)
-    return TorchBackend(model, backend.tokenizer, device=str(backend.device))
+    return backend.with_model(DualEncoder(backend.model.text_tower, None, backend.config))
 
 
 def plain_sources(sources: Sequence[Source]) -> list[Source]:

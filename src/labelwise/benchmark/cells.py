@@ -48,17 +48,18 @@ def cells_of(spec: Spec) -> Iterator[Cell]:
     """Yield the cells that make sense, those of one target and method together.
 
     Without examples only towers with a source stage can answer; only methods that read label
-    words have variants; context needs examples; without a draw there is one support set.
+    words have variants; context needs examples. Without examples, and on the whole train split
+    where nothing is drawn or trained, every support set would give the same number: there is one.
     """
     seen: set[Cell] = set()
     for grid in spec.grids:
-        for cell in _cells_of_grid(grid):
+        for cell in _cells_of_grid(spec, grid):
             if cell not in seen:
                 seen.add(cell)
                 yield cell
 
 
-def _cells_of_grid(grid: Grid) -> Iterator[Cell]:
+def _cells_of_grid(spec: Spec, grid: Grid) -> Iterator[Cell]:
     for target, method, variant in itertools.product(grid.targets, grid.methods, grid.variants):
         base = base_method(method)
         if variant != "names" and base not in _READS_LABELS:
@@ -68,7 +69,9 @@ def _cells_of_grid(grid: Grid) -> Iterator[Cell]:
         for shots in grid.shots:
             if shots == 0 and (base not in _ZERO_SHOT or variant == "context"):
                 continue  # nothing to answer from
-            for i in range(1 if shots == 0 else grid.support_sets):
+            draws = shots not in (0, "full") or variant == "context"  # which draws its sentences
+            is_frozen = spec.is_frozen(method, has_support=shots != 0)
+            for i in range(grid.support_sets if draws or not is_frozen else 1):
                 yield Cell(target, method, str(shots), i, variant)
 
 

@@ -149,9 +149,7 @@ def _scores(
     scored: Sequence[Sentence], predicted: Sequence[Sequence[Mention]], labels: LabelSet
 ) -> dict[str, Any]:
     gold = [s.mentions for s in scored]
-    spans = [
-        [{(m.start, m.end, m.label) for m in row} for row in side] for side in (gold, predicted)
-    ]
+    spans = [[set(row) for row in side] for side in (gold, predicted)]
     return {
         "scores": score_mentions(gold, predicted, labels.names).to_dict(),
         "errors": asdict(error_breakdown(gold, predicted)),

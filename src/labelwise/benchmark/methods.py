@@ -16,8 +16,8 @@ from labelwise.backend import FloatArray
 from labelwise.baselines.nnshot import Likeness, NNShot
 from labelwise.baselines.prototype import ProtoNet
 from labelwise.baselines.structshot import AbstractTransitions, StructShot
-from labelwise.benchmark.spec import Distance, Spec, base_method
-from labelwise.benchmark.stages import BY_DISTANCE, LINEAR, SourceStages
+from labelwise.benchmark.spec import BY_DISTANCE, Distance, Spec, base_method
+from labelwise.benchmark.stages import LINEAR, SourceStages
 from labelwise.config import TrainConfig
 from labelwise.engine import Engine
 from labelwise.labels import LabelSet
@@ -79,19 +79,20 @@ class Methods:
 
     def training(self, method: str) -> Hashable:
         """Return what is equal for two methods that train the same encoder on a support set."""
-        base, distance = base_method(method), self.spec.distance_config(method)
-        if base not in BY_DISTANCE or not distance.finetune:
+        base = base_method(method)
+        if base not in BY_DISTANCE or self.spec.is_frozen(method, has_support=True):
             return method
         config = self.spec.finetune_config(method, self.spec.seed)
-        likeness = _likeness(distance)
+        likeness = _likeness(self.spec.distance_config(method))
         return self.stages.of_method(method), config, likeness, base != "prototype"
 
     def run(self, method: str, trial: Trial) -> list[list[Mention]]:
         """Fit one method on a support set, or on nothing, and tag what is scored."""
         base, stage = base_method(method), self.stages.of_method(method)
         backend = self.stages.load(stage)
+        is_frozen = self.spec.is_frozen(method, has_support=bool(trial.support))
         if base in BY_DISTANCE:
-            return self._by_distance(method, backend, trial)
+            return self._by_distance(method, backend, trial, is_frozen=is_frozen)
         config = self.spec.finetune_config(method, trial.seed)
         words = [s.words for s in trial.scored]
         if base == "linear_head":
@@ -102,7 +103,7 @@ class Methods:
             backend = self._double_town(backend)
         else:
             backend = _as_variant(backend, trial)
-        if base == "instant" or not trial.support:
+        if is_frozen:
             return self._frozen(stage, backend, trial)
         return _finetuned(backend, trial, config)
 
@@ -117,15 +118,17 @@ class Methods:
         table = session.table if session else engine.tag_table(trial.label_set)
         return engine.tag_states(states, table)
 
-    def _by_distance(self, method: str, backend: TorchBackend, trial: Trial) -> list[list[Mention]]:
+    def _by_distance(
+        self, method: str, backend: TorchBackend, trial: Trial, *, is_frozen: bool
+    ) -> list[list[Mention]]:
         config = self.spec.distance_config(method)
-        if config.finetune:
-            encoded = self._in_episodes(method, backend, trial)
-            known, states = encoded.known, encoded.states
-        else:
+        if is_frozen:
             engine = Engine(backend)
             states = self._states_of(self.stages.of_method(method), engine, trial.scored)
             known = list(engine.states(s.words for s in trial.support))
+        else:
+            encoded = self._in_episodes(method, backend, trial)
+            known, states = encoded.known, encoded.states
         model = self._distance_model(base_method(method), config)
         return model.fit(known, trial.support, trial.label_set).tag(states)
 
@@ -177,7 +180,7 @@ class Methods:
         config = self.stages.config(LINEAR).replace(
             architecture="double_town", max_pieces=backend.config.max_pieces
         )
-        return _rebuilt(backend, DoubleTown(backend.model.text_tower, config))
+        return backend.with_model(DoubleTown(backend.model.text_tower, config))
 
 
 def _likeness(config: Distance) -> Likeness:
@@ -189,17 +192,12 @@ def _as_variant(backend: TorchBackend, trial: Trial) -> TorchBackend:
     if trial.variant == "no_marks":
         # Alike, the tags of a mention's first and later words can only be read as IO.
         backend.model.config = backend.config.replace(composition="names", scheme="io")
-        return _rebuilt(backend, backend.model)
+        return backend.with_model(backend.model)
     if trial.variant == "context":
         from labelwise.baselines.context import in_context  # noqa: PLC0415
 
         return in_context(backend, trial.support, trial.label_set, trial.seed)
     return backend
-
-
-def _rebuilt(backend: TorchBackend, model: object) -> TorchBackend:
-    device, precision = str(backend.device), backend.precision
-    return type(backend)(model, backend.tokenizer, device=device, precision=precision)  # type: ignore[arg-type]
 
 
 def _finetuned(backend: TorchBackend, trial: Trial, config: TrainConfig) -> list[list[Mention]]:

@@ -10,12 +10,12 @@ import math
 import time
 from collections.abc import Hashable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from labelwise.annotation import Sentence
 from labelwise.benchmark.cells import Cell
-from labelwise.benchmark.spec import base_method
-from labelwise.benchmark.stages import BY_DISTANCE, LINEAR
+from labelwise.benchmark.spec import BY_DISTANCE, base_method
+from labelwise.benchmark.stages import LINEAR
 from labelwise.benchmark.targets import SkipCell, Support, support_set, variant_labels
 from labelwise.config import TrainConfig
 from labelwise.engine import Engine
@@ -31,6 +31,29 @@ _LOADING = 3000.0  # pieces that loading a model and scoring, or saving it, are 
 _PROBED = 64  # sentences
 
 
+class Work(NamedTuple):
+    """What a part of a run takes.
+
+    Attributes:
+        pieces: Word pieces that pass an encoder, those of training left out.
+        training: Those of training; infinite where only the clock ends it.
+        limit_s: When the clock ends it.
+    """
+
+    pieces: float = 0.0
+    training: float = 0.0
+    limit_s: float = math.inf
+
+    def seconds(self, seconds_a_piece: float) -> float:
+        """Guess how long it takes."""
+        return seconds_a_piece * self.pieces + min(self.limit_s, seconds_a_piece * self.training)
+
+    @property
+    def counted(self) -> float:
+        """Pieces that tell the speed from the time taken; 0 where the clock has a say in it."""
+        return self.pieces + self.training if self.limit_s == math.inf else 0.0
+
+
 @dataclass(frozen=True)
 class Plan:
     """The parts of a run.
@@ -44,8 +67,8 @@ class Plan:
         remarks: What makes numbers of the whole run doubtful, in a line each.
     """
 
-    stages: Mapping[str, float]
-    cells: Mapping[Cell, float]
+    stages: Mapping[str, Work]
+    cells: Mapping[Cell, Work]
     skips: Mapping[Cell, str]
     n_cells: int
     seconds_a_piece: float | None
@@ -53,7 +76,11 @@ class Plan:
 
     def seconds(self, seconds_a_piece: float, jobs: int = 1) -> float:
         """Guess how long all of it takes; source stages are trained one after the other."""
-        return seconds_a_piece * (sum(self.stages.values()) + sum(self.cells.values()) / jobs)
+        stages, cells = (
+            sum(work.seconds(seconds_a_piece) for work in part.values())
+            for part in (self.stages, self.cells)
+        )
+        return stages + cells / jobs
 
 
 def make_plan(runner: Runner, cells: Sequence[Cell]) -> Plan:
@@ -75,6 +102,7 @@ def make_plan(runner: Runner, cells: Sequence[Cell]) -> Plan:
     finished = dict.fromkeys(stages.of_method(c.method) for c in cells)
     known = [(runner.store.seconds(c), work.of_cell(c)) for c in there]
     known += [(stages.seconds(s), work.of_stage(s)) for s in finished if stages.seconds(s)]
+    known = [(seconds, work.counted) for seconds, work in known if work.counted]
     pieces = sum(p for _, p in known)
     return Plan(
         stages={s: work.of_stage(s) for s in needed if not stages.is_ready(s)},
@@ -107,9 +135,9 @@ class _PieceCounter:
         self._trained = set[Hashable]()
         self._supports: dict[tuple[str, str, int], Support | str] = {}
 
-    def of_cell(self, cell: Cell) -> float:
+    def of_cell(self, cell: Cell) -> Work:
         runner, method = self._runner, cell.method
-        target, base = runner.target(cell.target), base_method(method)
+        target = runner.target(cell.target)
         support = self._support(cell)
         try:
             variant_labels(target, cell, runner.spec)
@@ -117,25 +145,24 @@ class _PieceCounter:
             support = str(err)
         if isinstance(support, str):
             self.skips[cell] = support
-            return 0.0
+            return Work()
         scored = _pieces(target.scored)
-        by_distance = base in BY_DISTANCE and not runner.spec.distance_config(method).finetune
-        if base == "instant" or by_distance or not support.sentences:
+        if runner.spec.is_frozen(method, has_support=bool(support.sentences)):
             stage = runner.methods.stages.of_method(method)
             is_there = self._encoded.get(stage) == cell.target
             self._encoded[stage] = cell.target
-            return _LOADING + _pieces(support.sentences) + (0.0 if is_there else scored)
+            return Work(_LOADING + _pieces(support.sentences) + (0.0 if is_there else scored))
         trained = runner.methods.training(method), cell.target, cell.shots, cell.support_set
-        if base in BY_DISTANCE and trained in self._trained:
-            return _LOADING
+        if base_method(method) in BY_DISTANCE and trained in self._trained:
+            return Work(_LOADING)
         self._trained.add(trained)
         config = runner.spec.finetune_config(method, 0)
-        return _LOADING + _training(config, support.sentences) + scored
+        return _with_training(_LOADING + scored, config, support.sentences)
 
-    def of_stage(self, stage: str) -> float:
+    def of_stage(self, stage: str) -> Work:
         runner = self._runner
         sentences = [s for source in runner.methods.sources for s in source.sentences]
-        return _LOADING + _training(runner.methods.stages.training(stage), sentences)
+        return _with_training(_LOADING, runner.methods.stages.training(stage), sentences)
 
     def _support(self, cell: Cell) -> Support | str:
         """Draw a support set, or say why there is none."""
@@ -154,16 +181,17 @@ def _pieces(sentences: Iterable[Sentence]) -> float:
     return sum(_SPECIAL + _PIECES_A_WORD * len(s.words) for s in sentences)
 
 
-def _training(config: TrainConfig, sentences: Sequence[Sentence]) -> float:
-    """Count the pieces of a training run as passes forward."""
+def _with_training(others: float, config: TrainConfig, sentences: Sequence[Sentence]) -> Work:
+    """Count the pieces of a training run as passes forward, beside others."""
     n_copies = 1 + config.replaced_copies
     pieces = n_copies * _pieces(sentences)
     batches = math.ceil(pieces / config.batch_pieces)
     if config.batch_sentences:
         batches = max(batches, math.ceil(n_copies * len(sentences) / config.batch_sentences))
     batches = max(batches, 1)
-    steps = config.max_steps or max(config.min_steps or 1, round(config.epochs * batches))
-    return _TRAINING * steps * pieces / batches
+    updates = config.updates(batches)
+    training = math.inf if updates is None else _TRAINING * updates * pieces / batches
+    return Work(others, training, 60 * config.max_minutes if config.max_minutes else math.inf)
 
 
 def probe(runner: Runner, cell: Cell) -> float:

@@ -31,6 +31,7 @@ METHODS = (
 VARIANTS = (
     "names", "renamed", "meaningless", "swapped", "no_marks", "description", "context",
 )  # fmt: skip
+BY_DISTANCE = ("prototype", "nnshot", "structshot")
 _PRESETS = Path(__file__).parent / "presets"
 _MODEL_BASES = {"default": RECOMMENDED_MODEL, **MODEL_PRESETS}
 _TRAIN_BASES = {"pretrain": TrainConfig(), "finetune": FINETUNE}
@@ -152,10 +153,10 @@ class Spec:
         Raises:
             ConfigError: A key or a name is unknown, or a value is out of range.
         """
-        own = [f.name for f in dataclasses.fields(cls)]
+        known = [f.name for f in dataclasses.fields(cls)]
         grid_keys = [f.name for f in dataclasses.fields(Grid)]
         for key in values:
-            check_name("setting", key, [*own, *grid_keys])
+            check_name("setting", key, [*known, *grid_keys])
         shared = {k: v for k, v in values.items() if k in grid_keys}
         read: dict[str, Any] = {k: v for k, v in values.items() if k not in grid_keys}
         read["sources"] = texts("sources", values.get("sources"))
@@ -170,8 +171,7 @@ class Spec:
             base = read[key.removesuffix("_of")]
             for method in tables[key]:
                 _check_method(method)
-            own = {m: table(f"{key}.{m}", v) for m, v in tables[key].items()}
-            read[key] = {m: base.replace(**v) for m, v in own.items()}
+            read[key] = {m: base.replace(**table(f"{key}.{m}", v)) for m, v in tables[key].items()}
         spec = cls(**read)
         spec._check()
         return spec
@@ -245,6 +245,12 @@ class Spec:
     def distance_config(self, method: str) -> Distance:
         """Return the settings of a distance method."""
         return _by_method(self.distance_of, method, self.distance)
+
+    def is_frozen(self, method: str, *, has_support: bool) -> bool:
+        """Tell whether a method leaves the encoder as its source stage left it."""
+        base = base_method(method)
+        by_distance = base in BY_DISTANCE and not self.distance_config(method).finetune
+        return not has_support or base == "instant" or by_distance
 
 
 def _has_shots(pattern: str) -> bool:

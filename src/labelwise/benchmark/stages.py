@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
 from labelwise.baselines.nnshot import Likeness
-from labelwise.benchmark.spec import Spec, base_method
+from labelwise.benchmark.spec import BY_DISTANCE, Spec, base_method
 from labelwise.config import ModelConfig, TrainConfig
 from labelwise.files import atomic_write_text
 from labelwise.loading import load_model, new_model, save_model
@@ -21,7 +21,6 @@ if TYPE_CHECKING:
 
     OnStage = Callable[[str, Progress], None]
 
-BY_DISTANCE = ("prototype", "nnshot", "structshot")
 _ON_LINEAR = ("linear_head", "double_town", *BY_DISTANCE)
 UNTRAINED, LINEAR, EPISODES = "untrained", "linear", "episodes"
 

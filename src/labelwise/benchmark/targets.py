@@ -139,14 +139,11 @@ def support_set(spec: Spec, cell: Cell, target: Target, root: Path) -> Support:
         raise SkipCell("no train split to draw support sets from")
     if cell.shots == "full":
         return Support(target.train, "")
-    names, seed = labels_of(target.train), spec.seed + cell.support_set
+    shots, seed = int(cell.shots), spec.seed + cell.support_set
     try:
-        drawn = sample_support_set(
-            target.train, int(cell.shots), seed, labels=names, allow_short=spec.allow_short
-        )
+        drawn = sample_support_set(target.train, shots, seed, allow_short=spec.allow_short)
     except SamplingError as err:
-        short, _, _ = str(err).partition(" Use k=")
-        raise SkipCell(f"{short} (allow_short = true takes what there is)") from err
+        raise SkipCell(f"{err.finding} (allow_short = true takes what there is)") from err
     return Support(list(drawn.sentences), drawn.digest)
 
 

@@ -78,10 +78,10 @@ class Gate:
         if scope["type"] != "http":  # websockets: none are served
             await send({"type": "websocket.close", "code": 1008})
             return
-        exchange = _Exchange(scope, receive, send, self._config.body_timeout_s)
-        exchange.is_last = self._is_draining
+        timeout_s = self._config.body_timeout_s
+        exchange = _Exchange(scope, receive, send, timeout_s, is_last=self._is_draining)
         try:
-            exchange.limit = self._check(scope, exchange.headers)
+            exchange.allow(self._check(scope, exchange.headers))
             await self._app(scope, exchange.receive, exchange.send)
         except Exception as err:
             await self._answer_error(err, exchange)
@@ -132,10 +132,26 @@ class Gate:
 
 
 class _Exchange:
-    """One request and its answer."""
+    """One request, which may have no body until it is allowed one, and its answer.
 
-    def __init__(self, scope: Scope, receive: Receive, send: Send, body_timeout_s: float) -> None:
-        self.scope, self.started, self.status, self.limit = scope, time.perf_counter(), 0, 0
+    Args:
+        scope: As ASGI has it.
+        receive: As ASGI has it.
+        send: As ASGI has it.
+        body_timeout_s: Time for the body.
+        is_last: Whether its connection should end with it.
+    """
+
+    def __init__(
+        self,
+        scope: Scope,
+        receive: Receive,
+        send: Send,
+        body_timeout_s: float,
+        *,
+        is_last: Callable[[], bool],
+    ) -> None:
+        self.scope, self.started, self.status = scope, time.perf_counter(), 0
         self.headers: dict[bytes, bytes] = dict(scope["headers"])
         given = self.headers.get(b"x-request-id", b"")
         is_valid = _REQUEST_ID.fullmatch(given) is not None
@@ -143,7 +159,11 @@ class _Exchange:
         scope.setdefault("state", {})["request_id"] = self.request_id
         self._receive, self._send = receive, send
         self._body_timeout_s, self._size, self._has_body = body_timeout_s, 0, True
-        self.is_last: Callable[[], bool] = bool
+        self._max_bytes, self._is_last = 0, is_last
+
+    def allow(self, max_bytes: int) -> None:
+        """Let the body have so many bytes."""
+        self._max_bytes = max_bytes
 
     async def receive(self) -> Message:
         """Pass on a piece of the body, within the limits of size and time."""
@@ -162,8 +182,8 @@ class _Exchange:
             ) from None
         self._has_body = bool(message.get("more_body"))
         self._size += len(message.get("body", b""))
-        if self._size > self.limit:
-            raise too_large(self.limit)
+        if self._size > self._max_bytes:
+            raise too_large(self._max_bytes)
         return message
 
     async def send(self, message: Message) -> None:
@@ -176,7 +196,7 @@ class _Exchange:
     def _missing(self, message: Message) -> list[tuple[bytes, bytes]]:
         given = {name for name, _ in message.get("headers", ())}
         headers = [pair for pair in _SECURITY_HEADERS.items() if pair[0] not in given]
-        if self.is_last() and b"connection" not in given:
+        if self._is_last() and b"connection" not in given:
             headers.append((b"connection", b"close"))
         return [*headers, (b"x-request-id", self.request_id.encode())]
 

@@ -136,9 +136,9 @@ class Shortcut:
         self._app, self._errors, self._on_error = app, errors, on_error
         routes = [r for router in routers for r in router.routes if isinstance(r, JsonRoute)]
         self._routes: dict[tuple[Any, Any], tuple[JsonRoute, Handler]] = {
-            (method, route.path): (route, handler)
+            (method, route.path): (route, route.get_route_handler())
             for route in routes
-            if (handler := route.direct_handler())
+            if route.direct_handler()
             for method in route.methods or ()
         }
 

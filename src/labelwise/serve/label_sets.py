@@ -8,9 +8,11 @@ from __future__ import annotations
 import hashlib
 import json
 from collections import OrderedDict
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from itertools import groupby, repeat
+from operator import itemgetter
 from typing import Any
 
 from labelwise.annotation import Sentence
@@ -124,6 +126,7 @@ def fitted(
     label_set: LabelSet,
     examples: Sequence[Sentence],
     start: LabelEntry | None = None,
+    spoken: Sequence[Collection[str] | None] | None = None,
 ) -> LabelEntry:
     """Fit a label set to examples.
 
@@ -132,10 +135,13 @@ def fitted(
         label_set: The labels.
         examples: Annotated sentences.
         start: A label set to go on from; one that was never fitted has nothing to go on from.
+        spoken: For each example the only labels that it speaks about, if it does not of all.
     """
     start = start if start is not None and start.is_fitted else None
     session = Session(engine, label_set, start=start.table if start else None)
-    session.add(examples)
+    told = zip(spoken or repeat(None), examples, strict=False)
+    for names, group in groupby(told, itemgetter(0)):
+        session.add((example for _, example in group), labels=names)
     report = session.fit()
     id = _id("fit", engine, label_set, session.digest, _origin(start))
     return LabelEntry(id, session.table, report, session.fitted is not None)

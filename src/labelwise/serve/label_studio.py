@@ -6,30 +6,30 @@ are learned from at once, project by project; they live as long as the process.
 
 from __future__ import annotations
 
-import re
-from collections import OrderedDict
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 from xml.etree import ElementTree
 
 from fastapi import APIRouter, Request, Response
 from pydantic import BaseModel, ConfigDict, Field
 
-from labelwise.annotation import Record, Sentence
+from labelwise.annotation import LabelledSpan, Record
+from labelwise.config import ServeConfig
 from labelwise.errors import DataError, RequestError
-from labelwise.label_studio import spans_of_regions, value_of
+from labelwise.label_studio import spans_of_regions, value_of, without_overlaps
 from labelwise.labels import LabelSet
 from labelwise.rows import Row, sentences_from_rows
 from labelwise.serve.json_route import JsonRoute
-from labelwise.serve.label_sets import LabelEntry
-from labelwise.serve.limits import check_examples, check_labels, check_texts, n_words
+from labelwise.serve.limits import check_examples, check_labels, check_texts
 from labelwise.serve.problems import json_response
 from labelwise.serve.service import Service
-from labelwise.serve.shared import POSTED, Admitted, errors, service_of
+from labelwise.serve.shared import POSTED, Admitted, errors, service_of, text_results
+from labelwise.serve.taught import Taught, TaughtProjects
+from labelwise.serve.texts import Answer
 
 MAX_CONFIG_CHARS = 65_536
-MAX_PROJECTS = 64
+MAX_RUNS = 64  # of texts in a request: Label Studio sends all tasks that are selected in one
 router = APIRouter(route_class=JsonRoute, tags=["label studio"])
 
 
@@ -91,10 +91,10 @@ class Event(LooseBody):
     annotation: dict[str, Any] | None = None
     annotations: list[dict[str, Any]] | None = Field(None, description="Those that are deleted.")
 
-    def deleted_ids(self) -> list[str]:
-        """Annotations that are there no more."""
-        is_deletion = self.action == "ANNOTATIONS_DELETED"
-        return [str(a.get("id")) for a in self.annotations or ()] if is_deletion else []
+    def ids(self) -> list[str]:
+        """Annotations that were made, changed or deleted."""
+        told = self.annotations if self.action == "ANNOTATIONS_DELETED" else [self.kept()]
+        return [str(annotation.get("id")) for annotation in told or () if annotation]
 
     def kept(self) -> dict[str, Any] | None:
         """The annotation that was made or changed."""
@@ -107,6 +107,7 @@ class EventResponse(BaseModel):
 
     action: str
     n_examples: int = Field(description="Annotations that the project has taught so far.")
+    n_overlapping: int = Field(description="Regions left out because they overlap longer ones.")
 
 
 @dataclass(frozen=True)
@@ -130,12 +131,12 @@ class LabelConfig:
         """Read a labelling configuration.
 
         Raises:
-            RequestError: It is no XML, declares entities, or has no labels for a text.
+            RequestError: It is no XML, may declare entities, or has no labels for a text.
         """
-        if len(xml) > MAX_CONFIG_CHARS or "<!" in re.sub(r"<!--.*?-->", "", xml, flags=re.DOTALL):
+        if len(xml) > MAX_CONFIG_CHARS or "<!DOCTYPE" in xml:  # without one, no entities
             raise RequestError(
-                f"The labelling configuration declares entities or has more than "
-                f"{MAX_CONFIG_CHARS} characters. Expected plain XML. Shorten it."
+                f"The labelling configuration has a <!DOCTYPE> or more than {MAX_CONFIG_CHARS} "
+                "characters. Expected plain XML. Shorten it."
             )
         try:
             root = ElementTree.fromstring(xml)
@@ -179,49 +180,6 @@ class LabelConfig:
         }
 
 
-@dataclass
-class TaughtProject:
-    """What one project has taught.
-
-    Attributes:
-        label_set: Its labels.
-        examples: Its annotations by id, the newest last.
-        entry: Fitted to them.
-        revision: Counts the changes of the examples.
-        fitted_revision: The one that ``entry`` is fitted to.
-    """
-
-    label_set: LabelSet
-    examples: OrderedDict[str, Sentence] = field(default_factory=OrderedDict)
-    entry: LabelEntry | None = None
-    revision: int = 0
-    fitted_revision: int = 0
-
-    def settle(self, entry: LabelEntry | None, revision: int) -> None:
-        """Take a fit to a revision; one that a later revision has overtaken is dropped."""
-        if revision >= self.fitted_revision:
-            self.entry, self.fitted_revision = entry, revision
-
-
-class TaughtProjects:
-    """Projects of Label Studio, the least recently used of which make room for others."""
-
-    def __init__(self) -> None:
-        """Start without any."""
-        self._projects: OrderedDict[str, TaughtProject] = OrderedDict()
-
-    def get(self, id: object, label_set: LabelSet) -> TaughtProject:
-        """Return a project; a new one if it is not known or its labels have changed."""
-        key = str(id).partition(".")[0]  # Label Studio appends the time of creation
-        known = self._projects.pop(key, None)
-        if known is None or known.label_set != label_set:
-            known = TaughtProject(label_set)
-        self._projects[key] = known
-        while len(self._projects) > MAX_PROJECTS:
-            self._projects.popitem(last=False)
-        return known
-
-
 def projects_of(request: Request) -> TaughtProjects:
     """Return the projects of the app that a request came to."""
     state = request.app.state
@@ -244,20 +202,22 @@ async def setup(body: SetupRequest, request: Request) -> Response:
 async def predict_tasks(body: TasksRequest, request: Request) -> Response:
     """Predict the regions of tasks, with what the project's annotations have taught."""
     service = service_of(request)
+    limits = service.config
     config = _checked(LabelConfig.parse(body.label_config), service)
     texts = [config.text_of(t.data, f"tasks.{i}.data") for i, t in enumerate(body.tasks)]
-    check_texts(texts, "tasks", service.config)
-    project = projects_of(request).get(body.project, LabelSet.parse(list(config.labels)))
+    check_texts(texts, "tasks", limits.replace(max_texts=MAX_RUNS * limits.max_texts))
     async with Admitted(service, request) as deadline:
-        entry = project.entry or await service.encode(list(config.labels), deadline)
-        answers = await service.tag(texts, entry, None, deadline)
+        project = projects_of(request).get(body.project)
+        entry = await project.entry_for(config.labels, service, deadline)
+        answers: list[Answer] = []
+        for i in range(0, len(texts), limits.max_texts):
+            answers += await service.tag(texts[i : i + limits.max_texts], entry, None, deadline)
     version = f"{service.model_version}.{entry.id}"
     results: list[dict[str, Any]] = []
-    for text, answer in zip(texts, answers, strict=True):
-        if isinstance(answer, Exception):
-            raise answer
-        regions = [config.region(text, entity, n) for n, entity in enumerate(answer)]
-        score = min((entity["score"] for entity in answer), default=0.0)
+    for text, found in zip(texts, text_results(answers, request.state.request_id), strict=True):
+        entities = found["entities"]
+        regions = [config.region(text, entity, n) for n, entity in enumerate(entities)]
+        score = min((entity["score"] for entity in entities), default=0.0)
         results.append({"result": regions, "score": score, "model_version": version})
     return json_response({"results": results, "model_version": version})
 
@@ -269,46 +229,46 @@ async def predict_tasks(body: TasksRequest, request: Request) -> Response:
 )
 async def webhook(body: Event, request: Request) -> Response:
     """Learn from an annotation that was made or changed, and forget one that was deleted."""
-    service, project = service_of(request), None
-    if body.project is not None and (body.kept() or body.deleted_ids()):
+    service, n_examples, n_overlapping = service_of(request), 0, 0
+    if body.project is not None and (ids := body.ids()):
         config = _checked(LabelConfig.parse(str(body.project.get("label_config", ""))), service)
-        label_set = LabelSet.parse(list(config.labels))
-        project = projects_of(request).get(body.project.get("id"), label_set)
-        _remember(project, config, body, service)
+        label_set = LabelSet.parse(config.labels)
+        example, n_overlapping = _example(body, config, service.config)
+        project = projects_of(request).open(body.project.get("id"))
+        project.remember(ids, example, service.config)  # Label Studio does not tell of it twice
         async with Admitted(service, request) as deadline:
-            revision, examples = project.revision, list(project.examples.values())
-            entry = await service.fit(examples, label_set, None, deadline) if examples else None
-            project.settle(entry, revision)
-    n_examples = len(project.examples) if project is not None else 0
-    return json_response({"action": body.action[:64], "n_examples": n_examples}, 201)
+            await project.fit(label_set, service, deadline)
+        n_examples = len(project.examples)
+    answer = {"n_examples": n_examples, "n_overlapping": n_overlapping}
+    return json_response({"action": body.action[:64]} | answer, 201)
 
 
-def _remember(project: TaughtProject, config: LabelConfig, body: Event, service: Service) -> None:
-    """Put an annotation among a project's examples, or take some out; the oldest make room."""
-    examples, limits = project.examples, service.config
-    project.revision += 1
-    for id in body.deleted_ids():
-        examples.pop(id, None)
-    if (annotation := body.kept()) is not None:
-        id = str(annotation.get("id"))
-        examples.pop(id, None)
-        if not annotation.get("was_cancelled"):
-            data = (body.task or {}).get("data")
-            text = config.text_of(data if isinstance(data, Mapping) else {}, "task.data")
-            check_texts([text], "task.data", limits)
-            example = _example(text, annotation.get("result"), config)
-            check_examples([example], limits)
-            examples[id] = example
-    while len(examples) > limits.max_examples or n_words(examples.values()) > limits.max_fit_words:
-        examples.popitem(last=False)
+def _example(body: Event, config: LabelConfig, limits: ServeConfig) -> tuple[Taught | None, int]:
+    """Read the annotation of an event, if there still is one.
 
-
-def _example(text: str, regions: object, config: LabelConfig) -> Sentence:
-    """Read an annotation.
+    Returns:
+        What it teaches, and how many regions were left out because they overlap others.
 
     Raises:
+        ApiError: 422, its text is too long.
         DataError: Its regions do not fit the text, or bear labels that the project lacks.
+        RequestError: Its task has no text.
     """
+    annotation = body.kept()
+    if annotation is None or annotation.get("was_cancelled"):
+        return None, 0
+    data = (body.task or {}).get("data")
+    text = config.text_of(data if isinstance(data, Mapping) else {}, "task.data")
+    check_texts([text], "task.data", limits)
+    spans, n_overlapping = without_overlaps(_spans(text, annotation.get("result"), config))
+    entities = [{"start": start, "end": end, "label": label} for start, end, label in spans]
+    row = {"text": text, "entities": entities}
+    (sentence,) = sentences_from_rows([Row(row, "annotation.result", "0")])
+    check_examples([sentence], limits)
+    return Taught(sentence, frozenset(config.labels)), n_overlapping
+
+
+def _spans(text: str, regions: object, config: LabelConfig) -> list[LabelledSpan]:
     mine = [
         region
         for region in (regions if isinstance(regions, list) else ())
@@ -321,9 +281,7 @@ def _example(text: str, regions: object, config: LabelConfig) -> Sentence:
                 f"A region is labelled '{label}' (annotation.result). Expected a label of the "
                 "project. Check its template."
             )
-    entities = [{"start": start, "end": end, "label": label} for start, end, label in spans]
-    row = {"text": text, "entities": entities}
-    return sentences_from_rows([Row(row, "annotation.result", "0")])[0]
+    return spans
 
 
 def _checked(config: LabelConfig, service: Service) -> LabelConfig:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import logging
 import math
 from collections.abc import Sequence
 from typing import Annotated, Any
@@ -18,7 +17,7 @@ from labelwise.rows import Row, sentences_from_rows
 from labelwise.serve.json_route import JsonRoute
 from labelwise.serve.label_sets import LabelEntry
 from labelwise.serve.limits import check_examples, check_fit, check_labels, check_predict
-from labelwise.serve.problems import ApiError, as_api_error, json_response
+from labelwise.serve.problems import json_response
 from labelwise.serve.schemas import (
     FitRequest,
     FitResponse,
@@ -28,10 +27,15 @@ from labelwise.serve.schemas import (
     PredictRequest,
     PredictResponse,
 )
-from labelwise.serve.shared import GUARDED, POSTED, Admitted, errors, service_of
-from labelwise.serve.texts import Answer
+from labelwise.serve.shared import (
+    GUARDED,
+    POSTED,
+    Admitted,
+    errors,
+    service_of,
+    text_results,
+)
 
-log = logging.getLogger("labelwise.serve")
 router = APIRouter(route_class=JsonRoute, prefix="/v1", tags=["v1"])
 
 
@@ -49,23 +53,10 @@ async def predict(body: PredictRequest, request: Request) -> Response:
         else:
             entry = await service.encode(body.model_dump()["labels"], deadline)
         answers = await service.tag(body.texts, entry, body.threshold, deadline)
-    request_id = request.state.request_id
-    results = [_result(answer, request_id) for answer in answers]
-    if all(isinstance(answer, Exception) for answer in answers):
-        raise ApiError(500, results[0]["error"]["message"])
+    results = text_results(answers, request.state.request_id)
     return json_response(
         {"results": results, "label_set": entry.id, "model_version": service.model_version}
     )
-
-
-def _result(answer: Answer, request_id: str) -> dict[str, Any]:
-    if not isinstance(answer, Exception):
-        return {"entities": answer}
-    found = as_api_error(answer)
-    if found.status_code >= 500:
-        log.error("a text failed", exc_info=answer, extra={"request_id": request_id})
-    error = {"code": found.code, "message": found.detail, "request_id": request_id}
-    return {"entities": [], "error": error}
 
 
 @router.post("/labels", responses={200: {"model": LabelSetResponse}, **errors(*POSTED)})

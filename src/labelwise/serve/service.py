@@ -11,7 +11,7 @@ import contextlib
 import gc
 import logging
 import math
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Collection, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, Literal, TypeVar
 
@@ -75,8 +75,7 @@ class Service:
         self._loading: asyncio.Task[None] | None = None
         self._default: LabelEntry | None = None
         self._learned: TagTable | None = None
-        self._tagger: Tagger | None = None
-        self._texts: TextTagger | None = None
+        self._model: tuple[Tagger, TextTagger] | None = None
         self._is_draining = False
         self.failure: Exception | None = None
         self._add_gauges()
@@ -101,7 +100,7 @@ class Service:
             return "failed"
         if self._is_draining:
             return "draining"
-        return "ready" if self._texts is not None else "loading"
+        return "ready" if self._model is not None else "loading"
 
     @property
     def tagger(self) -> Tagger:
@@ -110,9 +109,12 @@ class Service:
         Raises:
             NotReadyError: It is not loaded.
         """
-        if self._tagger is None:
+        return self._ready()[0]
+
+    def _ready(self) -> tuple[Tagger, TextTagger]:
+        if self._model is None:
             raise NotReadyError("The model is being loaded. Expected a moment's patience. Wait.")
-        return self._tagger
+        return self._model
 
     @property
     def engine(self) -> Engine:
@@ -156,7 +158,7 @@ class Service:
         if tagger.label_set is not None:
             is_fitted = self._learned is not None
             self._default = LabelEntry(DEFAULT_ID, tagger.table(), is_fitted=is_fitted)
-        self._tagger, self._texts = tagger, TextTagger(tagger.engine, self._batcher)
+        self._model = tagger, TextTagger(tagger.engine, self._batcher)
 
     def drain(self) -> None:
         """Tell from now on that requests should go elsewhere; those that come are answered."""
@@ -174,9 +176,7 @@ class Service:
         self, texts: Sequence[str], entry: LabelEntry, threshold: float | None, deadline: float
     ) -> list[Answer]:
         """Find the entities of texts; see ``TextTagger.tag``."""
-        if self._texts is None:
-            raise NotReadyError("The model is being loaded. Expected a moment's patience. Wait.")
-        return await self._texts.tag(texts, entry.table, threshold, deadline)
+        return await self._ready()[1].tag(texts, entry.table, threshold, deadline)
 
     async def learn(
         self, function: Callable[..., T], *arguments: Any, deadline: float = math.inf
@@ -201,8 +201,9 @@ class Service:
         Raises:
             UnknownLabelSetError: There is none of that id, or not any more.
             RequestError: No id is given and the model has no label set of its own.
+            NotReadyError: It is not loaded.
         """
-        self.tagger  # noqa: B018  # not before it is loaded
+        self._ready()
         if id is None and self._default is None:
             raise RequestError(
                 "No labels are given, and the model has none of its own. Expected 'labels' or "
@@ -243,14 +244,15 @@ class Service:
         label_set: LabelSet,
         start: LabelEntry | None = None,
         deadline: float = math.inf,
+        spoken: Sequence[Collection[str] | None] | None = None,
     ) -> LabelEntry:
         """Fit a label set to examples and remember it; arguments as for ``label_sets.fitted``.
 
         Raises:
             LabelError: The examples bear labels that it lacks.
         """
-        entry = await self.learn(fitted, self.engine, label_set, examples, start, deadline=deadline)
-        return self.label_sets.put(entry)
+        given = (self.engine, label_set, examples, start, spoken)
+        return self.label_sets.put(await self.learn(fitted, *given, deadline=deadline))
 
     def _run_parts(self, parts: Sequence[Part]) -> list[list[Any]]:
         return run_parts(self.engine, parts, self.metrics.encoded)

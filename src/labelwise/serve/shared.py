@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import asyncio
+import logging
+from collections.abc import Sequence
 from typing import Any
 
 from fastapi import Request
 
-from labelwise.serve.problems import ClientGoneError
+from labelwise.serve.problems import ApiError, ClientGoneError, as_api_error
 from labelwise.serve.schemas import ErrorEnvelope
 from labelwise.serve.service import Service
+from labelwise.serve.texts import Answer
 
+log = logging.getLogger("labelwise.serve")
 WATCH_AFTER_S = 0.5  # a watcher costs more than most answers take
 DESCRIPTIONS = {
     400: "The request is malformed, or not for this server.",
@@ -43,6 +47,28 @@ def errors(*statuses: int) -> dict[int | str, dict[str, Any]]:
 def service_of(request: Request) -> Service:
     """Return the service of the app that a request came to."""
     return request.app.state.service
+
+
+def text_results(answers: Sequence[Answer], request_id: str) -> list[dict[str, Any]]:
+    """Write a result a text: its entities, or none and why it failed.
+
+    Raises:
+        ApiError: 500, all of them failed.
+    """
+    results = [_text_result(answer, request_id) for answer in answers]
+    if all(isinstance(answer, Exception) for answer in answers):
+        raise ApiError(500, results[0]["error"]["message"])
+    return results
+
+
+def _text_result(answer: Answer, request_id: str) -> dict[str, Any]:
+    if not isinstance(answer, Exception):
+        return {"entities": answer}
+    found = as_api_error(answer)
+    if found.status_code >= 500:
+        log.error("a text failed", exc_info=answer, extra={"request_id": request_id})
+    error = {"code": found.code, "message": found.detail, "request_id": request_id}
+    return {"entities": [], "error": error}
 
 
 class Admitted:

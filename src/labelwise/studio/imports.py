@@ -22,10 +22,11 @@ from labelwise.label import checked_name
 from labelwise.remarks import inside_words
 from labelwise.rows import Row, annotation_key, sentences_from_rows
 from labelwise.schemes import is_tag
+from labelwise.sentences import with_text
 from labelwise.studio.label_studio import read_tasks
 from labelwise.studio.nouns import MAX_CHARACTERS, MAX_LABELS, NewText
 from labelwise.studio.plain_texts import TEXT_KEYS, plain_text, shown
-from labelwise.words import join_words, without_surrogates
+from labelwise.words import without_surrogates
 
 Form = Literal["auto", "lines", "paragraphs", "jsonl", "csv", "conll", "label-studio"]
 MAX_TEXTS = 100_000
@@ -184,14 +185,9 @@ def _conll_texts(name: str, content: str) -> list[NewText]:
 
 
 def _from_sentence(sentence: Sentence, source: str) -> NewText:
-    text, offsets = sentence.text, sentence.offsets
-    if text is None or offsets is None:
-        text, offsets = join_words(sentence.words)
-    spans = [
-        (offsets[m.start][0], offsets[m.end - 1][1], checked_name(m.label))
-        for m in sentence.mentions
-    ]
-    return NewText(text, source, tuple(spans))
+    whole = with_text(sentence)
+    spans = [(*whole.place(m), checked_name(m.label)) for m in whole.mentions]
+    return NewText(whole.text or "", source, tuple(spans))
 
 
 def _csv_texts(

@@ -7,7 +7,9 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 from labelwise.errors import LabelError, RequestError
-from labelwise.labels import Label, LabelSet, words_from_name
+from labelwise.label import Label
+from labelwise.labels import LabelSet
+from labelwise.naming import words_from_name
 from labelwise.studio.nouns import MAX_LABELS, ConflictError, ProjectLabel
 from labelwise.studio.store import Store
 

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from typing import Any, cast
 
-from labelwise.annotation import LabelledSpan
 from labelwise.errors import DataError
-from labelwise.label_studio import spans_of_regions, value_of
+from labelwise.label_studio import spans_of_regions, value_of, without_overlaps
 from labelwise.studio.nouns import NewText, ProjectText
 from labelwise.studio.plain_texts import plain_text
 from labelwise.words import without_surrogates
@@ -47,7 +46,7 @@ def read_tasks(name: str, content: str) -> tuple[list[NewText], int]:
             continue
         text, results = _task(task, place)
         spans = None if results is None else spans_of_regions(results, text, place)
-        kept, n_left = _without_overlaps(spans or ())
+        kept, n_left = without_overlaps(spans or ())
         n_overlapping += n_left
         texts.append(NewText(text, place, None if spans is None else kept))
     return texts, n_overlapping
@@ -69,18 +68,6 @@ def _task(task: object, place: str) -> tuple[str, list[Any] | None]:
     else:
         results = values.get("label")
     return text, results if isinstance(results, list) else None
-
-
-def _without_overlaps(spans: Iterable[LabelledSpan]) -> tuple[tuple[LabelledSpan, ...], int]:
-    """Keep the longer one of two that overlap; returns how many were left out."""
-    ordered = sorted(set(spans), key=lambda s: (s[0] - s[1], s))
-    kept: list[LabelledSpan] = []
-    taken = bytearray(max((end for _, end, _ in ordered), default=0))
-    for start, end, label in ordered:
-        if taken.find(1, start, end) < 0:
-            taken[start:end] = b"\1" * (end - start)
-            kept.append((start, end, label))
-    return tuple(sorted(kept)), len(ordered) - len(kept)
 
 
 def task_of(text: ProjectText, names: Mapping[int, str]) -> dict[str, Any]:

@@ -61,6 +61,7 @@ class Learner:
         self._base = tagger
         self._engine = StateCache(tagger.backend)
         self._engine.remember(tagger.engine.known_vectors())
+        self._engine.trained_names = tagger.engine.trained_names
         self._session: Session | None = None
         self._examples: list[AcceptedText] = []
         self._chosen: FitReport | None = None  # of the last fit that chose the strength

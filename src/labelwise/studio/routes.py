@@ -15,7 +15,8 @@ from starlette.responses import FileResponse, RedirectResponse, Response
 
 from labelwise.data import read_jsonl
 from labelwise.errors import CheckpointError, MissingExtraError
-from labelwise.labels import LABEL_TABLES, LabelSet, label_table
+from labelwise.labels import LabelSet
+from labelwise.naming import LABEL_TABLES, label_table
 from labelwise.sample_data import sample_path
 from labelwise.serve.access import cookie_name, session_cookie
 from labelwise.serve.json_route import JsonRoute
