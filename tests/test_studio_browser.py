@@ -150,7 +150,7 @@ def test_five_corrections_make_a_useful_model(
         keys = {name: str(i) for i, name in enumerate(names, start=1)}
         before = f1_on_rest(person, gold)
         person.n_clicks = person.n_keys = 0
-        computing = 0.0
+        computing, n_changed = 0.0, 0
         for n in range(5):
             text = person.text.inner_text()
             correct(person, gold[text], keys)
@@ -160,11 +160,11 @@ def test_five_corrections_make_a_useful_model(
                 person.press("Escape")
             person.accept()
             computing += float(page.evaluate("document.body.dataset.refitMs")) / 1000
+            n_changed += page.locator(".badge.changed").count()
         after = f1_on_rest(person, gold)
         seconds = time.perf_counter() - started
         page.wait_for_function("() => document.querySelectorAll('.chart .dot').length > 3")
         person.picture("learn")
-        n_changed = page.locator(".badge.changed").count()
     with capsys.disabled():
         print(
             f"\nSample 'contracts', five corrections: {person.n_clicks} clicks, {person.n_keys} "
