@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import dataclasses
 import datetime
 import json
 import random
@@ -22,7 +23,7 @@ from builders import tiny_model_folder
 from labelwise import csv_rows
 from labelwise.annotation import Mention, Sentence
 from labelwise.apps import text_files
-from labelwise.apps.batch_job import write_jsonl_results, write_rejects
+from labelwise.apps.batch_job import _model_facts, write_jsonl_results, write_rejects
 from labelwise.apps.cli import app
 from labelwise.apps.inputs import GivenText
 from labelwise.apps.parquet import parquet_rows, write_parquet
@@ -32,6 +33,8 @@ from labelwise.data import read_conll
 from labelwise.errors import CheckpointError, DataError, MissingExtraError, RequestError
 from labelwise.guarded import folder_lock
 from labelwise.labels import LabelSet
+from labelwise.loading import load_model
+from labelwise.tagger import Tagger
 
 try:
     import pyarrow.parquet
@@ -531,3 +534,14 @@ def test_mistakes_are_named(
     monkeypatch.chdir(tmp_path)
     (tmp_path / "a.txt").write_text("Bob")
     assert message in " ".join(command(*arguments, "--model", model, code=2).split())
+
+
+def test_a_job_knows_which_label_a_threshold_of_the_fit_is_for(model: Path) -> None:
+    loaded = load_model(model)
+    table = Tagger.of(loaded).engine.tag_table(LabelSet.parse(["person", "city"]))
+    digests = set()
+    for limits in ({}, {"person": 0.5}, {"city": 0.5}):
+        label_set = table.label_set.limited(limits)
+        fitted = dataclasses.replace(table, label_set=label_set)
+        digests.add(_model_facts(dataclasses.replace(loaded, fitted=fitted))["fit"])
+    assert len(digests) == 3

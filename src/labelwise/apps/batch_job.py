@@ -94,8 +94,8 @@ def _model_facts(loaded: LoadedModel) -> dict[str, Any]:
     fit = hashlib.sha256()
     if loaded.fitted is not None:
         fit.update(loaded.fitted.matrix.tobytes() + loaded.fitted.bias.tobytes())
-        limits = [x.threshold for x in loaded.fitted.label_set if x.threshold is not None]
-        fit.update("".join(map(str, limits)).encode())
+        limits = {x.name: x.threshold for x in loaded.fitted.label_set if x.threshold is not None}
+        fit.update(repr(limits).encode("utf-8", "replace") if limits else b"")
     return {"digest": loaded.backend.digest, "fit": fit.hexdigest() if loaded.fitted else None}
 
 
