@@ -13,13 +13,8 @@ from scipy.optimize import minimize
 from scipy.special import softmax
 
 from labelwise.errors import ConfigError, ShapeError
-from labelwise.instant import (
-    FitSettings,
-    balanced_loss,
-    default_strength,
-    fit_tag_vectors,
-    mention_starts,
-)
+from labelwise.fit_settings import FitSettings, balanced_loss
+from labelwise.instant import default_strength, fit_tag_vectors, mention_runs
 from labelwise.map_problem import MapProblem
 from labelwise.tag_params import TagParams
 
@@ -73,9 +68,10 @@ def test_gradient_is_finite_differences(make_prior, seed):
 
 def brute_force_logits(states, tags, prior, strength, bias_reach):
     """Solve for every part and bias as they are, in double precision, without any trick."""
-    length = np.sqrt(np.mean((states.astype(float) ** 2).sum(1)))
+    apart = states.astype(float) - 0.7 * states.mean(0)
+    length = np.sqrt(np.mean((apart**2).sum(1)))
     shape, n_words = (prior.parts.shape[0], prior.parts.shape[1] + 1), len(tags)
-    inputs = np.c_[states.astype(float), np.ones(n_words)]
+    inputs = np.c_[apart, np.ones(n_words)]
     gold = np.eye(len(prior.tag_vectors))[tags]
     composition = prior.composition.astype(float)
 
@@ -185,9 +181,8 @@ def test_permuting_labels_permutes_the_solution():
 def test_a_sentence_given_twice_weighs_double():
     rng = np.random.default_rng(0)
     prior, (states, tags, sentences) = summed_prior(rng), examples(rng)
-    states /= np.linalg.norm(states, axis=1, keepdims=True)
     twice = np.concatenate([np.arange(len(tags)), np.flatnonzero(sentences == 0)])
-    options = FitSettings(strength=0.02)
+    options = FitSettings(strength=0.02, keep_start=0.0)
     double = fit_tag_vectors(states[twice], tags[twice], sentences[twice], prior, options)
     weights = np.where(sentences == 0, 2.0, 1.0).astype(np.float32)
     weighted = fit_tag_vectors(states, tags, sentences, prior, options, weights=weights)
@@ -356,9 +351,53 @@ def test_default_strength_falls_with_the_mentions_a_label():
 def test_mentions_are_runs_of_one_label_in_one_sentence():
     tags = np.array([1, 2, 2, 0, 3, 4, 4, 4, 1])
     sentences = np.array([0, 0, 0, 0, 0, 0, 1, 1, 1])
-    labels, in_sentence = mention_starts(tags, sentences, 2)
+    labels, starts, ends = mention_runs(tags, sentences, 2)
     assert labels.tolist() == [0, 1, 1, 0]
-    assert in_sentence.tolist() == [0, 0, 1, 1]
+    assert list(zip(starts.tolist(), ends.tolist(), strict=True)) == [
+        (0, 3),
+        (4, 6),
+        (6, 8),
+        (8, 9),
+    ]
+
+
+@PRIORS
+def test_the_share_that_is_kept_lies_between_the_centre_and_the_solution(make_prior):
+    rng = np.random.default_rng(2)
+    prior, data = make_prior(rng), examples(rng)
+
+    def logits(share):
+        options = FitSettings(strength=0.01, keep_start=share)
+        return fit_tag_vectors(*data, prior, options).params.score(data[0])
+
+    assert np.allclose(logits(1.0), prior.score(data[0]), atol=1e-4)
+    assert np.allclose(logits(0.25), 0.75 * logits(0.0) + 0.25 * logits(1.0), atol=1e-3)
+
+
+def test_more_is_kept_of_a_centre_that_knows_the_examples():
+    rng = np.random.default_rng(4)
+    states, tags, sentences = examples(rng, n_sentences=8)
+    ignorant = summed_prior(rng)
+    options = FitSettings(strength=1e-4, keep_start=0.0)
+    knowing = fit_tag_vectors(states, tags, sentences, ignorant, options).params
+    kept = [fit_tag_vectors(states, tags, sentences, prior).kept for prior in (ignorant, knowing)]
+    assert kept[0] < kept[1] == pytest.approx(0.56)  # 0.8 of what is above 0.3
+    assert fit_tag_vectors(states, np.zeros_like(tags), sentences, knowing).kept == 0, (
+        "it finds what is not there"
+    )
+
+
+def test_held_out_logits_are_those_of_what_is_kept():
+    rng = np.random.default_rng(6)
+    prior, data = summed_prior(rng), examples(rng, n_sentences=8)
+    whole, none = (
+        fit_tag_vectors(*data, prior, FitSettings(keep_start=share)).held_out
+        for share in (1.0, 0.0)
+    )
+    assert whole is not None
+    assert none is not None
+    assert np.allclose(whole.logits, prior.score(data[0][whole.rows]), atol=1e-4)
+    assert not np.allclose(none.logits, whole.logits, atol=0.1)
 
 
 def test_balanced_loss_weighs_other_and_marked_words_alike():
@@ -408,6 +447,9 @@ def test_settings_report_all_problems_at_once():
         {"criterion": None},
         {"thresholds": "no"},
         {"bias_reach": "0.5"},
+        {"keep_start": -0.1},
+        {"keep_start": 1.5},
+        {"keep_start": True},
         {"bias_reach": float("nan")},
         {"n_folds": 2.5},
         {"max_iterations": 0},

@@ -25,7 +25,7 @@ from labelwise.config import ModelConfig
 from labelwise.engine import Engine
 from labelwise.errors import ConfigError, LabelError, RequestError
 from labelwise.fit_report import FINETUNE_FROM, choose_method
-from labelwise.instant import FitSettings
+from labelwise.fit_settings import FitSettings
 from labelwise.labels import LabelSet
 from labelwise.rows import to_sentences
 from labelwise.session import Session

@@ -6,106 +6,19 @@ centred on the vectors of the label words. Knows arrays, not texts; encodes and 
 
 from __future__ import annotations
 
-import math
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
-from numbers import Real
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
 from labelwise.blas import one_blas_thread
-from labelwise.errors import ConfigError
 from labelwise.fit_inputs import check_examples
+from labelwise.fit_settings import FitSettings
 from labelwise.map_problem import MapProblem
-from labelwise.rows import whole_number
 from labelwise.tag_params import FloatArray, TagParams
 
 IntArray = NDArray[np.int64]
 BoolArray = NDArray[np.bool_]
-
-
-def balanced_loss(logits: FloatArray, tag_ids: IntArray) -> float:
-    """Rate logits by the cross-entropy of O words and of other words, half each.
-
-    Nine words of ten are O. An unweighted mean would choose the strength for them alone, while
-    micro-F1 depends on the others as much: on their label, and on not being lost to O.
-
-    Args:
-        logits: Shape ``(words, tags)``.
-        tag_ids: Shape ``(words,)``.
-
-    Returns:
-        Mean of the two mean losses; of one, where the other has no words.
-    """
-    top = logits.max(axis=1, keepdims=True)
-    totals = np.log(np.exp(logits - top).sum(axis=1)) + top[:, 0]
-    losses = totals - logits[np.arange(len(logits)), tag_ids]
-    groups = [losses[tag_ids == 0], losses[tag_ids > 0]]
-    return float(np.mean([group.mean() for group in groups if len(group)]))
-
-
-@dataclass(frozen=True, kw_only=True)
-class FitSettings:
-    """How far the examples may pull the tag vectors away from the label words.
-
-    Strengths are in logits: a fit adds ``strength / 2 * shift ** 2`` to the mean cross-entropy,
-    where ``shift`` is the largest change of logit that the move can cause on a typical word.
-    They therefore mean the same for every model, whatever its scale and the length of states.
-
-    Attributes:
-        strength: Strength of the prior; None chooses it from the examples.
-        factors: What a choice may multiply the default strength with, falling.
-        spread: The result is the mean of the solutions at these multiples of the strength,
-            falling: how far to trust few examples is known to an order of magnitude at best.
-        criterion: Rates held-out logits against tags, in nats a word; small is good.
-        thresholds: Also set a threshold for every label with enough held-out mentions. It costs
-            as often as it gains (docs/experiments.md), so it is left to who has many examples.
-        bias_reach: How freely biases move, relative to the vectors; 0 keeps them.
-        n_folds: Held-out groups of sentences. With at most 12 sentences, each is a group.
-        max_iterations: Limit of one solve.
-    """
-
-    strength: float | None = None
-    factors: tuple[float, ...] = (10.0, 3.0, 1.0, 0.3, 0.1)
-    spread: tuple[float, ...] = (10.0, 1.0, 0.1)
-    criterion: Callable[[FloatArray, IntArray], float] = field(default=balanced_loss, repr=False)
-    thresholds: bool = False
-    bias_reach: float = 0.5
-    n_folds: int = 5
-    max_iterations: int = 200
-
-    def __post_init__(self) -> None:
-        """Reject what no fit can use, all problems at once."""
-        problems = []
-        if self.strength is not None and not (_is_number(self.strength) and self.strength > 0):
-            problems.append(f"'strength' is {self.strength!r}. Expected a number above 0 or None")
-        for name in ("factors", "spread"):
-            if not _is_falling(given := getattr(self, name)):
-                problems.append(f"'{name}' is {given!r}. Expected falling numbers above 0")
-        if not callable(self.criterion):
-            problems.append(f"'criterion' is {self.criterion!r}. Expected a function")
-        if not isinstance(self.thresholds, bool):
-            problems.append(f"'thresholds' is {self.thresholds!r}. Expected True or False")
-        if not (_is_number(self.bias_reach) and self.bias_reach >= 0):
-            problems.append(f"'bias_reach' is {self.bias_reach!r}. Expected a number from 0")
-        for name, low in (("n_folds", 2), ("max_iterations", 1)):
-            number = whole_number(value := getattr(self, name))
-            if number is None or number < low:
-                problems.append(f"'{name}' is {value!r}. Expected a whole number from {low}")
-        if problems:
-            raise ConfigError("FitSettings: " + "; ".join(problems) + ".")
-
-
-def _is_number(value: object) -> bool:
-    return isinstance(value, Real) and not isinstance(value, bool) and math.isfinite(value)
-
-
-def _is_falling(values: object) -> bool:
-    """Tell whether these are numbers above 0, one at least, none larger than the one before."""
-    if not isinstance(values, Sequence) or not values or not all(map(_is_number, values)):
-        return False
-    return [*values] == sorted(values, reverse=True) and values[-1] > 0
 
 
 @dataclass(frozen=True)
@@ -131,13 +44,16 @@ class FitResult:
     Attributes:
         params: Where the parts have moved to.
         strength: Strength of the prior that was used.
-        loss: Objective at the end: mean cross-entropy plus prior, mean over the spread.
+        kept: Share of the centre in ``params``.
+        loss: Objective at the end: mean cross-entropy plus prior, mean over the spread, before
+            the centre was mixed in.
         n_iterations: Iterations of the last solves.
         held_out: None when the strength was given, or could not be chosen from the examples.
     """
 
     params: TagParams
     strength: float
+    kept: float
     loss: float
     n_iterations: int
     held_out: HeldOut | None
@@ -166,7 +82,8 @@ def fit_tag_vectors(  # noqa: PLR0913
         start: Where the solve starts, such as the last fit; never changes where it ends.
         allowed: False where an example says nothing about a label, so that its other words are
             no evidence against it. None allows all. Shape ``(words, labels)``.
-        weights: Weight of every word in the loss; None weighs all alike. Shape ``(words,)``.
+        weights: Weight of every word in the loss, and there alone; None weighs all alike.
+            Shape ``(words,)``.
 
     Returns:
         The fitted parameters, and what was found on the way.
@@ -178,9 +95,12 @@ def fit_tag_vectors(  # noqa: PLR0913
     check_examples(states, tag_ids, sentence_ids, prior, allowed, weights)
     with one_blas_thread():
         problem = MapProblem.build(states, tag_ids, prior, settings.bias_reach, allowed, weights)
+        kept = settings.keep_start
+        if kept is None:
+            kept = _share_to_keep(problem, sentence_ids)
         strength, held_out = settings.strength, None
         if strength is None:
-            strength, held_out = _choose_strength(problem, sentence_ids, settings)
+            strength, held_out = _choose_strength(problem, sentence_ids, settings, kept)
         moves = problem.moves_to(prior if start is None else start)
         solutions, lean = [], _lean(problem)
         slope = _NEAR if _is_long(problem) else _EXACT
@@ -188,12 +108,27 @@ def fit_tag_vectors(  # noqa: PLR0913
             solutions.append(lean.solve(strength * factor, moves, settings.max_iterations, slope))
             moves = solutions[-1].moves
     return FitResult(
-        params=problem.params_at(np.mean([s.moves for s in solutions], axis=0)),
+        params=problem.params_at((1 - kept) * np.mean([s.moves for s in solutions], axis=0)),
         strength=strength,
+        kept=kept,
         loss=float(np.mean([s.loss for s in solutions])),
         n_iterations=sum(s.n_iterations for s in solutions),
         held_out=held_out,
     )
+
+
+def _share_to_keep(problem: MapProblem, sentence_ids: IntArray) -> float:
+    """Share of the centre in the result: more, the better it does on the examples by itself.
+
+    How well is the micro-F1 of runs of words of one label, by the best tag of every word.
+    """
+    n_marks = problem.prior.n_marks
+    found, gold = (
+        set(zip(*(x.tolist() for x in mention_runs(tags, sentence_ids, n_marks)), strict=True))
+        for tags in (problem.offset.argmax(axis=1), problem.tag_ids)
+    )
+    f1 = 2 * len(found & gold) / max(len(found) + len(gold), 1)
+    return float(np.clip(_KEPT_A_POINT * (f1 - _KEPT_FROM), 0, 1))
 
 
 def default_strength(tag_ids: IntArray, sentence_ids: IntArray, n_marks: int) -> float:
@@ -210,15 +145,15 @@ def default_strength(tag_ids: IntArray, sentence_ids: IntArray, n_marks: int) ->
     Returns:
         The strength.
     """
-    label_ids, _ = mention_starts(tag_ids, sentence_ids, n_marks)
+    label_ids = mention_runs(tag_ids, sentence_ids, n_marks)[0]
     n_labels = len(np.unique(label_ids))
     return _ONE_SHOT_STRENGTH * n_labels / len(label_ids) if n_labels else _ONE_SHOT_STRENGTH
 
 
-def mention_starts(
+def mention_runs(
     tag_ids: IntArray, sentence_ids: IntArray, n_marks: int
-) -> tuple[IntArray, IntArray]:
-    """Find the first word of every run of one label; neighbours of one label count once.
+) -> tuple[IntArray, IntArray, IntArray]:
+    """Find every run of words of one label; neighbours of one label count as one.
 
     Args:
         tag_ids: Shape ``(words,)``.
@@ -226,17 +161,18 @@ def mention_starts(
         n_marks: Tags a label.
 
     Returns:
-        Label and sentence of every run. Shapes ``(mentions,)`` and ``(mentions,)``.
+        Label, first word and end of every run. Shapes ``(runs,)``.
     """
     labels = (np.asarray(tag_ids) - 1) // n_marks  # O is -1
-    before = np.concatenate([[-1], labels[:-1]])
-    other_sentence = np.concatenate([[True], sentence_ids[1:] != sentence_ids[:-1]])
-    starts = (labels >= 0) & ((labels != before) | other_sentence)
-    return labels[starts], np.asarray(sentence_ids)[starts]
+    differs = (labels[1:] != labels[:-1]) | (sentence_ids[1:] != sentence_ids[:-1])
+    starts = np.flatnonzero(np.concatenate([[True], differs]))
+    ends = np.append(starts[1:], len(labels))
+    is_mention = labels[starts] >= 0
+    return labels[starts][is_mention], starts[is_mention], ends[is_mention]
 
 
 def _choose_strength(
-    problem: MapProblem, sentence_ids: IntArray, settings: FitSettings
+    problem: MapProblem, sentence_ids: IntArray, settings: FitSettings, kept: float
 ) -> tuple[float, HeldOut | None]:
     """Weigh what held-out mentions say against the default, which few of them cannot outweigh.
 
@@ -249,14 +185,14 @@ def _choose_strength(
     if not len(labels):
         return default, None
     strengths = [default * factor for factor in settings.factors]
-    rows, logits = _held_out_logits(problem, sentence_ids, strengths, settings)
+    rows, logits = _held_out_logits(problem, sentence_ids, strengths, settings, kept)
     label_ids = (problem.tag_ids[rows] - 1) // n_marks
     counted = (label_ids < 0) | np.isin(label_ids, labels)
     rated = [
         settings.criterion(at_strength[counted], problem.tag_ids[rows][counted])
         for at_strength in logits
     ]
-    found, _ = mention_starts(problem.tag_ids[rows], sentence_ids[rows], n_marks)
+    found = mention_runs(problem.tag_ids[rows], sentence_ids[rows], n_marks)[0]
     evidence = _EVIDENCE_A_MENTION * np.isin(found, labels).sum()
     costs = evidence * np.array(rated) + np.square(np.log(settings.factors)) / 2
     best = int(costs.argmin())
@@ -266,13 +202,18 @@ def _choose_strength(
 
 def _repeated_labels(tag_ids: IntArray, sentence_ids: IntArray, n_marks: int) -> IntArray:
     """Labels that stay seen when any one sentence is held out. Shape ``(labels,)``."""
-    pairs = np.unique(np.stack(mention_starts(tag_ids, sentence_ids, n_marks)), axis=1)
+    label_ids, starts, _ = mention_runs(tag_ids, sentence_ids, n_marks)
+    pairs = np.unique(np.stack([label_ids, sentence_ids[starts]]), axis=1)
     labels, n_sentences = np.unique(pairs[0], return_counts=True)
     return labels[n_sentences > 1]
 
 
 def _held_out_logits(
-    problem: MapProblem, sentence_ids: IntArray, strengths: list[float], settings: FitSettings
+    problem: MapProblem,
+    sentence_ids: IntArray,
+    strengths: list[float],
+    settings: FitSettings,
+    kept: float,
 ) -> tuple[IntArray, FloatArray]:
     """Hold out each group of sentences in turn, from the strongest prior to the weakest.
 
@@ -287,7 +228,7 @@ def _held_out_logits(
         seen, moves = _lean(problem.subset(~held)), problem.no_moves()
         for index, strength in enumerate(strengths):  # each starts where the last one ended
             moves = seen.solve(strength, moves, settings.max_iterations, _LOOSE).moves
-            logits[index, held] = problem.logits_at(moves, held)
+            logits[index, held] = problem.logits_at((1 - kept) * moves, held)
     return np.flatnonzero(held_any), logits[:, held_any]
 
 
@@ -310,6 +251,8 @@ def _folds(sentence_ids: IntArray, n_folds: int) -> list[BoolArray]:
 
 _MANY_SCORES = 100_000  # words times tags; below, a solve is short anyhow
 _ONE_SHOT_STRENGTH = 0.01
+_KEPT_FROM = 0.3  # F1 of the label words on the examples from which some of them is kept
+_KEPT_A_POINT = 0.8
 _EVIDENCE_A_MENTION = 0.3  # words; fewer than a mention has, as words of one sentence agree
 _MAX_LEAVE_ONE_OUT = 12  # sentences; from there on, folds
 _EXACT = 1e-5  # slope at which a solve ends

@@ -18,7 +18,7 @@ from labelwise.data import labels_of
 from labelwise.engine import Engine
 from labelwise.errors import RequestError, require
 from labelwise.fit_report import FitReport, choose_method
-from labelwise.instant import FitSettings
+from labelwise.fit_settings import FitSettings
 from labelwise.label import Label
 from labelwise.labels import LabelSet
 from labelwise.loading import can_train, trainable

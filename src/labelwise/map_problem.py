@@ -39,7 +39,9 @@ class MapProblem:
     """Weighted cross-entropy plus ``strength / 2`` times the squared length of the moves.
 
     Logits are ``offset + features @ (composition @ moves).T``. Moves are zero at the centre of
-    the prior and measured in logits: features of a typical word have length 1. The prior is the
+    the prior and measured in logits: features of a typical word have length 1. They are states
+    less most of what all words have in common: a label should learn what sets its words apart,
+    and a vector that moves along the mean state moves the logits of every word. The prior is the
     same in all directions, so parts never leave the centre in directions that no state has;
     with fewer words than ``dim``, features are coordinates in the span of the states alone.
 
@@ -77,7 +79,7 @@ class MapProblem:
             states: Shape ``(words, dim)``.
             tag_ids: Shape ``(words,)``.
             prior: Centre of the prior.
-            bias_reach: Length of the constant feature whose weights are the biases.
+            bias_reach: Length of the constant feature whose weights are the biases; 0 keeps them.
             allowed: Shape ``(words, labels)``.
             weights: Shape ``(words,)``.
 
@@ -88,24 +90,26 @@ class MapProblem:
         offset = prior.score(states)
         if allowed is not None:
             offset[:, 1:][~np.repeat(allowed, prior.n_marks, axis=1)] = -np.inf
-        length = float(np.sqrt(np.mean(np.square(states).sum(axis=1)))) or 1.0
+        shares = shares / shares.sum()
+        common = (_COMMON if bias_reach else 0.0) * (shares @ states)
+        apart = states - common
+        length = float(np.sqrt(shares @ np.square(apart).sum(axis=1))) or 1.0
         units = np.full(states.shape[1] + 1, 1 / length, np.float32)
         units[-1] = bias_reach
-        features = np.c_[states, np.ones(len(states), np.float32)] * units
+        features = np.c_[apart, np.ones(len(apart), np.float32)] * units
         basis = np.eye(len(units), dtype=np.float32)
         if len(states) < len(units):
             basis, coordinates = np.linalg.qr(features.T)
             features = np.ascontiguousarray(coordinates.T)
-        logit_units = units / np.append(np.full(len(units) - 1, prior.scale), 1)
-        inverse_units = np.divide(1, logit_units, out=np.zeros_like(units), where=logit_units > 0)
+        to_parts, to_moves = _changes(basis, units, common, prior.scale)
         return cls(
             features=features.astype(np.float32),
             offset=offset.astype(np.float32),
             tag_ids=np.asarray(tag_ids),
-            weights=(shares / shares.sum()).astype(np.float32),
+            weights=shares.astype(np.float32),
             prior=prior,
-            to_parts=(basis.T * logit_units).astype(np.float32),
-            to_moves=(basis * inverse_units[:, None]).astype(np.float32),
+            to_parts=to_parts,
+            to_moves=to_moves,
         )
 
     def subset(self, rows: BoolArray) -> Self:
@@ -246,6 +250,29 @@ class MapProblem:
         return Solution(moves, float(found.fun), int(found.nit))
 
 
+def _changes(
+    basis: FloatArray, units: FloatArray, common: FloatArray, scale: float
+) -> tuple[FloatArray, FloatArray]:
+    """Translate moves into changes of vectors and bias, and back.
+
+    Args:
+        basis: Directions of the features. Shape ``(dim + 1, features)``.
+        units: Factor of every state, and of the constant, in the features. Shape ``(dim + 1,)``.
+        common: What was taken off every state; the biases make up for it. Shape ``(dim,)``.
+        scale: Factor on the dot product.
+
+    Returns:
+        Shapes ``(features, dim + 1)`` and ``(dim + 1, features)``.
+    """
+    logit_units = units / np.append(np.full(len(common), scale), 1)
+    to_parts = basis.T * logit_units
+    to_parts[:, -1] -= (basis[:-1].T * units[:-1]) @ common
+    inverse = np.divide(1, logit_units, out=np.zeros_like(units), where=logit_units > 0)
+    to_moves = basis * inverse[:, None]
+    to_moves[:-1] += np.outer(common * scale, to_moves[-1])
+    return to_parts.astype(np.float32), to_moves.astype(np.float32)
+
+
 def load_minimize() -> Callable[..., Any]:
     """Import the solver: it takes longer than a small fit, and prediction needs none."""
     from scipy.optimize import minimize  # noqa: PLC0415
@@ -255,3 +282,4 @@ def load_minimize() -> Callable[..., Any]:
 
 _SURE = 0.99  # probability of O from which words stand for one another
 _ONE_IN = 8
+_COMMON = 0.7  # of the mean state; a bias says the rest (docs/experiments.md)

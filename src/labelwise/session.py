@@ -27,7 +27,8 @@ from labelwise.encoding import FloatArray, IntArray
 from labelwise.engine import Engine
 from labelwise.errors import LabelError, RequestError, did_you_mean, some_of
 from labelwise.fit_report import FitReport
-from labelwise.instant import FitSettings, HeldOut, fit_tag_vectors
+from labelwise.fit_settings import FitSettings
+from labelwise.instant import HeldOut, fit_tag_vectors
 from labelwise.label import Label, label_names
 from labelwise.labels import LabelSet
 from labelwise.map_problem import load_minimize

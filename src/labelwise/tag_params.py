@@ -19,7 +19,7 @@ FloatArray = NDArray[np.float32]
 IntArray = NDArray[np.int64]
 
 
-NEIGHBOUR_SHARE = 0.7
+NEIGHBOUR_SHARE = 0.35
 WITH_NEIGHBOURS = 3  # widths of a state that a fit reads: the word, the one before, the one after
 TAG_SHARE = 0.5  # below 1: what the tags of a label have in common moves more freely
 

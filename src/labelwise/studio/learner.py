@@ -15,7 +15,7 @@ from pathlib import Path
 
 from labelwise.annotation import Mention, Record, Sentence
 from labelwise.fit_report import FitReport
-from labelwise.instant import FitSettings
+from labelwise.fit_settings import FitSettings
 from labelwise.labels import LabelSet
 from labelwise.metrics import score_mentions
 from labelwise.records import above_threshold
