@@ -278,6 +278,20 @@ def test_a_task_that_the_model_fails_on_has_no_regions_and_hurts_no_other() -> N
     assert alone.status_code == 500
 
 
+@pytest.mark.parametrize("data", [{}, {"words": None}, {"words": 5}], ids=str)
+def test_a_task_without_text_has_no_regions_and_hurts_no_other(data: dict[str, Any]) -> None:
+    tasks = [{"data": {"words": TEXT}}, {"data": data}, {"data": {"words": TEXT}}]
+    with client() as http:
+        http.post("/webhook", json=_event("ANNOTATION_CREATED", 1, (4, 9, "city")))
+        mixed = http.post("/predict", json=_ask() | {"tasks": tasks})
+        alone = http.post("/predict", json=_ask() | {"tasks": tasks[1:2]})
+    found = [_spans(mixed, i) for i in range(len(mixed.json()["results"]))]
+    assert found == [[(4, 9, "city")], [], [(4, 9, "city")]]
+    (empty,) = alone.json()["results"]
+    assert (empty["result"], empty["score"]) == ([], 0.0)
+    assert empty["model_version"] == alone.json()["model_version"]
+
+
 def test_more_tasks_than_texts_of_a_request_are_predicted() -> None:
     limits = ServeConfig(max_texts=2)
     task = {"data": {"words": TEXT}}

@@ -156,16 +156,10 @@ class LabelConfig:
             "named entities. Choose that template."
         )
 
-    def text_of(self, task: Mapping[str, Any], place: str) -> str:
-        """Return the text of a task's data.
-
-        Raises:
-            RequestError: It has none.
-        """
-        text = task.get(self.text_key)
-        if not isinstance(text, str):
-            raise RequestError(f"'{place}' has no text '{self.text_key}'. Expected a string.")
-        return text
+    def text_of(self, task: object) -> str | None:
+        """Return the text of a task's data, if there is one."""
+        text = task.get(self.text_key) if isinstance(task, Mapping) else None
+        return text if isinstance(text, str) else None
 
     def region(self, text: str, entity: Record, number: int) -> dict[str, Any]:
         """Write an entity of a text as a region."""
@@ -200,11 +194,15 @@ async def setup(body: SetupRequest, request: Request) -> Response:
 
 @router.post("/predict", responses={200: {"model": TasksResponse}, **errors(*POSTED)})
 async def predict_tasks(body: TasksRequest, request: Request) -> Response:
-    """Predict the regions of tasks, with what the project's annotations have taught."""
+    """Predict the regions of tasks, with what the project's annotations have taught.
+
+    A task without a text has none: Label Studio, which reads one result a task, would have to do
+    without all of them if this one were refused.
+    """
     service = service_of(request)
     limits = service.config
     config = _checked(LabelConfig.parse(body.label_config), service)
-    texts = [config.text_of(t.data, f"tasks.{i}.data") for i, t in enumerate(body.tasks)]
+    texts = [config.text_of(task.data) or "" for task in body.tasks]
     check_texts(texts, "tasks", limits.replace(max_texts=MAX_RUNS * limits.max_texts))
     async with Admitted(service, request) as deadline:
         project = projects_of(request).get(body.project)
@@ -257,8 +255,9 @@ def _example(body: Event, config: LabelConfig, limits: ServeConfig) -> tuple[Tau
     annotation = body.kept()
     if annotation is None or annotation.get("was_cancelled"):
         return None, 0
-    data = (body.task or {}).get("data")
-    text = config.text_of(data if isinstance(data, Mapping) else {}, "task.data")
+    text = config.text_of((body.task or {}).get("data"))
+    if text is None:
+        raise RequestError(f"'task.data' has no text '{config.text_key}'. Expected a string.")
     check_texts([text], "task.data", limits)
     spans, n_overlapping = without_overlaps(_spans(text, annotation.get("result"), config))
     entities = [{"start": start, "end": end, "label": label} for start, end, label in spans]
