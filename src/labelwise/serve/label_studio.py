@@ -226,17 +226,19 @@ async def predict_tasks(body: TasksRequest, request: Request) -> Response:
     responses={201: {"model": EventResponse}, **errors(*POSTED)},
 )
 async def webhook(body: Event, request: Request) -> Response:
-    """Learn from an annotation that was made or changed, and forget one that was deleted."""
+    """Learn from an annotation that was made or changed, and forget one that was deleted.
+
+    An answer other than success has changed nothing.
+    """
     service, n_examples, n_overlapping = service_of(request), 0, 0
     if body.project is not None and (ids := body.ids()):
         config = _checked(LabelConfig.parse(str(body.project.get("label_config", ""))), service)
         label_set = LabelSet.parse(config.labels)
         example, n_overlapping = _example(body, config, service.config)
-        project = projects_of(request).open(body.project.get("id"))
-        project.remember(ids, example, service.config)  # Label Studio does not tell of it twice
         async with Admitted(service, request) as deadline:
-            await project.fit(label_set, service, deadline)
-        n_examples = len(project.examples)
+            project = projects_of(request).open(body.project.get("id"))
+            await project.learn(ids, example, label_set, service, deadline)
+            n_examples = len(project.examples)
     answer = {"n_examples": n_examples, "n_overlapping": n_overlapping}
     return json_response({"action": body.action[:64]} | answer, 201)
 
