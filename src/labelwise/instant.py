@@ -18,8 +18,8 @@ from labelwise.blas import one_blas_thread
 from labelwise.errors import ConfigError
 from labelwise.fit_inputs import check_examples
 from labelwise.map_problem import MapProblem
-from labelwise.rows import whole_number
 from labelwise.tag_params import FloatArray, TagParams
+from labelwise.whole_numbers import whole_number
 
 IntArray = NDArray[np.int64]
 BoolArray = NDArray[np.bool_]
