@@ -223,6 +223,8 @@ def test_a_number_of_threads_that_is_none_is_refused(folder: Path, threads: Any)
     message = rf"'threads' is {threads!r}\. Expected a whole number from 0 on\. Leave it out"
     with pytest.raises(RequestError, match=message):
         Tagger.from_pretrained(folder, threads=threads)
+    with pytest.raises(RequestError, match=message):
+        load_model(folder, threads=threads)
 
 
 # Damage

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
+import math
 import threading
+import time
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
@@ -17,7 +20,7 @@ from labelwise.labels import LabelSet
 from labelwise.rows import to_sentences
 from labelwise.serve.label_sets import fitted
 from labelwise.serve.label_studio import MAX_RUNS
-from labelwise.serve.taught import MAX_PROJECTS, Taught, TaughtProjects
+from labelwise.serve.taught import MAX_PROJECTS, Taught, TaughtProject, TaughtProjects
 from labelwise.tagger import Tagger
 from serving import client, tiny_tagger
 
@@ -239,6 +242,112 @@ def test_a_refused_annotation_does_not_stop_a_fit_that_had_begun() -> None:
         assert _spans(http.post("/predict", json=_ask())) == [(4, 9, "city")]
 
 
+def test_an_event_that_is_refused_for_lack_of_room_or_time_changes_nothing() -> None:
+    backend = _StoppingBackend()
+    limits = ServeConfig(queue_requests=1, deadline_s=2.0)
+    with client(Tagger(backend), limits) as http, ThreadPoolExecutor(1) as pool:
+        http.post("/webhook", json=_event("ANNOTATION_CREATED", 1, (4, 9, "city")))
+        backend.stop()
+        event = _event("ANNOTATION_UPDATED", 1, (0, 3, "person"))
+        late = pool.submit(http.post, "/webhook", json=event)
+        assert backend.begun.wait(10)
+        full = http.post("/webhook", json=_deletion(1))
+        assert (full.status_code, late.result().status_code) == (429, 504)
+        backend.go.set()
+        assert _spans(http.post("/predict", json=_ask())) == [(4, 9, "city")]
+        other = _event("ANNOTATION_CREATED", 2, (0, 3, "person"), text="ada left")
+        assert http.post("/webhook", json=other).json()["n_examples"] == 2
+        assert (4, 9, "city") in _spans(http.post("/predict", json=_ask()))
+
+
+def test_an_event_that_comes_before_the_model_changes_nothing() -> None:
+    is_loaded = threading.Event()
+
+    def load() -> Tagger:
+        is_loaded.wait(30)
+        return tiny_tagger()
+
+    with client(load) as http:
+        early = http.post("/webhook", json=_event("ANNOTATION_CREATED", 1, (4, 9, "city")))
+        assert early.status_code == 503
+        is_loaded.set()
+        while http.get("/ready").status_code == 503:
+            time.sleep(0.01)
+        event = _event("ANNOTATION_CREATED", 2, (0, 3, "person"))
+        assert http.post("/webhook", json=event).json()["n_examples"] == 1
+
+
+class _HeldService:
+    """A service whose fits end as they are told to."""
+
+    def __init__(self, max_examples: int = 256) -> None:
+        self.config = ServeConfig(max_examples=max_examples)
+        self.fits: list[tuple[list[str], asyncio.Future[Any]]] = []
+
+    async def fit(self, sentences: Any, *_: Any, **__: Any) -> Any:
+        """Wait to be told the result."""
+        self.fits.append(([s.text for s in sentences], asyncio.Future()))
+        return await self.fits[-1][1]
+
+
+def _learning(project: TaughtProject, service: Any, number: str, text: str) -> asyncio.Task[None]:
+    (example,) = to_sentences([f"[ada](person) {text}"])
+    taught, labels = Taught(example, frozenset(["person"])), LabelSet.parse(["person"])
+    return asyncio.create_task(project.learn([number], taught, labels, service, math.inf))
+
+
+def test_what_is_taken_back_is_in_no_fit_that_waited_behind_it() -> None:
+    async def scene() -> None:
+        project, service = TaughtProject(), _HeldService()
+        late = _learning(project, service, "1", "left")
+        await asyncio.sleep(0)
+        other = _learning(project, service, "2", "came")
+        await asyncio.sleep(0)
+        service.fits[0][1].set_exception(TimeoutError())
+        with pytest.raises(TimeoutError):
+            await late
+        service.fits[1][1].set_result("of both")
+        while len(service.fits) < 3:
+            await asyncio.sleep(0)
+        service.fits[2][1].set_result("of one")
+        await other
+        assert [texts for texts, _ in service.fits[1:]] == [["ada left", "ada came"], ["ada came"]]
+        assert (list(project.examples), project.entry) == (["2"], "of one")
+
+    asyncio.run(scene())
+
+
+def test_what_made_room_for_a_change_that_failed_is_back_in_its_place() -> None:
+    async def scene() -> None:
+        project, service = TaughtProject(), _HeldService(max_examples=2)
+        for number, ending in (("1", None), ("2", None), ("3", TimeoutError()), ("2", None)):
+            task = _learning(project, service, number, f"left {number}")
+            await asyncio.sleep(0)
+            future = service.fits[-1][1]
+            _ = future.set_exception(ending) if ending else future.set_result(number)
+            await asyncio.wait([task])
+            assert task.exception() is ending
+        assert list(project.examples) == ["1", "2"]
+
+    asyncio.run(scene())
+
+
+def test_what_a_client_told_that_left_is_in_the_next_fit() -> None:
+    async def scene() -> None:
+        project, service = TaughtProject(), _HeldService()
+        gone = _learning(project, service, "1", "left")
+        await asyncio.sleep(0)
+        gone.cancel()
+        await asyncio.wait([gone])
+        staying = _learning(project, service, "2", "came")
+        await asyncio.sleep(0)
+        service.fits[-1][1].set_result("of both")
+        await staying
+        assert service.fits[-1][0] == ["ada left", "ada came"]
+
+    asyncio.run(scene())
+
+
 @pytest.mark.parametrize(
     "change",
     [
@@ -276,6 +385,20 @@ def test_a_task_that_the_model_fails_on_has_no_regions_and_hurts_no_other() -> N
         alone = http.post("/predict", json=_ask() | {"tasks": tasks[1:]})
     assert (_spans(mixed), _spans(mixed, 1)) == ([(4, 9, "city")], [])
     assert alone.status_code == 500
+
+
+@pytest.mark.parametrize("data", [{}, {"words": None}, {"words": 5}], ids=str)
+def test_a_task_without_text_has_no_regions_and_hurts_no_other(data: dict[str, Any]) -> None:
+    tasks = [{"data": {"words": TEXT}}, {"data": data}, {"data": {"words": TEXT}}]
+    with client() as http:
+        http.post("/webhook", json=_event("ANNOTATION_CREATED", 1, (4, 9, "city")))
+        mixed = http.post("/predict", json=_ask() | {"tasks": tasks})
+        alone = http.post("/predict", json=_ask() | {"tasks": tasks[1:2]})
+    found = [_spans(mixed, i) for i in range(len(mixed.json()["results"]))]
+    assert found == [[(4, 9, "city")], [], [(4, 9, "city")]]
+    (empty,) = alone.json()["results"]
+    assert (empty["result"], empty["score"]) == ([], 0.0)
+    assert empty["model_version"] == alone.json()["model_version"]
 
 
 def test_more_tasks_than_texts_of_a_request_are_predicted() -> None:

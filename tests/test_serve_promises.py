@@ -26,6 +26,8 @@ from labelwise.backend import FakeBackend
 from labelwise.config import ModelConfig, ServeConfig
 from labelwise.errors import ConfigError
 from labelwise.serve import access, shared
+from labelwise.serve.metrics import Metrics
+from labelwise.serve.service import Service
 from labelwise.serve.texts import INLINE_CHARS
 from labelwise.tagger import Tagger
 from serving import LABELS, ORIGIN, TEXTS, client, exchange, live, raw_request, tiny_tagger
@@ -289,7 +291,71 @@ def test_p4_what_waits_too_long_is_not_computed() -> None:
     assert backend.n_words == 2  # 'ada' and 'oslo'
 
 
+def _fit(address: tuple[str, int], text: str) -> httpx2.Response:
+    url = f"http://{address[0]}:{address[1]}/v1/fit"
+    return httpx2.post(url, json=_fit_to(text), timeout=30)
+
+
+def _fit_to(text: str) -> dict[str, Any]:
+    return {"examples": [{"text": text, "entities": [{"start": 0, "end": 3, "label": "person"}]}]}
+
+
+def test_p4_a_fit_that_waits_too_long_is_not_begun() -> None:
+    backend = StubBackend()
+    config = ServeConfig(deadline_s=0.4)
+    with live(Tagger(backend), config) as address, ThreadPoolExecutor(1) as pool:
+        with backend.stuck():
+            first = pool.submit(_fit, address, "ada left")
+            assert backend.begun.wait(10)
+            late = _fit(address, "bob went to rome")
+        assert first.result().status_code == late.status_code == 504
+        _until(lambda: _labels(address).status_code == 200)  # waits for the fits before
+    assert backend.n_words == 2  # 'ada left'
+
+
+def _labels(address: tuple[str, int]) -> httpx2.Response:
+    url = f"http://{address[0]}:{address[1]}/v1/labels"
+    return httpx2.post(url, json={"labels": ["city"]}, timeout=30)
+
+
+def test_p4_nothing_is_learned_for_who_has_no_time_left() -> None:
+    calls: list[int] = []
+
+    async def learn_late() -> None:
+        service = Service(tiny_tagger(), ServeConfig(), Metrics())
+        async with service.running():
+            now = asyncio.get_running_loop().time()
+            with pytest.raises(TimeoutError):
+                await service.learn(calls.append, 1, deadline=now)
+            await service.learn(calls.append, 2, deadline=now + 60)
+
+    asyncio.run(learn_late())
+    assert calls == [2]
+
+
 # P5: a client that leaves hurts nobody
+
+
+def test_p5_a_fit_that_waits_is_not_begun_for_a_client_that_has_left() -> None:
+    backend = StubBackend()
+    body = json.dumps(_fit_to("bob went to rome")).encode()
+    request = raw_request("/v1/fit", f"{JSON}Content-Length: {len(body)}\r\n", body)
+    with live(Tagger(backend)) as address, ThreadPoolExecutor(1) as pool:
+        with backend.stuck():
+            first = pool.submit(_fit, address, "ada left")
+            assert backend.begun.wait(10)
+            with socket.create_connection(address) as leaving:
+                leaving.sendall(request)
+                _until(lambda: _n_inside(address) == 2)
+            _until(lambda: _n_inside(address) == 1)
+        assert first.result().status_code == 200
+        assert _labels(address).status_code == 200  # waits for the fits before
+    assert backend.n_words == 2  # 'ada left'
+
+
+def _n_inside(address: tuple[str, int]) -> float:
+    text = httpx2.get(f"http://{address[0]}:{address[1]}/metrics", timeout=30).text
+    return float(re.findall(r"^labelwise_requests_inside (\S+)", text, re.M)[0])
 
 
 def test_p5_clients_that_leave_do_not_hurt_the_others() -> None:

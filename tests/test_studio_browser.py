@@ -117,6 +117,13 @@ def start_sample(person: Person) -> None:
     person.page.wait_for_selector(".card .mark")
 
 
+def start_with(person: Person, texts: str, labels: str) -> None:
+    person.page.fill("#welcome-texts", texts)
+    person.page.fill("#welcome-labels", labels)
+    person.click("text=Start")
+    person.page.wait_for_selector(".card.current .text")
+
+
 def f1_on_rest(person: Person, gold: dict[str, set[tuple[int, int, str]]]) -> float:
     """Score of the suggestions on all open texts, by the page's own routes."""
     answer = person.page.evaluate(
@@ -179,10 +186,7 @@ def test_five_corrections_make_a_useful_model(
 def test_a_person_annotates_by_mouse_and_keyboard(chromium: Any, studio: Running) -> None:
     with person_at(chromium, studio) as person:
         page = person.page
-        page.fill("#welcome-texts", "\n".join(SCRIPTS))
-        page.fill("#welcome-labels", "person, city")
-        person.click("text=Start")
-        page.wait_for_selector(".card.current .text")
+        start_with(person, "\n".join(SCRIPTS), "person, city")
         person.click("text=As imported")
         wait_for_text(page, "Ada")
 
@@ -228,10 +232,7 @@ def test_a_person_annotates_by_mouse_and_keyboard(chromium: Any, studio: Running
 def test_texts_are_found_by_what_they_hold(chromium: Any, studio: Running) -> None:
     with person_at(chromium, studio) as person:
         page = person.page
-        page.fill("#welcome-texts", "Ada left\nBob came to Zürich\nEve went")
-        page.fill("#welcome-labels", "person")
-        person.click("text=Start")
-        page.wait_for_selector(".card.current")
+        start_with(person, "Ada left\nBob came to Zürich\nEve went", "person")
         person.press("/")
         page.keyboard.type("zÜR")
         page.wait_for_function("() => document.querySelectorAll('.card').length === 1")
@@ -272,6 +273,23 @@ def test_describing_a_label_changes_what_is_found(chromium: Any, studio: Running
         person.click(".label-fields .main")
         page.wait_for_function("n => Number(document.body.dataset.updates) > n", arg=updates)
         assert page.locator(".mark").count() != before[1]
+
+
+def test_labels_that_read_alike_are_named_until_they_differ(chromium: Any, studio: Running) -> None:
+    with person_at(chromium, studio) as person:
+        page = person.page
+        start_with(person, "Ada lives in Oslo", "person, city, town")
+        said = page.locator(".alike")
+        assert said.is_hidden()
+        person.click(".edit >> nth=2")
+        page.fill(".label-fields input >> nth=1", "City")
+        person.click(".label-fields .main")
+        said.wait_for()
+        assert "'city' and 'town' read as the same words, 'city'" in said.inner_text()
+        person.click(".edit >> nth=2")
+        page.fill(".label-fields textarea", "A place smaller than a city.")
+        person.click(".label-fields .main")
+        said.wait_for(state="hidden")
 
 
 def test_what_could_not_be_saved_is_shown_so_and_saved_again(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import sqlite3
 import stat
 import threading
@@ -330,6 +331,43 @@ def test_a_mark_that_does_not_fit_its_text_is_found(store: Store) -> None:
     with store.transaction() as db:
         db.execute("UPDATE marks SET surface = 'Eve'")
     assert problems_of(store.path) == ["Mark 0-3 of text 1 does not read 'Eve'."]
+
+
+def contents(folder: Path) -> dict[str, bytes]:
+    return {path.name: path.read_bytes() for path in folder.iterdir()}
+
+
+def test_a_project_at_rest_is_looked_at_without_a_trace(store: Store, tmp_path: Path) -> None:
+    store.save(1, 0, "accepted", [Mark(*ADA, 1)])
+    store.close()
+    folder = tmp_path / "rest"
+    folder.mkdir()
+    path = folder / "p.db"
+    shutil.copy(store.path, path)
+    before = contents(folder)
+    assert problems_of(path) == []
+    back_up(path, tmp_path / "copy.db")
+    assert contents(folder) == before
+    with closing(connect(path, read_only=True)) as db, pytest.raises(sqlite3.OperationalError):
+        db.execute("DELETE FROM texts")
+
+
+def test_the_log_of_a_studio_that_runs_or_was_killed_stays(store: Store, tmp_path: Path) -> None:
+    store.save(1, 0, "accepted", [Mark(*ADA, 1)])
+    folder = tmp_path / "killed"
+    folder.mkdir()
+    for suffix in ("", "-wal"):
+        shutil.copy(f"{store.path}{suffix}", folder / f"p.db{suffix}")
+    before = contents(folder)
+    for path in (store.path, folder / "p.db"):
+        assert problems_of(path) == []
+        back_up(path, tmp_path / f"copy of {path.parent.name}.db")
+        with closing(Store(tmp_path / f"copy of {path.parent.name}.db")) as copy:
+            assert copy.text(1) == store.text(1)
+    after = contents(folder)
+    assert {name: after[name] for name in before} == before
+    store.save(1, store.text(1).version, "accepted", [])
+    assert problems_of(store.path) == []
 
 
 def test_a_project_in_use_can_be_copied_but_not_over_another(store: Store, tmp_path: Path) -> None:

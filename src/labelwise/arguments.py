@@ -13,7 +13,6 @@ from labelwise.data import labels_of
 from labelwise.errors import RequestError, some_of
 from labelwise.label import Label
 from labelwise.labels import LabelSet
-from labelwise.rows import whole_number
 
 Labels = LabelSet | Iterable[str | Label] | Mapping[str, Any]
 
@@ -71,26 +70,6 @@ def check_threshold(threshold: float | None) -> float | None:
             "probabilities: 0.5 keeps entities that are as likely right as wrong."
         )
     return float(threshold)
-
-
-def check_whole(value: object, name: str, advice: str) -> int:
-    """Return a whole number from 0 on.
-
-    Args:
-        value: What was given.
-        name: Of the argument.
-        advice: What to do about another.
-
-    Raises:
-        RequestError: It is another value.
-
-    >>> check_whole(3, "k", "Leave it out.")
-    3
-    """
-    number = whole_number(value)
-    if number is None or number < 0:
-        raise RequestError(f"'{name}' is {value!r}. Expected a whole number from 0 on. {advice}")
-    return number
 
 
 def check_flat(flat_ner: object, multi_label: object) -> None:

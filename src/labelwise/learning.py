@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from labelwise.annotation import Sentence
-from labelwise.arguments import Labels, check_texts, check_whole, resolve_labels
+from labelwise.arguments import Labels, check_texts, resolve_labels
 from labelwise.backend import EncoderBackend
 from labelwise.config import TrainConfig
 from labelwise.data import labels_of
@@ -30,6 +30,7 @@ from labelwise.session import Session, check_labels
 from labelwise.suggest import most_instructive
 from labelwise.tag_table import TagTable
 from labelwise.training import OnProgress, Progress, prepare_finetune
+from labelwise.whole_numbers import check_whole
 
 
 @dataclass(frozen=True)

@@ -31,6 +31,7 @@ from labelwise.sealed import Manifest
 from labelwise.strict_json import dump_json, read_json
 from labelwise.tag_table import TagTable
 from labelwise.tensors import load_tensors, save_tensors
+from labelwise.whole_numbers import check_whole
 
 if TYPE_CHECKING:
     from labelwise.torch_backend import TorchBackend
@@ -80,7 +81,9 @@ def load_model(
         CheckpointError: The folder is missing, damaged, of another version or hostile.
         ConfigError: The engine is unknown, or this machine has no such device.
         MissingExtraError: No default model is installed, or torch is needed and missing.
+        RequestError: ``threads`` is no whole number from 0 on.
     """
+    threads = check_whole(threads, "threads", "Leave it out, or give 0, for all cores.")
     manifest = verify(find_model(name_or_path))
     values = read_config(manifest)
     label_set = None

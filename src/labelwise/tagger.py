@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Self, overload
 
 from labelwise.annotation import Mention, Record, Sentence
-from labelwise.arguments import Labels, check_flat, check_texts, check_threshold, check_whole
+from labelwise.arguments import Labels, check_flat, check_texts, check_threshold
 from labelwise.backend import EncoderBackend
 from labelwise.encoding import FloatArray
 from labelwise.engine import Engine
@@ -80,7 +80,6 @@ class Tagger(Learning):
             MissingExtraError: No default model is installed, or torch is needed and missing.
             RequestError: ``threads`` is no whole number from 0 on.
         """
-        threads = check_whole(threads, "threads", "Leave it out, or give 0, for all cores.")
         return cls.of(load_model(name_or_path, device=device, engine=engine, threads=threads))
 
     @classmethod

@@ -156,16 +156,10 @@ class LabelConfig:
             "named entities. Choose that template."
         )
 
-    def text_of(self, task: Mapping[str, Any], place: str) -> str:
-        """Return the text of a task's data.
-
-        Raises:
-            RequestError: It has none.
-        """
-        text = task.get(self.text_key)
-        if not isinstance(text, str):
-            raise RequestError(f"'{place}' has no text '{self.text_key}'. Expected a string.")
-        return text
+    def text_of(self, task: object) -> str | None:
+        """Return the text of a task's data, if there is one."""
+        text = task.get(self.text_key) if isinstance(task, Mapping) else None
+        return text if isinstance(text, str) else None
 
     def region(self, text: str, entity: Record, number: int) -> dict[str, Any]:
         """Write an entity of a text as a region."""
@@ -200,11 +194,15 @@ async def setup(body: SetupRequest, request: Request) -> Response:
 
 @router.post("/predict", responses={200: {"model": TasksResponse}, **errors(*POSTED)})
 async def predict_tasks(body: TasksRequest, request: Request) -> Response:
-    """Predict the regions of tasks, with what the project's annotations have taught."""
+    """Predict the regions of tasks, with what the project's annotations have taught.
+
+    A task without a text has none: Label Studio, which reads one result a task, would have to do
+    without all of them if this one were refused.
+    """
     service = service_of(request)
     limits = service.config
     config = _checked(LabelConfig.parse(body.label_config), service)
-    texts = [config.text_of(t.data, f"tasks.{i}.data") for i, t in enumerate(body.tasks)]
+    texts = [config.text_of(task.data) or "" for task in body.tasks]
     check_texts(texts, "tasks", limits.replace(max_texts=MAX_RUNS * limits.max_texts))
     async with Admitted(service, request) as deadline:
         project = projects_of(request).get(body.project)
@@ -228,17 +226,19 @@ async def predict_tasks(body: TasksRequest, request: Request) -> Response:
     responses={201: {"model": EventResponse}, **errors(*POSTED)},
 )
 async def webhook(body: Event, request: Request) -> Response:
-    """Learn from an annotation that was made or changed, and forget one that was deleted."""
+    """Learn from an annotation that was made or changed, and forget one that was deleted.
+
+    An answer other than success has changed nothing.
+    """
     service, n_examples, n_overlapping = service_of(request), 0, 0
     if body.project is not None and (ids := body.ids()):
         config = _checked(LabelConfig.parse(str(body.project.get("label_config", ""))), service)
         label_set = LabelSet.parse(config.labels)
         example, n_overlapping = _example(body, config, service.config)
-        project = projects_of(request).open(body.project.get("id"))
-        project.remember(ids, example, service.config)  # Label Studio does not tell of it twice
         async with Admitted(service, request) as deadline:
-            await project.fit(label_set, service, deadline)
-        n_examples = len(project.examples)
+            project = projects_of(request).open(body.project.get("id"))
+            await project.learn(ids, example, label_set, service, deadline)
+            n_examples = len(project.examples)
     answer = {"n_examples": n_examples, "n_overlapping": n_overlapping}
     return json_response({"action": body.action[:64]} | answer, 201)
 
@@ -257,8 +257,9 @@ def _example(body: Event, config: LabelConfig, limits: ServeConfig) -> tuple[Tau
     annotation = body.kept()
     if annotation is None or annotation.get("was_cancelled"):
         return None, 0
-    data = (body.task or {}).get("data")
-    text = config.text_of(data if isinstance(data, Mapping) else {}, "task.data")
+    text = config.text_of((body.task or {}).get("data"))
+    if text is None:
+        raise RequestError(f"'task.data' has no text '{config.text_key}'. Expected a string.")
     check_texts([text], "task.data", limits)
     spans, n_overlapping = without_overlaps(_spans(text, annotation.get("result"), config))
     entities = [{"start": start, "end": end, "label": label} for start, end, label in spans]

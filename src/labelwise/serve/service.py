@@ -192,8 +192,14 @@ class Service:
             TimeoutError: The deadline passed; a call that still waited is not made.
         """
         loop = asyncio.get_running_loop()
+
+        def call() -> T:
+            if loop.time() >= deadline:  # maybe even before it was asked for
+                raise TimeoutError
+            return function(*arguments)
+
         async with asyncio.timeout_at(deadline if deadline < math.inf else None):
-            return await loop.run_in_executor(self._learner, function, *arguments)
+            return await loop.run_in_executor(self._learner, call)
 
     def known(self, id: str | None) -> LabelEntry:
         """Find a label set by id; the model's own without one.

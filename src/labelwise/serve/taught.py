@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections import OrderedDict
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from labelwise.annotation import Sentence
@@ -39,6 +39,26 @@ class Taught:
         return dataclasses.replace(self.sentence, mentions=mentions), spoken
 
 
+@dataclass(eq=False)
+class _Change:
+    """What an event changes: annotations to forget, and one in place of the last of them."""
+
+    ids: Sequence[str]
+    example: Taught | None
+    limits: ServeConfig
+    is_settled: bool = False
+
+    def apply(self, examples: OrderedDict[str, Taught]) -> None:
+        """Change examples; the oldest make room."""
+        for id in self.ids:
+            examples.pop(id, None)
+        if self.example is not None:
+            examples[self.ids[-1]] = self.example
+        limits = self.limits
+        while len(examples) > limits.max_examples or _n_words(examples) > limits.max_fit_words:
+            examples.popitem(last=False)
+
+
 @dataclass
 class TaughtProject:
     """What one project has taught.
@@ -48,33 +68,63 @@ class TaughtProject:
         entry: Fitted to them.
         revision: Counts the changes of the examples.
         fitted_revision: The one that ``entry`` is fitted to.
+        undone_revision: The last that took a change back.
     """
 
     examples: OrderedDict[str, Taught] = field(default_factory=OrderedDict)
     entry: LabelEntry | None = None
     revision: int = 0
     fitted_revision: int = 0
+    undone_revision: int = 0
+    _settled: OrderedDict[str, Taught] = field(default_factory=OrderedDict)
+    _changes: list[_Change] = field(default_factory=list)  # since the oldest that is not settled
 
-    def remember(self, ids: Sequence[str], example: Taught | None, limits: ServeConfig) -> None:
-        """Forget annotations, and remember one in place of the last; the oldest make room."""
+    async def learn(
+        self,
+        ids: Sequence[str],
+        example: Taught | None,
+        label_set: LabelSet,
+        service: Service,
+        deadline: float,
+    ) -> None:
+        """Forget annotations, remember one in place of the last, and fit to what there is then.
+
+        When the fit fails, all is as if nothing had been asked. A client that leaves before the
+        end was not told so, and Label Studio, which soon does, never tells of anything twice: what
+        it told stays, for the next fit.
+        """
+        change = _Change(ids, example, service.config)
+        change.apply(self.examples)
+        self._changes.append(change)
         self.revision += 1
-        for id in ids:
-            self.examples.pop(id, None)
-        if example is not None:
-            self.examples[ids[-1]] = example
-        while len(self.examples) > limits.max_examples or self._n_words() > limits.max_fit_words:
-            self.examples.popitem(last=False)
+        try:
+            await self._fit(label_set, service, deadline)
+        except Exception:
+            self._take_back(change)
+            raise
+        finally:
+            change.is_settled = True
+            while self._changes and self._changes[0].is_settled:
+                self._changes.pop(0).apply(self._settled)
 
-    def _n_words(self) -> int:
-        return n_words(example.sentence for example in self.examples.values())
+    def _take_back(self, change: _Change) -> None:
+        self._changes.remove(change)
+        self.examples = self._settled.copy()
+        for later in self._changes:
+            later.apply(self.examples)
+        self.revision += 1
+        self.undone_revision = self.revision
 
-    async def fit(self, label_set: LabelSet, service: Service, deadline: float) -> None:
+    async def _fit(self, label_set: LabelSet, service: Service, deadline: float) -> None:
         """Fit to the examples; a fit that a later one has overtaken is dropped."""
-        revision, entry, names = self.revision, None, label_set.names
-        told = [x for x in self.examples.values() if not x.labels.isdisjoint(names)]
-        if said := [example.about(names) for example in told]:
-            sentences, spoken = zip(*said, strict=True)
-            entry = await service.fit(sentences, label_set, deadline=deadline, spoken=spoken)
+        revision, names = -1, label_set.names
+        entry: LabelEntry | None = None
+        while revision < self.undone_revision:  # else it may be a fit to what was taken back since
+            revision, entry = self.revision, None
+            told = [x for x in self.examples.values() if not x.labels.isdisjoint(names)]
+            if said := [example.about(names) for example in told]:
+                sentences, spoken = zip(*said, strict=True)
+                entry = await service.fit(sentences, label_set, deadline=deadline, spoken=spoken)
         if revision >= self.fitted_revision:
             self.entry, self.fitted_revision = entry, revision
 
@@ -112,6 +162,10 @@ class TaughtProjects:
         while len(self._projects) > MAX_PROJECTS:
             self._projects.popitem(last=False)
         return project
+
+
+def _n_words(examples: Mapping[str, Taught]) -> int:
+    return n_words(example.sentence for example in examples.values())
 
 
 def _key(id: object) -> str:

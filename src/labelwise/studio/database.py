@@ -100,11 +100,13 @@ def connect(path: Path, *, create: bool = True, read_only: bool = False) -> sqli
     if is_new and (read_only or not create):
         raise DataError(f"There is no project '{path}'. Expected a file. Check the path.")
     try:
-        connection = _opened(path, "ro" if read_only else "rw")
+        connection = _opened(path, _mode_to_read(path) if read_only else "rw")
         try:
             if not is_new:
                 _check_origin(connection, path)
-            if not read_only:
+            if read_only:
+                connection.execute("PRAGMA query_only=ON")
+            else:
                 _migrate(connection, path)
         except BaseException:
             connection.close()
@@ -117,6 +119,16 @@ def connect(path: Path, *, create: bool = True, read_only: bool = False) -> sqli
     if is_new:
         sync_folder(path.resolve().parent)
     return connection
+
+
+def _mode_to_read(path: Path) -> str:
+    """Choose how to open a project that is only read, so that its folder stays as it is.
+
+    Even reading makes a write-ahead log, which is removed only by who may write. One that is there
+    belongs to a studio, or holds what one had no time to move before it was killed: it stays.
+    """
+    log = Path(f"{path.resolve()}-wal")
+    return "ro" if log.exists() else "rw"
 
 
 def _opened(path: Path, mode: str) -> sqlite3.Connection:
@@ -229,6 +241,7 @@ def back_up(path: Path, target: Path) -> None:
     with closing(connect(path, read_only=True)) as connection:
         try:
             _create_private(target)
+            connection.execute("PRAGMA query_only=OFF")  # a copy counts as a change
             connection.execute("VACUUM INTO ?", (str(target.resolve()),))
         except (sqlite3.Error, OSError) as err:
             target.unlink(missing_ok=True)

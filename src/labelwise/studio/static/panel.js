@@ -4,6 +4,7 @@ import { lineChart } from "./chart.js";
 import { h, replace, toast } from "./dom.js";
 
 const WRITTEN = ["name", "words", "description"];
+const AND = new Intl.ListFormat("en");
 
 export class Panel {
   constructor(studio, element) {
@@ -13,6 +14,7 @@ export class Panel {
     this.dragging = false;
     this.hint = h("p", { class: "hint" }, "Each with the number of its marks. The slider hides suggestions below a score.");
     this.list = h("ol", { class: "labels" });
+    this.alike = h("p", { class: "hint alike", role: "status", dir: "auto", hidden: true });
     this.learning = h("section", { class: "box", "aria-label": "Learning" });
     this.progress = h("div", { class: "progress-box" });
     this.input = h("input", {
@@ -26,7 +28,7 @@ export class Panel {
     replace(
       element,
       this.learning,
-      h("section", { class: "box", "aria-label": "Labels" }, h("h2", {}, "Labels"), this.hint, this.list, add),
+      h("section", { class: "box", "aria-label": "Labels" }, h("h2", {}, "Labels"), this.hint, this.list, this.alike, add),
       this.progress,
     );
     studio.addEventListener("summary", () => this.draw());
@@ -47,6 +49,7 @@ export class Panel {
   draw() {
     if (!this.dragging && this.editing === null) this.drawLabels();
     else for (const label of this.studio.labels) this.rows.get(label.id)?.fill(label);
+    this.drawAlike();
     this.drawLearning();
     this.drawProgress();
   }
@@ -189,6 +192,21 @@ export class Panel {
       toast(error.message, "error");
       return false;
     }
+  }
+
+  /** Name labels that read as the same words, unless each has a description of its own. */
+  drawAlike() {
+    const { labels, summary } = this.studio;
+    const text = summary.same_words
+      .map((names) => labels.filter((x) => names.includes(x.name)))
+      .filter((group) => new Set(group.map((x) => x.description)).size < group.length)
+      .map((group) => {
+        const names = AND.format(group.map((x) => `'${x.name}'`));
+        return `${names} read as the same words, '${group[0].reads}', so that only your marks tell them apart. Give each words or a description of its own.`;
+      })
+      .join(" ");
+    if (text !== this.alike.textContent) this.alike.textContent = text; // else said at every poll
+    this.alike.hidden = text === "";
   }
 
   drawLearning() {
