@@ -85,8 +85,9 @@ class FitSettings:
 
 
 def _is_number(value: object, low: float = -math.inf, high: float = math.inf) -> bool:
-    is_real = isinstance(value, Real) and not isinstance(value, bool) and math.isfinite(value)
-    return is_real and low <= value <= high
+    if isinstance(value, bool) or not isinstance(value, Real):
+        return False
+    return math.isfinite(value) and low <= float(value) <= high
 
 
 def _is_whole(value: object, low: int) -> bool:

@@ -16,7 +16,6 @@ from labelwise.fit_inputs import check_examples
 from labelwise.fit_settings import FitSettings
 from labelwise.map_problem import MapProblem
 from labelwise.tag_params import FloatArray, TagParams
-from labelwise.whole_numbers import whole_number
 
 IntArray = NDArray[np.int64]
 BoolArray = NDArray[np.bool_]
