@@ -10,9 +10,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-FloatArray = NDArray[np.float32]
-IntArray = NDArray[np.int64]
-BoolArray = NDArray[np.bool_]
+from labelwise.arrays import BoolArray, FloatArray, IntArray
 
 MIN_MENTIONS_FOR_CURVE = 10
 MIN_MENTIONS_FOR_THRESHOLD = 5

@@ -12,17 +12,14 @@ from dataclasses import dataclass, field
 from numbers import Real
 
 import numpy as np
-from numpy.typing import NDArray
 
+from labelwise.arrays import BoolArray, FloatArray, IntArray
 from labelwise.blas import one_blas_thread
 from labelwise.errors import ConfigError
 from labelwise.fit_inputs import check_examples
 from labelwise.map_problem import MapProblem
 from labelwise.rows import whole_number
-from labelwise.tag_params import FloatArray, TagParams
-
-IntArray = NDArray[np.int64]
-BoolArray = NDArray[np.bool_]
+from labelwise.tag_params import TagParams
 
 
 def balanced_loss(logits: FloatArray, tag_ids: IntArray) -> float:

@@ -9,12 +9,13 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
+from labelwise.arrays import FloatArray
 from labelwise.backend import EncoderBackend, checked_facts, facts_of
 from labelwise.checkpoint import verify, write_folder
 from labelwise.config import ModelConfig
 from labelwise.encoder_config import check_encoder_config
 from labelwise.encoders import tokenizer_json
-from labelwise.encoding import FloatArray, PieceTokenizer
+from labelwise.encoding import PieceTokenizer
 from labelwise.errors import (
     CheckpointError,
     ConfigError,

@@ -15,6 +15,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from labelwise.annotation import Sentence
+from labelwise.arrays import BoolArray, FloatArray, IntArray
 from labelwise.calibration import (
     IDENTITY,
     MIN_MENTIONS_FOR_CURVE,
@@ -23,7 +24,6 @@ from labelwise.calibration import (
 )
 from labelwise.data import labels_of
 from labelwise.decode import label_probabilities, mentions_from_tag_ids
-from labelwise.encoding import FloatArray, IntArray
 from labelwise.engine import Engine
 from labelwise.errors import LabelError, RequestError, did_you_mean, some_of
 from labelwise.fit_report import FitReport
@@ -247,7 +247,7 @@ class Session:
             limits = choose_thresholds(self._curve(scores), label_ids, right, n_gold)
             self._limits |= {n: x for n, x in zip(names, limits, strict=True) if x is not None}
 
-    def _allowed(self, examples: Sequence[_EncodedExample]) -> np.ndarray | None:
+    def _allowed(self, examples: Sequence[_EncodedExample]) -> BoolArray | None:
         """Labels each word speaks about; None if all do. Shape ``(words, labels)``."""
         if all(e.spoken is None for e in examples):
             return None

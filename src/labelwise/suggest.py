@@ -6,7 +6,7 @@ from collections.abc import Iterable, Sequence
 
 import numpy as np
 
-from labelwise.encoding import FloatArray, IntArray
+from labelwise.arrays import FloatArray, IntArray
 from labelwise.engine import Engine
 from labelwise.tag_table import TagTable
 
