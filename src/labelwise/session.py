@@ -16,12 +16,7 @@ import numpy as np
 
 from labelwise.annotation import Sentence
 from labelwise.arrays import BoolArray, FloatArray, IntArray
-from labelwise.calibration import (
-    IDENTITY,
-    MIN_MENTIONS_FOR_CURVE,
-    choose_thresholds,
-    fit_score_curve,
-)
+from labelwise.calibration import IDENTITY, RatedMentions, choose_thresholds, fit_score_curve
 from labelwise.data import labels_of
 from labelwise.decode import label_probabilities, mentions_from_tag_ids
 from labelwise.engine import Engine
@@ -219,11 +214,20 @@ class Session:
         )
         self._params = self._last = result.params
         if result.held_out:
-            self._calibrate(result.held_out, examples)
+            self._calibrate(self._rated(result.held_out, examples))
         return result.strength
 
-    def _calibrate(self, held_out: HeldOut, examples: Sequence[_EncodedExample]) -> None:
-        """Learn from held-out sentences how often mentions of a score are right."""
+    def _calibrate(self, found: RatedMentions) -> None:
+        """Learn from held-out mentions how often those of a score are right."""
+        self._curve = fit_score_curve(found.scores, found.is_correct, self._curve)
+        if self.settings.thresholds:
+            scores = self._curve(found.scores)
+            limits = choose_thresholds(scores, found.label_ids, found.is_correct, found.n_gold)
+            names = self.label_set.names
+            self._limits |= {n: x for n, x in zip(names, limits, strict=True) if x is not None}
+
+    def _rated(self, held_out: HeldOut, examples: Sequence[_EncodedExample]) -> RatedMentions:
+        """Decode held-out sentences, and compare with what is marked in them."""
         config, names = self._engine.backend.config, self.label_set.names
         owner = np.repeat(np.arange(len(examples)), [len(e.tags) for e in examples])
         lengths = np.unique(owner[held_out.rows], return_counts=True)[1].tolist()
@@ -234,18 +238,7 @@ class Session:
             mentions_from_tag_ids(ids, sure, lengths, names, config.scheme)
             for ids in (tags, gold_tags)
         )
-        scores = np.array([m.score for mentions in found for m in mentions], np.float32)
-        right = np.array(
-            [m in wanted for wanted, all_ in zip(gold, found, strict=True) for m in all_], np.bool_
-        )
-        if len(scores) >= MIN_MENTIONS_FOR_CURVE:
-            self._curve = fit_score_curve(scores, right)
-        if self.settings.thresholds:
-            index = {name: i for i, name in enumerate(names)}
-            label_ids = np.array([index[m.label] for all_ in found for m in all_], np.int64)
-            n_gold = np.bincount([index[m.label] for all_ in gold for m in all_], None, len(names))
-            limits = choose_thresholds(self._curve(scores), label_ids, right, n_gold)
-            self._limits |= {n: x for n, x in zip(names, limits, strict=True) if x is not None}
+        return RatedMentions.of(found, gold, names)
 
     def _allowed(self, examples: Sequence[_EncodedExample]) -> BoolArray | None:
         """Labels each word speaks about; None if all do. Shape ``(words, labels)``."""
