@@ -6,10 +6,8 @@ centred on the vectors of the label words. Knows arrays, not texts; encodes and 
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from numbers import Real
 
 import numpy as np
 
@@ -18,7 +16,7 @@ from labelwise.blas import one_blas_thread
 from labelwise.errors import ConfigError
 from labelwise.fit_inputs import check_examples
 from labelwise.map_problem import MapProblem
-from labelwise.rows import whole_number
+from labelwise.numeric import is_number, whole_number
 from labelwise.tag_params import TagParams
 
 
@@ -75,7 +73,7 @@ class FitSettings:
     def __post_init__(self) -> None:
         """Reject what no fit can use, all problems at once."""
         problems = []
-        if self.strength is not None and not (_is_number(self.strength) and self.strength > 0):
+        if self.strength is not None and not (is_number(self.strength) and self.strength > 0):
             problems.append(f"'strength' is {self.strength!r}. Expected a number above 0 or None")
         for name in ("factors", "spread"):
             if not _is_falling(given := getattr(self, name)):
@@ -84,7 +82,7 @@ class FitSettings:
             problems.append(f"'criterion' is {self.criterion!r}. Expected a function")
         if not isinstance(self.thresholds, bool):
             problems.append(f"'thresholds' is {self.thresholds!r}. Expected True or False")
-        if not (_is_number(self.bias_reach) and self.bias_reach >= 0):
+        if not (is_number(self.bias_reach) and self.bias_reach >= 0):
             problems.append(f"'bias_reach' is {self.bias_reach!r}. Expected a number from 0")
         for name, low in (("n_folds", 2), ("max_iterations", 1)):
             number = whole_number(value := getattr(self, name))
@@ -94,13 +92,9 @@ class FitSettings:
             raise ConfigError("FitSettings: " + "; ".join(problems) + ".")
 
 
-def _is_number(value: object) -> bool:
-    return isinstance(value, Real) and not isinstance(value, bool) and math.isfinite(value)
-
-
 def _is_falling(values: object) -> bool:
     """Tell whether these are numbers above 0, one at least, none larger than the one before."""
-    if not isinstance(values, Sequence) or not values or not all(map(_is_number, values)):
+    if not isinstance(values, Sequence) or not values or not all(map(is_number, values)):
         return False
     return [*values] == sorted(values, reverse=True) and values[-1] > 0
 

@@ -7,7 +7,6 @@ marked in place. Files are not opened here.
 from __future__ import annotations
 
 import json
-import operator
 import os
 import re
 from collections.abc import Iterable, Mapping, Sequence
@@ -16,6 +15,7 @@ from typing import Any, NamedTuple, TypeGuard, cast
 
 from labelwise.annotation import LabelledSpan, Mention, Sentence
 from labelwise.errors import DataError, some_of
+from labelwise.numeric import whole_number
 from labelwise.schemes import check_scheme, detect_scheme, mentions_from_tags, tags_from_mentions
 from labelwise.words import cut_words, split_words, without_surrogates
 
@@ -310,14 +310,6 @@ def _span(start: object, end: object, label: object, item: object, place: str) -
     if low is None or high is None or not name:
         raise _bad_span(item, place)
     return low, high, without_surrogates(name)
-
-
-def whole_number(value: Any) -> int | None:
-    """Return a whole number of any kind, such as numpy's, as an int; None for what is none."""
-    try:
-        return None if isinstance(value, bool) else operator.index(value)
-    except TypeError:
-        return None
 
 
 def _bad_span(item: object, place: str) -> DataError:
