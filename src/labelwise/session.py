@@ -22,7 +22,7 @@ from labelwise.decode import label_probabilities, mentions_from_tag_ids
 from labelwise.engine import Engine
 from labelwise.errors import LabelError, RequestError, did_you_mean, some_of
 from labelwise.fit_report import FitReport
-from labelwise.instant import FitSettings, HeldOut, fit_tag_vectors
+from labelwise.instant import FitSettings, fit_tag_vectors
 from labelwise.label import Label, label_names
 from labelwise.labels import LabelSet
 from labelwise.map_problem import load_minimize
@@ -203,18 +203,20 @@ class Session:
     def _solve(self, examples: Sequence[_EncodedExample]) -> float:
         """Fit to examples; returns the strength of the prior."""
         tags = np.concatenate([e.tags for e in examples])
+        owner = np.repeat(np.arange(len(examples)), [len(e.tags) for e in examples])
         result = fit_tag_vectors(
             np.concatenate([e.states for e in examples]),
             tags,
-            np.repeat(np.arange(len(examples)), [len(e.tags) for e in examples]),
+            owner,
             self._prior,
             self.settings,
             start=self._last,
             allowed=self._allowed(examples),
         )
         self._params = self._last = result.params
-        if result.held_out:
-            self._calibrate(self._rated(result.held_out, examples))
+        if held_out := result.held_out:
+            rows = held_out.rows
+            self._calibrate(self._rated(held_out.logits, tags[rows], owner[rows]))
         return result.strength
 
     def _calibrate(self, found: RatedMentions) -> None:
@@ -226,14 +228,12 @@ class Session:
             names = self.label_set.names
             self._limits |= {n: x for n, x in zip(names, limits, strict=True) if x is not None}
 
-    def _rated(self, held_out: HeldOut, examples: Sequence[_EncodedExample]) -> RatedMentions:
-        """Decode held-out sentences, and compare with what is marked in them."""
+    def _rated(self, logits: FloatArray, gold_tags: IntArray, owner: IntArray) -> RatedMentions:
+        """Decode the words of some examples, and compare with what is marked in them."""
         config, names = self._engine.backend.config, self.label_set.names
-        owner = np.repeat(np.arange(len(examples)), [len(e.tags) for e in examples])
-        lengths = np.unique(owner[held_out.rows], return_counts=True)[1].tolist()
-        gold_tags = np.concatenate([e.tags for e in examples])[held_out.rows]
-        tags = decode_tags(config, held_out.logits, lengths)
-        sure = label_probabilities(held_out.logits, tags, len(MARKS[config.scheme]))
+        lengths = np.unique(owner, return_counts=True)[1].tolist()
+        tags = decode_tags(config, logits, lengths)
+        sure = label_probabilities(logits, tags, len(MARKS[config.scheme]))
         found, gold = (
             mentions_from_tag_ids(ids, sure, lengths, names, config.scheme)
             for ids in (tags, gold_tags)
