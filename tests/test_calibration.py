@@ -5,7 +5,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from labelwise.calibration import IDENTITY, ScoreCurve, choose_thresholds, fit_score_curve
+from labelwise.annotation import Mention
+from labelwise.calibration import (
+    IDENTITY,
+    RatedMentions,
+    ScoreCurve,
+    choose_thresholds,
+    fit_score_curve,
+)
 
 
 @pytest.mark.parametrize("curve", [(1.0, 0.0), (0.5, -0.7), (1.6, 0.4)])
@@ -52,3 +59,13 @@ def test_labels_are_cut_apart_and_rare_ones_never():
     scores = np.array([0.9, 0.2, 0.9, 0.2])
     labels, correct = np.array([0, 0, 1, 1]), np.array([True, False, True, False])
     assert choose_thresholds(scores, labels, correct, np.array([5, 4, 9])) == [0.55, None, None]
+
+
+def test_mentions_are_rated_by_span_and_label():
+    near, far = Mention(0, 1, "city", 0.5), Mention(3, 5, "person", 0.25)
+    other = Mention(3, 5, "city", 0.75)
+    rated = RatedMentions.of([[near, other], [far]], [[near, far], []], ["person", "city"])
+    assert rated.scores.tolist() == [0.5, 0.75, 0.25]
+    assert rated.label_ids.tolist() == [1, 1, 0]
+    assert rated.is_correct.tolist() == [True, False, False]
+    assert rated.n_gold.tolist() == [1, 1]

@@ -412,6 +412,13 @@ def test_undo_keeps_labels_that_were_named_without_examples(tagger: Tagger) -> N
     assert tagger.labels == (*LABELS, "drug")
 
 
+def test_undo_after_the_label_set_was_replaced_returns_each_example_once(tagger: Tagger) -> None:
+    tagger.fit(EXAMPLES[:1], LABELS)
+    tagger.label_set = LabelSet.parse(["city"])
+    tagger.partial_fit(EXAMPLES[1:2])
+    assert [tagger.undo(), tagger.undo()] == [EXAMPLES[1], EXAMPLES[0]]
+
+
 def _noisy() -> list[Sentence]:
     """Examples, and sentences of their words with nothing marked, so that thresholds pay."""
     vocabulary, draw = sorted({w for s in EXAMPLES for w in s.words}), random.Random(0)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Iterable, Mapping, Sequence
-from numbers import Real
 from os import PathLike
 from typing import Any
 
@@ -13,6 +12,7 @@ from labelwise.data import labels_of
 from labelwise.errors import RequestError, some_of
 from labelwise.label import Label
 from labelwise.labels import LabelSet
+from labelwise.numeric import is_number
 
 Labels = LabelSet | Iterable[str | Label] | Mapping[str, Any]
 
@@ -63,8 +63,7 @@ def check_threshold(threshold: float | None) -> float | None:
     """
     if threshold is None:
         return None
-    is_number = isinstance(threshold, Real) and not isinstance(threshold, bool)
-    if not is_number or not 0 <= threshold <= 1:
+    if not is_number(threshold) or not 0 <= threshold <= 1:
         raise RequestError(
             f"'threshold' is {threshold!r}. Expected a number from 0 to 1, or None. Scores are "
             "probabilities: 0.5 keeps entities that are as likely right as wrong."

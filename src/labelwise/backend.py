@@ -7,13 +7,11 @@ from collections.abc import Mapping, Sequence
 from typing import Any, Protocol
 
 import numpy as np
-from numpy.typing import NDArray
 
+from labelwise.arrays import BoolArray, FloatArray, IntArray
 from labelwise.config import ModelConfig
 from labelwise.encoder_config import MAX_POSITIONS, MAX_WIDTH
-from labelwise.encoding import Batch, IntArray, PieceTokenizer
-
-FloatArray = NDArray[np.float32]
+from labelwise.encoding import Batch, PieceTokenizer
 
 
 class EncoderBackend(Protocol):
@@ -78,7 +76,7 @@ class EncoderBackend(Protocol):
         """Encode a batch; one row a word in ``batch.rows``. Shape ``(words, dim)``."""
         ...
 
-    def encode_labels(self, ids: IntArray, mask: NDArray[np.bool_]) -> FloatArray:
+    def encode_labels(self, ids: IntArray, mask: BoolArray) -> FloatArray:
         """Encode label texts, padded ``(labels, pieces)``. Shape ``(labels, dim)``."""
         ...
 
@@ -158,7 +156,7 @@ class FakeBackend:
             -1, self.dim
         )
 
-    def encode_labels(self, ids: IntArray, mask: NDArray[np.bool_]) -> FloatArray:
+    def encode_labels(self, ids: IntArray, mask: BoolArray) -> FloatArray:
         """Return the mean of each text's inner pieces. Shape ``(labels, dim)``."""
         texts = [row[keep][1:-1] for row, keep in zip(ids, mask, strict=True)]
         rows = [[self._vector(int(p)) for p in text] for text in texts]

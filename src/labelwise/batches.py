@@ -12,13 +12,12 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
 
 from labelwise.annotation import Mention
+from labelwise.arrays import BoolArray, IntArray
 from labelwise.config import ModelConfig, TrainConfig
 from labelwise.encoding import (
     Batch,
-    IntArray,
     Pieces,
     PieceTokenizer,
     batches_by_pieces,
@@ -51,7 +50,7 @@ class TrainBatch:
     batch: Batch
     targets: IntArray
     lengths: list[int]
-    label_groups: list[tuple[IntArray, NDArray[np.bool_]]]
+    label_groups: list[tuple[IntArray, BoolArray]]
     label_order: IntArray
     labels: list[str]
 

@@ -1,21 +1,22 @@
 """Scores that are probabilities, and thresholds, from held-out mentions where there are enough.
 
-Arrays in, numbers out; decodes nothing and fits no vectors.
+Mentions in, numbers out; decodes nothing and fits no vectors.
 """
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import NamedTuple, Self
 
 import numpy as np
 from numpy.typing import NDArray
 
-FloatArray = NDArray[np.float32]
-IntArray = NDArray[np.int64]
-BoolArray = NDArray[np.bool_]
+from labelwise.annotation import Mention
+from labelwise.arrays import BoolArray, FloatArray, IntArray
 
-MIN_MENTIONS_FOR_CURVE = 10
-MIN_MENTIONS_FOR_THRESHOLD = 5
+_MIN_MENTIONS_FOR_CURVE = 10
+_MIN_MENTIONS_FOR_THRESHOLD = 5
 _EDGE = 1e-4  # scores nearer to 0 or 1 are as good as these
 
 
@@ -42,7 +43,49 @@ class ScoreCurve(NamedTuple):
 IDENTITY = ScoreCurve()
 
 
-def fit_score_curve(scores: FloatArray, is_correct: BoolArray) -> ScoreCurve:
+@dataclass(frozen=True)
+class RatedMentions:
+    """Predicted mentions, and which of them are right.
+
+    Attributes:
+        scores: Shape ``(mentions,)``.
+        label_ids: Shape ``(mentions,)``.
+        is_correct: Whether a gold mention has the same span and label. Shape ``(mentions,)``.
+        n_gold: Gold mentions by label. Shape ``(labels,)``.
+    """
+
+    scores: FloatArray
+    label_ids: IntArray
+    is_correct: BoolArray
+    n_gold: IntArray
+
+    @classmethod
+    def of(
+        cls,
+        predicted: Sequence[Sequence[Mention]],
+        gold: Sequence[Sequence[Mention]],
+        labels: Sequence[str],
+    ) -> Self:
+        """Compare the predicted mentions of sentences with the gold ones.
+
+        Args:
+            predicted: Of every sentence.
+            gold: Of the same sentences.
+            labels: Names of the labels, in the order of their ids.
+        """
+        index = {name: i for i, name in enumerate(labels)}
+        pairs = [(m, m in wanted) for row, wanted in zip(predicted, gold, strict=True) for m in row]
+        return cls(
+            np.array([m.score for m, _ in pairs], np.float32),
+            np.array([index[m.label] for m, _ in pairs], np.int64),
+            np.array([is_correct for _, is_correct in pairs], np.bool_),
+            np.bincount([index[m.label] for row in gold for m in row], None, len(labels)),
+        )
+
+
+def fit_score_curve(
+    scores: FloatArray, is_correct: BoolArray, known: ScoreCurve = IDENTITY
+) -> ScoreCurve:
     """Find the curve under which it is likeliest that just these mentions are right.
 
     Platt's scaling of the scores' logits, with a Gaussian prior of standard deviation 1 at the
@@ -51,12 +94,10 @@ def fit_score_curve(scores: FloatArray, is_correct: BoolArray) -> ScoreCurve:
     Args:
         scores: Of held-out predicted mentions. Shape ``(mentions,)``.
         is_correct: Whether a gold mention has the same span and label. Shape ``(mentions,)``.
-
-    Returns:
-        The curve; the identity with fewer than 10 mentions.
+        known: The curve to keep with fewer than 10 mentions.
     """
-    if len(scores) < MIN_MENTIONS_FOR_CURVE:
-        return IDENTITY
+    if len(scores) < _MIN_MENTIONS_FOR_CURVE:
+        return known
     from scipy.optimize import minimize  # noqa: PLC0415  # as in the solve: prediction needs no scipy
 
     clipped = np.clip(np.asarray(scores, np.float64), _EDGE, 1 - _EDGE)
@@ -100,7 +141,7 @@ def choose_thresholds(
 
 
 def _best_threshold(scores: FloatArray, is_correct: BoolArray, n_gold: int) -> float | None:
-    if n_gold < MIN_MENTIONS_FOR_THRESHOLD or not is_correct.any():
+    if n_gold < _MIN_MENTIONS_FOR_THRESHOLD or not is_correct.any():
         return None
     order = np.argsort(-scores, kind="stable")
     ranked = scores[order].astype(np.float64)

@@ -10,13 +10,10 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 import numpy as np
-from numpy.typing import NDArray
 
 from labelwise.annotation import Mention
+from labelwise.arrays import BoolArray, FloatArray, IntArray
 from labelwise.schemes import MARKS, SCHEMES, SHAPES
-
-IntArray = NDArray[np.int64]
-FloatArray = NDArray[np.float32]
 
 _CHUNK_SCORES = 1 << 16  # scores per step, so that temporaries stay in the cache
 
@@ -32,10 +29,10 @@ class MarkRules:
         is_closed: May be followed by O, a new mention, or the end.
     """
 
-    starts: NDArray[np.bool_]
-    extends: NDArray[np.bool_]
-    is_open: NDArray[np.bool_]
-    is_closed: NDArray[np.bool_]
+    starts: BoolArray
+    extends: BoolArray
+    is_open: BoolArray
+    is_closed: BoolArray
 
 
 def _rules(scheme: str) -> MarkRules:
@@ -143,7 +140,7 @@ class _Step:
     to_other: IntArray
     to_new: IntArray
     to_same: IntArray
-    extends: NDArray[np.bool_]
+    extends: BoolArray
 
     def before(self, tags: IntArray) -> IntArray:
         """Return the tag before each of the last tags. Shape ``(n,)``."""
@@ -286,7 +283,7 @@ def mentions_from_tag_ids(
     return found
 
 
-def _mention_starts(tags: IntArray, sentence: IntArray, scheme: str) -> NDArray[np.bool_]:
+def _mention_starts(tags: IntArray, sentence: IntArray, scheme: str) -> BoolArray:
     marks, rules = MARKS[scheme], RULES[scheme]
     label, mark = np.divmod(tags - 1, len(marks))
     inside = tags > 0

@@ -11,14 +11,11 @@ from dataclasses import dataclass
 from itertools import accumulate, chain, pairwise
 
 import numpy as np
-from numpy.typing import NDArray
 from tokenizers import Tokenizer
 
+from labelwise.arrays import BoolArray, IntArray
 from labelwise.errors import DataError
 from labelwise.words import without_surrogates
-
-IntArray = NDArray[np.int64]
-FloatArray = NDArray[np.float32]
 
 MAX_PIECES_PER_WORD = 32
 CACHED_WORDS = 65_536
@@ -77,7 +74,7 @@ class Batch:
     """
 
     ids: IntArray
-    mask: NDArray[np.bool_]
+    mask: BoolArray
     rows: IntArray
     columns: IntArray
 
@@ -213,7 +210,7 @@ class PieceTokenizer:
         ids = np.concatenate([self._prefix, body, self._suffix]).astype(np.int64)
         return Pieces(ids, shifted)
 
-    def pad(self, sequences: Sequence[IntArray]) -> tuple[IntArray, NDArray[np.bool_]]:
+    def pad(self, sequences: Sequence[IntArray]) -> tuple[IntArray, BoolArray]:
         """Stack sequences of different lengths.
 
         Returns:

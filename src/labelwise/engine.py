@@ -15,8 +15,9 @@ import numpy as np
 
 from labelwise.ahead import map_ahead, map_side_by_side
 from labelwise.annotation import Mention
+from labelwise.arrays import FloatArray
 from labelwise.backend import EncoderBackend
-from labelwise.encoding import FloatArray, Window, batches_by_pieces
+from labelwise.encoding import Window, batches_by_pieces
 from labelwise.errors import LabelError, some_of
 from labelwise.labels import LabelSet
 from labelwise.segments import Segment, chunks, segments_of

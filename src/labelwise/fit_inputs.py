@@ -5,13 +5,10 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
+from labelwise.arrays import BoolArray, FloatArray, IntArray
 from labelwise.errors import ShapeError
-from labelwise.tag_params import FloatArray, TagParams
-
-IntArray = NDArray[np.int64]
-BoolArray = NDArray[np.bool_]
+from labelwise.tag_params import TagParams
 
 
 def check_examples(

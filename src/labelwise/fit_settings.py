@@ -6,17 +6,13 @@ import dataclasses
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from numbers import Real
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
+from labelwise.arrays import FloatArray, IntArray
 from labelwise.errors import ConfigError
-from labelwise.tag_params import FloatArray
-from labelwise.whole_numbers import whole_number
-
-IntArray = NDArray[np.int64]
+from labelwise.numeric import is_number, whole_number
 
 
 def balanced_loss(logits: FloatArray, tag_ids: IntArray) -> float:
@@ -84,10 +80,8 @@ class FitSettings:
             raise ConfigError("FitSettings: " + "; ".join(problems) + ".")
 
 
-def _is_number(value: object, low: float = -math.inf, high: float = math.inf) -> bool:
-    if isinstance(value, bool) or not isinstance(value, Real):
-        return False
-    return math.isfinite(value) and low <= float(value) <= high
+def _is_within(value: object, low: float, high: float = math.inf) -> bool:
+    return is_number(value) and low <= value <= high
 
 
 def _is_whole(value: object, low: int) -> bool:
@@ -97,19 +91,19 @@ def _is_whole(value: object, low: int) -> bool:
 
 def _is_falling(values: object) -> bool:
     """Tell whether these are numbers above 0, one at least, none larger than the one before."""
-    if not isinstance(values, Sequence) or not values or not all(map(_is_number, values)):
+    if not isinstance(values, Sequence) or not values or not all(map(is_number, values)):
         return False
     return [*values] == sorted(values, reverse=True) and values[-1] > 0
 
 
 _SETTINGS: dict[str, tuple[Callable[[Any], bool], str]] = {  # what each may be
-    "strength": (lambda x: x is None or (_is_number(x) and x > 0), "a number above 0 or None"),
+    "strength": (lambda x: x is None or (is_number(x) and x > 0), "a number above 0 or None"),
     "factors": (_is_falling, "falling numbers above 0"),
     "spread": (_is_falling, "falling numbers above 0"),
-    "keep_start": (lambda x: x is None or _is_number(x, 0, 1), "a number from 0 to 1, or None"),
+    "keep_start": (lambda x: x is None or _is_within(x, 0, 1), "a number from 0 to 1, or None"),
     "criterion": (callable, "a function"),
     "thresholds": (lambda x: isinstance(x, bool), "True or False"),
-    "bias_reach": (lambda x: _is_number(x, 0), "a number from 0"),
+    "bias_reach": (lambda x: _is_within(x, 0), "a number from 0"),
     "n_folds": (lambda x: _is_whole(x, 2), "a whole number from 2"),
     "max_iterations": (lambda x: _is_whole(x, 1), "a whole number from 1"),
 }

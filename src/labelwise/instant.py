@@ -9,16 +9,13 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
 
+from labelwise.arrays import BoolArray, FloatArray, IntArray
 from labelwise.blas import one_blas_thread
 from labelwise.fit_inputs import check_examples
 from labelwise.fit_settings import FitSettings
 from labelwise.map_problem import MapProblem
-from labelwise.tag_params import FloatArray, TagParams
-
-IntArray = NDArray[np.int64]
-BoolArray = NDArray[np.bool_]
+from labelwise.tag_params import TagParams
 
 
 @dataclass(frozen=True)

@@ -5,10 +5,10 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable
 from dataclasses import dataclass
-from numbers import Real
 from typing import cast
 
 from labelwise.errors import LabelError
+from labelwise.numeric import is_number
 
 _UNREADABLE = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]")
 
@@ -112,9 +112,8 @@ def _checked_text(text: object, what: str) -> str:
 def _checked_threshold(threshold: object, name: str) -> float | None:
     if threshold is None:
         return None
-    is_number = not isinstance(threshold, bool) and isinstance(threshold, Real)
-    if not is_number or not 0 <= cast("float", threshold) <= 1:
+    if not is_number(threshold) or not 0 <= threshold <= 1:
         raise LabelError(
             f"Label '{name}' has threshold {threshold!r}. Expected a number from 0 to 1, or none."
         )
-    return float(cast("float", threshold))
+    return float(threshold)

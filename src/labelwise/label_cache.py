@@ -11,8 +11,8 @@ from collections.abc import Mapping
 
 import numpy as np
 
+from labelwise.arrays import FloatArray
 from labelwise.backend import EncoderBackend
-from labelwise.encoding import FloatArray
 from labelwise.engine import Engine
 from labelwise.errors import CheckpointError
 from labelwise.labels import LabelSet

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from labelwise.annotation import Sentence
@@ -22,6 +22,7 @@ from labelwise.fit_settings import FitSettings
 from labelwise.label import Label
 from labelwise.labels import LabelSet
 from labelwise.loading import can_train, trainable
+from labelwise.numeric import check_whole
 from labelwise.records import split_text
 from labelwise.remarks import remarks_on, slips
 from labelwise.rows import Example, to_sentences
@@ -30,18 +31,27 @@ from labelwise.session import Session, check_labels
 from labelwise.suggest import most_instructive
 from labelwise.tag_table import TagTable
 from labelwise.training import OnProgress, Progress, prepare_finetune
-from labelwise.whole_numbers import check_whole
 
 
 @dataclass(frozen=True)
 class _Known:
-    """What a tagger has learned, to go back to."""
+    """What a tagger knows of its labels."""
 
     label_set: LabelSet | None
-    inferred: LabelSet | None  # the label set, where examples have given it
-    fitted: TagTable | None
-    session: Session | None
-    n_examples: int
+    inferred: LabelSet | None = None  # the label set, where examples have given it
+    fitted: TagTable | None = None
+    session: Session | None = None
+    before: _Known | None = None  # what was known before examples last brought labels
+
+    @classmethod
+    def of(cls, session: Session, *, inferred: bool, before: _Known | None = None) -> _Known:
+        """Take over what a session has fitted."""
+        label_set = session.label_set  # without thresholds that the fit has chosen
+        return cls(label_set, label_set if inferred else None, session.fitted, session, before)
+
+    @property
+    def n_examples(self) -> int:
+        return len(self.session.examples) if self.session else 0
 
 
 class Learning:
@@ -63,13 +73,9 @@ class Learning:
     ) -> None:
         """Start from what an earlier fit has found, if there was one."""
         self.engine = engine
-        self.label_set = label_set
-        self.engine.trained_names = self.labels
         self.folder = folder
-        self._fitted = fitted
-        self._session: Session | None = None
-        self._inferred: LabelSet | None = None  # the label set, where examples have given it
-        self._before_labels: list[_Known] = []  # what was known before examples brought labels
+        self._known = _Known(label_set, fitted=fitted)
+        self.engine.trained_names = self.labels
 
     @property
     def backend(self) -> EncoderBackend:
@@ -77,14 +83,24 @@ class Learning:
         return self.engine.backend
 
     @property
+    def label_set(self) -> LabelSet | None:
+        """The labels that are looked for when a call names none."""
+        return self._known.label_set
+
+    @label_set.setter
+    def label_set(self, label_set: LabelSet | None) -> None:
+        """Look for other labels; what was fitted stays."""
+        self._known = replace(self._known, label_set=label_set)
+
+    @property
     def labels(self) -> tuple[str, ...]:
-        """Names of the labels that are looked for when a call names none."""
+        """Names of the labels in the label set."""
         return self.label_set.names if self.label_set else ()
 
     @property
     def _is_fitted(self) -> bool:
         """Whether any label of the label set has been fitted."""
-        fitted, label_set = self._fitted, self.label_set
+        fitted, label_set = self._known.fitted, self.label_set
         return bool(fitted and label_set and (fitted.positions(label_set) >= 0).any())
 
     @property
@@ -135,8 +151,9 @@ class Learning:
         self._remark(given, labels)
         session = Session(self.engine, label_set, settings)
         session.add(given, labels=only)
-        self._before_labels = []
-        return self._take(session, inferred=inferred)
+        report = session.fit()
+        self._known = _Known.of(session, inferred=inferred)
+        return report
 
     def partial_fit(
         self,
@@ -159,19 +176,15 @@ class Learning:
         given = to_sentences(examples)
         self._remark(given, labels)
         named, inferred = self._label_set(labels, given), self._infers(labels)
-        session, known = self._session, self._known()
-        if session is None:
-            session = Session(self.engine, self.label_set or named, start=self.fitted)
+        known, before = self._known, self._known.before
+        session = known.session or Session(self.engine, self.label_set or named, start=self.fitted)
         session = session.widened(named)
         session.add(given, labels=only)
-        report = self._take(session, inferred=inferred)
-        if self.labels != (known.label_set.names if known.label_set else ()):
-            self._before_labels = [*self._before_labels, known] if given else []
+        report = session.fit()
+        if session.label_set.names != self.labels:
+            before = known if given else None
+        self._known = _Known.of(session, inferred=inferred, before=before)
         return report
-
-    def _known(self) -> _Known:
-        n_examples = len(self._session.examples) if self._session else 0
-        return _Known(self.label_set, self._inferred, self._fitted, self._session, n_examples)
 
     def undo(self) -> Sentence:
         """Take back the last example, with labels that it brought, and fit again; returns it.
@@ -179,28 +192,16 @@ class Learning:
         Raises:
             RequestError: There is none.
         """
-        if self._session is None:
+        session, before = self._known.session, self._known.before
+        if session is None:
             raise RequestError("There is no example to take back. Add one with fit().")
-        examples, before = self._session.examples, self._before_labels
-        if before and before[-1].n_examples == len(examples) - 1:
-            known = before.pop()
-            self.label_set, self._inferred = known.label_set, known.inferred
-            self._fitted, self._session = known.fitted, known.session
-            return examples[-1]
+        if before and before.n_examples == self._known.n_examples - 1:
+            self._known = before
+            return session.examples[-1]
         inferred = self._infers(None)
-        removed = self._session.undo()
-        self._settle(self._session, inferred=inferred)
+        removed = session.undo()
+        self._known = _Known.of(session, inferred=inferred, before=before)
         return removed
-
-    def _take(self, session: Session, *, inferred: bool) -> FitReport:
-        report = session.fit()
-        self._settle(session, inferred=inferred)
-        return report
-
-    def _settle(self, session: Session, *, inferred: bool) -> None:
-        self._session, self._fitted = session, session.fitted
-        self.label_set = session.label_set  # without thresholds that the fit has chosen
-        self._inferred = self.label_set if inferred else None
 
     def suggest(self, texts: Iterable[str], k: int = 5, labels: Labels | None = None) -> list[int]:
         """Rank unlabelled texts by how much annotating them would teach.
@@ -261,9 +262,7 @@ class Learning:
         run = prepare_finetune(
             backend, given, label_set, config, output_dir=output_dir, resume=resume
         )
-        self.label_set, self._fitted, self._session = label_set, None, None
-        self._before_labels = []
-        self._inferred = label_set if inferred else None
+        self._known = _Known(label_set, label_set if inferred else None)
         if backend is not self.backend:
             self.engine = Engine(backend)
         self.engine.trained_names = self.labels
@@ -277,7 +276,7 @@ class Learning:
 
     def _infers(self, labels: Labels | None) -> bool:
         """Tell whether it is for the examples to give the label set, as nobody else has."""
-        return labels is None and self.label_set is self._inferred
+        return labels is None and self.label_set is self._known.inferred
 
     def _label_set(
         self, labels: Labels | None, examples: Sequence[Sentence] | None = None
@@ -292,6 +291,7 @@ class Learning:
         and company are free.
         """
         label_set = self._label_set(labels)
-        if self._fitted is None:
+        fitted = self._known.fitted
+        if fitted is None:
             return self.engine.tag_table(label_set)
-        return self._fitted.for_labels(label_set, self.engine.tag_table)
+        return fitted.for_labels(label_set, self.engine.tag_table)

@@ -9,12 +9,13 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
+from labelwise.arrays import FloatArray
 from labelwise.backend import EncoderBackend, checked_facts, facts_of
 from labelwise.checkpoint import verify, write_folder
 from labelwise.config import ModelConfig
 from labelwise.encoder_config import check_encoder_config
 from labelwise.encoders import tokenizer_json
-from labelwise.encoding import FloatArray, PieceTokenizer
+from labelwise.encoding import PieceTokenizer
 from labelwise.errors import (
     CheckpointError,
     ConfigError,
@@ -25,13 +26,13 @@ from labelwise.errors import (
 )
 from labelwise.label_cache import label_tensors, vectors_by_text
 from labelwise.labels import LabelSet
+from labelwise.numeric import check_whole
 from labelwise.precision import EXACT, LABEL_GRAPH, TEXT_GRAPH
 from labelwise.saved_fit import FIT_FILES, fit_files, read_fit
 from labelwise.sealed import Manifest
 from labelwise.strict_json import dump_json, read_json
 from labelwise.tag_table import TagTable
 from labelwise.tensors import load_tensors, save_tensors
-from labelwise.whole_numbers import check_whole
 
 if TYPE_CHECKING:
     from labelwise.torch_backend import TorchBackend

@@ -13,10 +13,8 @@ from typing import Any, Self
 import numpy as np
 from numpy.typing import NDArray
 
-from labelwise.tag_params import FloatArray, TagParams
-
-IntArray = NDArray[np.int64]
-BoolArray = NDArray[np.bool_]
+from labelwise.arrays import BoolArray, FloatArray, IntArray
+from labelwise.tag_params import TagParams
 
 
 @dataclass(frozen=True)

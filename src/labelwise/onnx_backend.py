@@ -7,10 +7,10 @@ from typing import Any
 
 import numpy as np
 import onnxruntime
-from numpy.typing import NDArray
 
+from labelwise.arrays import BoolArray, FloatArray, IntArray
 from labelwise.config import ModelConfig
-from labelwise.encoding import Batch, FloatArray, IntArray, PieceTokenizer
+from labelwise.encoding import Batch, PieceTokenizer
 from labelwise.errors import CheckpointError
 from labelwise.precision import Processor, usable_cores
 
@@ -69,7 +69,7 @@ class OnnxBackend:
         positions = batch.rows * batch.ids.shape[1] + batch.columns
         return _run(self._text, batch.ids, batch.mask, positions)
 
-    def encode_labels(self, ids: IntArray, mask: NDArray[np.bool_]) -> FloatArray:
+    def encode_labels(self, ids: IntArray, mask: BoolArray) -> FloatArray:
         """Encode label texts, padded ``(labels, pieces)``. Shape ``(labels, dim)``."""
         if self.config.pooling == "cls":
             return _run(self._label, ids, mask, np.arange(len(ids)) * ids.shape[1])
@@ -121,7 +121,7 @@ def open_session(data: bytes) -> onnxruntime.InferenceSession:
 def _run(
     session: onnxruntime.InferenceSession,
     ids: IntArray,
-    mask: NDArray[np.bool_],
+    mask: BoolArray,
     positions: IntArray,
 ) -> FloatArray:
     """States at flat positions of a padded batch. Shape ``(words, dim)``."""

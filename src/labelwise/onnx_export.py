@@ -12,8 +12,9 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from labelwise.arrays import IntArray
 from labelwise.data import read_dataset
-from labelwise.encoding import IntArray, batches_by_pieces
+from labelwise.encoding import batches_by_pieces
 from labelwise.errors import RequestError
 from labelwise.precision import EXACT, LABEL_GRAPH, TEXT_GRAPH
 from labelwise.quantization import quantize_products

@@ -15,8 +15,8 @@ from typing import Any, NamedTuple, TypeGuard, cast
 
 from labelwise.annotation import LabelledSpan, Mention, Sentence
 from labelwise.errors import DataError, some_of
+from labelwise.numeric import whole_number
 from labelwise.schemes import check_scheme, detect_scheme, mentions_from_tags, tags_from_mentions
-from labelwise.whole_numbers import whole_number
 from labelwise.words import cut_words, split_words, without_surrogates
 
 Example = Sentence | str | Mapping[str, Any] | tuple[str, Any] | list[Any]

@@ -16,8 +16,8 @@ from typing import Literal
 from labelwise.annotation import Sentence
 from labelwise.errors import SamplingError, some_of
 from labelwise.label import Label, label_names
+from labelwise.numeric import whole_number
 from labelwise.rows import Example, to_sentences
-from labelwise.whole_numbers import whole_number
 
 SAMPLER_VERSION = 1  # raise it when the same arguments would give another set
 _K_2K_ATTEMPTS = 20

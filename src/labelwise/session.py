@@ -15,20 +15,15 @@ from dataclasses import dataclass
 import numpy as np
 
 from labelwise.annotation import Sentence
-from labelwise.calibration import (
-    IDENTITY,
-    MIN_MENTIONS_FOR_CURVE,
-    choose_thresholds,
-    fit_score_curve,
-)
+from labelwise.arrays import BoolArray, FloatArray, IntArray
+from labelwise.calibration import IDENTITY, RatedMentions, choose_thresholds, fit_score_curve
 from labelwise.data import labels_of
 from labelwise.decode import label_probabilities, mentions_from_tag_ids
-from labelwise.encoding import FloatArray, IntArray
 from labelwise.engine import Engine
 from labelwise.errors import LabelError, RequestError, did_you_mean, some_of
 from labelwise.fit_report import FitReport
 from labelwise.fit_settings import FitSettings
-from labelwise.instant import HeldOut, fit_tag_vectors
+from labelwise.instant import fit_tag_vectors
 from labelwise.label import Label, label_names
 from labelwise.labels import LabelSet
 from labelwise.map_problem import load_minimize
@@ -209,46 +204,44 @@ class Session:
     def _solve(self, examples: Sequence[_EncodedExample]) -> float:
         """Fit to examples; returns the strength of the prior."""
         tags = np.concatenate([e.tags for e in examples])
+        owner = np.repeat(np.arange(len(examples)), [len(e.tags) for e in examples])
         result = fit_tag_vectors(
             np.concatenate([e.states for e in examples]),
             tags,
-            np.repeat(np.arange(len(examples)), [len(e.tags) for e in examples]),
+            owner,
             self._prior,
             self.settings,
             start=self._last,
             allowed=self._allowed(examples),
         )
         self._params = self._last = result.params
-        if result.held_out:
-            self._calibrate(result.held_out, examples)
+        if held_out := result.held_out:
+            rows = held_out.rows
+            self._calibrate(self._rated(held_out.logits, tags[rows], owner[rows]))
         return result.strength
 
-    def _calibrate(self, held_out: HeldOut, examples: Sequence[_EncodedExample]) -> None:
-        """Learn from held-out sentences how often mentions of a score are right."""
+    def _calibrate(self, found: RatedMentions) -> None:
+        """Learn from held-out mentions how often those of a score are right."""
+        self._curve = fit_score_curve(found.scores, found.is_correct, self._curve)
+        if self.settings.thresholds:
+            scores = self._curve(found.scores)
+            limits = choose_thresholds(scores, found.label_ids, found.is_correct, found.n_gold)
+            names = self.label_set.names
+            self._limits |= {n: x for n, x in zip(names, limits, strict=True) if x is not None}
+
+    def _rated(self, logits: FloatArray, gold_tags: IntArray, owner: IntArray) -> RatedMentions:
+        """Decode the words of some examples, and compare with what is marked in them."""
         config, names = self._engine.backend.config, self.label_set.names
-        owner = np.repeat(np.arange(len(examples)), [len(e.tags) for e in examples])
-        lengths = np.unique(owner[held_out.rows], return_counts=True)[1].tolist()
-        gold_tags = np.concatenate([e.tags for e in examples])[held_out.rows]
-        tags = decode_tags(config, held_out.logits, lengths)
-        sure = label_probabilities(held_out.logits, tags, len(MARKS[config.scheme]))
+        lengths = np.unique(owner, return_counts=True)[1].tolist()
+        tags = decode_tags(config, logits, lengths)
+        sure = label_probabilities(logits, tags, len(MARKS[config.scheme]))
         found, gold = (
             mentions_from_tag_ids(ids, sure, lengths, names, config.scheme)
             for ids in (tags, gold_tags)
         )
-        scores = np.array([m.score for mentions in found for m in mentions], np.float32)
-        right = np.array(
-            [m in wanted for wanted, all_ in zip(gold, found, strict=True) for m in all_], np.bool_
-        )
-        if len(scores) >= MIN_MENTIONS_FOR_CURVE:
-            self._curve = fit_score_curve(scores, right)
-        if self.settings.thresholds:
-            index = {name: i for i, name in enumerate(names)}
-            label_ids = np.array([index[m.label] for all_ in found for m in all_], np.int64)
-            n_gold = np.bincount([index[m.label] for all_ in gold for m in all_], None, len(names))
-            limits = choose_thresholds(self._curve(scores), label_ids, right, n_gold)
-            self._limits |= {n: x for n, x in zip(names, limits, strict=True) if x is not None}
+        return RatedMentions.of(found, gold, names)
 
-    def _allowed(self, examples: Sequence[_EncodedExample]) -> np.ndarray | None:
+    def _allowed(self, examples: Sequence[_EncodedExample]) -> BoolArray | None:
         """Labels each word speaks about; None if all do. Shape ``(words, labels)``."""
         if all(e.spoken is None for e in examples):
             return None

@@ -6,9 +6,12 @@ from collections.abc import Iterable, Sequence
 
 import numpy as np
 
-from labelwise.encoding import FloatArray, IntArray
+from labelwise.arrays import FloatArray, IntArray
 from labelwise.engine import Engine
 from labelwise.tag_table import TagTable
+
+_N_WORST = 3  # words of a sentence that say how unsure it is
+_SPREAD = 0.5  # weight of being unlike the texts picked before, 0 to 1
 
 
 def most_instructive(
@@ -42,7 +45,7 @@ def most_instructive(
     return [*readable[ranked].tolist(), *blank.tolist()][:k]
 
 
-def uncertainty(logits: FloatArray, worst: int = 3) -> float:
+def uncertainty(logits: FloatArray) -> float:
     """Rate how unsure a sentence's tags are, by the margin between the two best tags.
 
     A mean over all words would bury one doubtful name under nine sure O words, so only the
@@ -50,7 +53,6 @@ def uncertainty(logits: FloatArray, worst: int = 3) -> float:
 
     Args:
         logits: Shape ``(words, tags)``.
-        worst: How many of the least sure words are averaged.
 
     Returns:
         0 where every word is sure, 1 where the worst are tied.
@@ -59,20 +61,17 @@ def uncertainty(logits: FloatArray, worst: int = 3) -> float:
         return 0.0
     shifted = np.exp(logits - logits.max(1, keepdims=True))
     top = np.partition(shifted / shifted.sum(1, keepdims=True), -2, axis=1)[:, -2:]
-    margins = np.sort(top[:, 1] - top[:, 0])[:worst]
+    margins = np.sort(top[:, 1] - top[:, 0])[:_N_WORST]
     return float(1 - margins.mean())
 
 
-def rank_diverse(
-    scores: FloatArray, vectors: FloatArray, k: int, *, spread: float = 0.5
-) -> IntArray:
+def rank_diverse(scores: FloatArray, vectors: FloatArray, k: int) -> IntArray:
     """Pick high scores whose vectors differ (maximal marginal relevance).
 
     Args:
         scores: One a text. Shape ``(batch,)``.
         vectors: One a text, any length. Shape ``(batch, dim)``.
         k: How many to pick.
-        spread: Weight of being unlike those picked before, 0 to 1.
 
     Returns:
         Indices of the picked texts, best first. Shape ``(batch,)``.
@@ -83,7 +82,7 @@ def rank_diverse(
     left = np.ones(len(scores), dtype=bool)
     picked: list[int] = []
     for _ in range(min(k, len(scores))):
-        value = np.where(left, (1 - spread) * scores - spread * closest, -np.inf)
+        value = np.where(left, (1 - _SPREAD) * scores - _SPREAD * closest, -np.inf)
         best = int(value.argmax())
         picked.append(best)
         left[best] = False

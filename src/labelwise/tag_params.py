@@ -11,13 +11,9 @@ from dataclasses import dataclass
 from typing import Self
 
 import numpy as np
-from numpy.typing import NDArray
 
+from labelwise.arrays import FloatArray, IntArray
 from labelwise.errors import ShapeError
-
-FloatArray = NDArray[np.float32]
-IntArray = NDArray[np.int64]
-
 
 NEIGHBOUR_SHARE = 0.35
 WITH_NEIGHBOURS = 3  # widths of a state that a fit reads: the word, the one before, the one after

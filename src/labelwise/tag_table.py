@@ -12,6 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from labelwise.annotation import Mention
+from labelwise.arrays import FloatArray, IntArray
 from labelwise.blas import one_blas_thread
 from labelwise.calibration import IDENTITY, ScoreCurve
 from labelwise.config import ModelConfig
@@ -22,7 +23,6 @@ from labelwise.decode import (
     label_probabilities,
     mentions_from_tag_ids,
 )
-from labelwise.encoding import FloatArray, IntArray
 from labelwise.label import Label
 from labelwise.labels import LabelSet
 from labelwise.naming import words_from_name

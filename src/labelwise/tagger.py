@@ -12,8 +12,8 @@ from typing import Self, overload
 
 from labelwise.annotation import Mention, Record, Sentence
 from labelwise.arguments import Labels, check_flat, check_texts, check_threshold
+from labelwise.arrays import FloatArray
 from labelwise.backend import EncoderBackend
-from labelwise.encoding import FloatArray
 from labelwise.engine import Engine
 from labelwise.errors import some_of
 from labelwise.labels import LabelSet

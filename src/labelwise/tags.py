@@ -5,15 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 
 import numpy as np
-from numpy.typing import NDArray
 
 from labelwise.annotation import Mention
+from labelwise.arrays import FloatArray, IntArray
 from labelwise.config import ModelConfig
 from labelwise.labels import MARK_WORDS
 from labelwise.schemes import MARKS, SHAPES
-
-IntArray = NDArray[np.int64]
-FloatArray = NDArray[np.float32]
 
 
 def tag_texts(labels: Sequence[str], config: ModelConfig) -> list[str]:

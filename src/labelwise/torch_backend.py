@@ -15,12 +15,12 @@ import transformers
 from numpy.typing import NDArray
 from transformers import AutoModel, AutoTokenizer, PretrainedConfig
 
-from labelwise.backend import FloatArray
+from labelwise.arrays import BoolArray, FloatArray, IntArray
 from labelwise.config import ModelConfig
 from labelwise.double_town import DoubleTown
 from labelwise.encoder_config import check_encoder_config
 from labelwise.encoders import find_encoder, tokenizer_json
-from labelwise.encoding import Batch, IntArray, PieceTokenizer
+from labelwise.encoding import Batch, PieceTokenizer
 from labelwise.errors import CheckpointError, ConfigError, some_of
 from labelwise.modeling import (
     DualEncoder,
@@ -106,7 +106,7 @@ class TorchBackend:
         return states.cpu().numpy()
 
     @torch.inference_mode()
-    def encode_labels(self, ids: IntArray, mask: NDArray[np.bool_]) -> FloatArray:
+    def encode_labels(self, ids: IntArray, mask: BoolArray) -> FloatArray:
         """Encode label texts, padded ``(labels, pieces)``. Shape ``(labels, dim)``."""
         self.model.eval()
         with precision_context(self.precision, self.device):

@@ -2,21 +2,17 @@
 
 from __future__ import annotations
 
-import contextlib
 import dataclasses
 import functools
 import hashlib
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO
-
-from rich.progress import BarColumn, TaskProgressColumn, TextColumn
-from rich.progress import Progress as Bar
 
 from labelwise.apps.inputs import labels_to_predict
 from labelwise.apps.output import counted, json_line, note
 from labelwise.apps.parquet import write_parquet
-from labelwise.apps.progress import LINE_EVERY_S
+from labelwise.apps.progress import shown, time_left
 from labelwise.apps.render import stderr
 from labelwise.apps.results import result_row
 from labelwise.apps.text_files import read_units
@@ -84,7 +80,7 @@ def predict_file(file: str, options: BatchOptions) -> bool:
     units = read_units(path, described["bytes"], column=options.column)
     tagger = Tagger.of(loaded)
     tag = functools.partial(tagger.tag_texts, labels=label_set, threshold=options.threshold)
-    with _shown() as show:
+    with shown(stderr(), summary, summary, ends=False) as show:
         progress = run_job(job, units, tag, write, write_rejects, show)
     note(_outcome(job, progress))
     return not job.rejects()
@@ -118,33 +114,11 @@ def write_rejects(stream: BinaryIO, rejects: Iterable[Reject]) -> None:
 
 def summary(progress: JobProgress) -> str:
     """Say where a job stands: speed, rejects and time left."""
-    minutes, seconds = divmod(round(progress.left_s), 60)
     rejected = f"  {progress.n_rejected:,} rejected" if progress.n_rejected else ""
     return (
         f"{progress.texts_per_s:,.0f} texts/s  {progress.words_per_s:,.0f} words/s{rejected}  "
-        f"{minutes}:{seconds:02} left"
+        f"{time_left(progress.left_s)}"
     )
-
-
-@contextlib.contextmanager
-def _shown() -> Iterator[Callable[[JobProgress], None]]:
-    """A bar on a terminal, else a line every ten seconds."""
-    console = stderr()
-    if console.is_terminal:
-        columns = (BarColumn(), TaskProgressColumn(), TextColumn("{task.fields[summary]}"))
-        with Bar(*columns, console=console) as bar:
-            task = bar.add_task("", total=1.0, summary="starting")
-            yield lambda p: bar.update(task, completed=p.done, summary=summary(p))
-        return
-    due_s = LINE_EVERY_S
-
-    def show(progress: JobProgress) -> None:
-        nonlocal due_s
-        if progress.elapsed_s >= due_s:
-            due_s = progress.elapsed_s + LINE_EVERY_S
-            console.print(f"{progress.done:4.0%}  {summary(progress)}")
-
-    yield show
 
 
 def _outcome(job: Job, progress: JobProgress) -> str:

@@ -1,11 +1,12 @@
-"""Training seen from outside: a bar on a terminal, plain lines elsewhere, TensorBoard scalars."""
+"""Long work seen from outside: a bar on a terminal, plain lines elsewhere, TensorBoard scalars."""
 
 from __future__ import annotations
 
 import contextlib
 from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 from rich.console import Console
 from rich.progress import BarColumn, TaskProgressColumn, TextColumn
@@ -14,7 +15,10 @@ from rich.progress import Progress as Bar
 from labelwise.errors import require
 
 if TYPE_CHECKING:
+    from labelwise.batch import JobProgress
     from labelwise.training import OnProgress, Progress
+
+_P = TypeVar("_P", "Progress", "JobProgress")
 
 LINE_EVERY_S = 10.0
 SCALARS_EVERY_STEPS = 10
@@ -22,44 +26,59 @@ SCALARS = ("loss", "train_f1", "dev_f1", "learning_rate", "pieces_per_s")
 
 
 def summary(progress: Progress) -> str:
-    """Say where a run stands: loss, F1, speed and time left."""
+    """Say where a training run stands: loss, F1, speed and time left."""
     dev = "" if progress.dev_f1 is None else f"  dev F1 {100 * progress.dev_f1:.1f}"
-    minutes, seconds = divmod(round(progress.left_s), 60)
     return (
         f"loss {progress.loss:.3f}  F1 {100 * progress.train_f1:.1f}{dev}  "
-        f"{progress.pieces_per_s:,.0f} pieces/s  {minutes}:{seconds:02} left"
+        f"{progress.pieces_per_s:,.0f} pieces/s  {time_left(progress.left_s)}"
     )
 
 
+def time_left(left_s: float) -> str:
+    """Say how long work still takes.
+
+    >>> time_left(61.2)
+    '1:01 left'
+    """
+    minutes, seconds = divmod(round(left_s), 60)
+    return f"{minutes}:{seconds:02} left"
+
+
+def training_progress(console: Console) -> AbstractContextManager[OnProgress]:
+    """Show a training run, which calls what it gets with its ``Progress``; see ``shown``."""
+    return shown(console, summary, lambda p: f"step {p.step}  {summary(p)}", ends=True)
+
+
 @contextlib.contextmanager
-def training_progress(console: Console) -> Iterator[OnProgress]:
-    """Show a run on a console while the context is open.
+def shown(
+    console: Console, text: Callable[[_P], str], line: Callable[[_P], str], *, ends: bool
+) -> Iterator[Callable[[_P], None]]:
+    """Show work on a console while the context is open.
 
     Args:
         console: Where to; a bar if it is a terminal, else a line every ten seconds.
+        text: What stands beside the bar.
+        line: What a line says.
+        ends: Whether the beginning and the end have a line too.
 
     Yields:
-        What ``training.pretrain`` wants as ``on_progress``.
+        What to call as the work goes on.
     """
-    if not console.is_terminal:
-        yield _lines(console)
+    if console.is_terminal:
+        columns = (BarColumn(), TaskProgressColumn(), TextColumn("{task.fields[summary]}"))
+        with Bar(*columns, console=console) as bar:
+            task = bar.add_task("", total=1.0, summary="starting")
+            yield lambda p: bar.update(task, completed=p.done, summary=text(p))
         return
-    columns = (BarColumn(), TaskProgressColumn(), TextColumn("{task.fields[summary]}"))
-    with Bar(*columns, console=console) as bar:
-        task = bar.add_task("", total=1.0, summary="starting")
-        yield lambda p: bar.update(task, completed=p.done, summary=summary(p))
+    due_s = 0.0 if ends else LINE_EVERY_S
 
-
-def _lines(console: Console) -> OnProgress:
-    due_s = 0.0
-
-    def show(progress: Progress) -> None:
+    def show(progress: _P) -> None:
         nonlocal due_s
-        if progress.elapsed_s >= due_s or progress.done >= 1:
+        if progress.elapsed_s >= due_s or (ends and progress.done >= 1):
             due_s = progress.elapsed_s + LINE_EVERY_S
-            console.print(f"{progress.done:4.0%}  step {progress.step}  {summary(progress)}")
+            console.print(f"{progress.done:4.0%}  {line(progress)}")
 
-    return show
+    yield show
 
 
 @contextlib.contextmanager

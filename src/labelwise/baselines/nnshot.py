@@ -14,8 +14,8 @@ from typing import Any, Self
 import numpy as np
 
 from labelwise.annotation import Mention, Sentence
+from labelwise.arrays import FloatArray, IntArray
 from labelwise.decode import mentions_from_tag_ids
-from labelwise.encoding import FloatArray, IntArray
 from labelwise.errors import RequestError, ShapeError
 from labelwise.labels import LabelSet
 from labelwise.tags import tag_ids

@@ -12,8 +12,8 @@ from typing import Self
 import numpy as np
 
 from labelwise.annotation import Mention, Sentence
+from labelwise.arrays import FloatArray
 from labelwise.baselines.nnshot import Likeness, mentions_by_sentence, support_words
-from labelwise.encoding import FloatArray
 from labelwise.labels import LabelSet
 
 

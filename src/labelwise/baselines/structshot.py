@@ -15,8 +15,8 @@ from typing import Self
 import numpy as np
 
 from labelwise.annotation import Mention, Sentence
+from labelwise.arrays import FloatArray, IntArray
 from labelwise.baselines.nnshot import Likeness, NNShot, mentions_by_sentence
-from labelwise.encoding import FloatArray, IntArray
 from labelwise.labels import LabelSet
 
 _FLOOR = 1e-6

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from labelwise.annotation import Mention, Sentence
-from labelwise.backend import FloatArray
+from labelwise.arrays import FloatArray
 from labelwise.baselines.nnshot import Likeness, NNShot
 from labelwise.baselines.prototype import ProtoNet
 from labelwise.baselines.structshot import AbstractTransitions, StructShot

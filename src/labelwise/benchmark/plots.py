@@ -31,22 +31,21 @@ class Curve:
     style: int = 0
 
 
-def curves(title: str, lines: Sequence[Curve], *, n_emphasised: int = 1) -> str:
+def curves(title: str, lines: Sequence[Curve]) -> str:
     """Draw a line with a band of one standard deviation for every curve.
 
     Args:
         title: What is drawn.
-        lines: The curves; the legend has them with their last points, the best first.
-        n_emphasised: How many of the first are drawn thick.
+        lines: The curves, of which the first is drawn thick; the legend has them with their last
+            points, the best first.
     """
     shots = sorted({p[0] for line in lines for p in line.points}, key=shots_order)
     peak = max((f1 + sd for line in lines for _, f1, sd in line.points), default=1.0)
     top = min(1.0, (int(peak * 10) + 1) / 10)
-    thick = set(range(n_emphasised))
-    drawn = [_curve(line, shots, top, i in thick) for i, line in enumerate(lines)]
+    drawn = [_curve(line, shots, top, i == 0) for i, line in enumerate(lines)]
     bands, marks = [band for band, _ in drawn], [mark for _, mark in reversed(drawn)]
     by_last = sorted(range(len(lines)), key=lambda i: -lines[i].points[-1][1])
-    legend = [_legend_line(row, lines[i], i in thick) for row, i in enumerate(by_last)]
+    legend = [_legend_line(row, lines[i], i == 0) for row, i in enumerate(by_last)]
     height = max(_TOP + _HEIGHT + 48, _TOP + 20 * len(lines) + 10)
     return _svg([_title(title), *_axes(shots, top), *bands, *marks, *legend], height=height)
 

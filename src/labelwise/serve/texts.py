@@ -14,7 +14,8 @@ from itertools import islice
 from typing import Any, TypeVar
 
 from labelwise.annotation import Mention, Record
-from labelwise.encoding import FloatArray, Window
+from labelwise.arrays import FloatArray
+from labelwise.encoding import Window
 from labelwise.engine import Chunk, Engine
 from labelwise.records import above_threshold, records_in
 from labelwise.segments import SEGMENT_WORDS, chunks, segments_of

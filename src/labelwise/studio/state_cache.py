@@ -7,8 +7,8 @@ from collections import OrderedDict
 from collections.abc import Iterable, Iterator, Sequence
 
 from labelwise.annotation import Mention
+from labelwise.arrays import FloatArray
 from labelwise.backend import EncoderBackend
-from labelwise.encoding import FloatArray
 from labelwise.engine import Engine, TagTable
 
 DEFAULT_BYTES = 512 << 20  # some 16,000 sentences of 20 words

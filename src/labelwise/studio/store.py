@@ -114,17 +114,11 @@ class Store:
         with self.transaction() as db:
             order = self._next_order(db)
             for new in texts:
-                state = "new" if new.spans is None else "accepted"
+                state, accepted = ("new", None) if new.spans is None else ("accepted", order)
                 row = db.execute(
                     "INSERT INTO texts (text, sha256, source, state, accepted_order) "
                     "VALUES (?, ?, ?, ?, ?) ON CONFLICT DO NOTHING RETURNING id",
-                    (
-                        new.text,
-                        _sha256(new.text),
-                        new.source,
-                        state,
-                        order if new.spans is not None else None,
-                    ),
+                    (new.text, _sha256(new.text), new.source, state, accepted),
                 ).fetchone()
                 if row is None:
                     n_known += 1
