@@ -95,6 +95,11 @@ def label_names(labels: Iterable[str | Label]) -> tuple[str, ...]:
     return tuple(cast("list[str]", names))
 
 
+def thresholds_of(labels: Iterable[Label]) -> dict[str, float]:
+    """Return the thresholds of the labels that have one, by name."""
+    return {x.name: x.threshold for x in labels if x.threshold is not None}
+
+
 def _checked_text(text: object, what: str) -> str:
     if not isinstance(text, str):
         raise LabelError(

@@ -13,6 +13,7 @@ import numpy as np
 from labelwise.backend import EncoderBackend
 from labelwise.calibration import IDENTITY, ScoreCurve
 from labelwise.errors import CheckpointError, LabelError
+from labelwise.label import thresholds_of
 from labelwise.labels import LabelSet
 from labelwise.sealed import Manifest
 from labelwise.strict_json import dump_json, read_json
@@ -33,7 +34,7 @@ def fit_files(label_set: LabelSet, fitted: TagTable) -> dict[str, Any]:
     """
     arrays = {"matrix": fitted.matrix, "bias": fitted.bias, "curve": np.array(fitted.curve)}
     files: dict[str, Any] = {_FIT: lambda target: save_tensors(target, arrays)}
-    found = {x.name: x.threshold for x in fitted.label_set if x.threshold is not None}
+    found = thresholds_of(fitted.label_set)
     limits = {n: x for n, x in found.items() if label_set[n].threshold is None}
     return files | ({_LIMITS: dump_json(limits, _LIMITS)} if limits else {})
 

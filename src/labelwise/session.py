@@ -24,7 +24,7 @@ from labelwise.errors import LabelError, RequestError, did_you_mean, some_of
 from labelwise.fit_report import FitReport
 from labelwise.fit_settings import FitSettings
 from labelwise.instant import fit_tag_vectors
-from labelwise.label import Label, label_names
+from labelwise.label import Label, label_names, thresholds_of
 from labelwise.labels import LabelSet
 from labelwise.map_problem import load_minimize
 from labelwise.schemes import MARKS
@@ -78,9 +78,8 @@ class Session:
     def _forget_scores(self) -> None:
         """Go back to what the start says about scores."""
         start = self._start
-        limits = {x.name: x.threshold for x in start.label_set} if start else {}
         self._curve = start.curve if start else IDENTITY
-        self._limits = {name: x for name, x in limits.items() if x is not None}
+        self._limits = thresholds_of(start.label_set) if start else {}
 
     @property
     def examples(self) -> list[Sentence]:

@@ -6,7 +6,7 @@ Knows no encoder: states come from wherever they come.
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -23,7 +23,7 @@ from labelwise.decode import (
     label_probabilities,
     mentions_from_tag_ids,
 )
-from labelwise.label import Label
+from labelwise.label import Label, thresholds_of
 from labelwise.labels import LabelSet
 from labelwise.naming import words_from_name
 from labelwise.schemes import MARKS
@@ -84,7 +84,9 @@ class TagTable:
             A row a tag, beside the O of this table; the table of the words if no label is here.
         """
         if label_set.digest == self.label_set.digest:
-            return dataclasses.replace(self, label_set=label_set.limited(_limits(self.label_set)))
+            return dataclasses.replace(
+                self, label_set=label_set.limited(thresholds_of(self.label_set))
+            )
         found = self.positions(label_set)
         is_new = found < 0
         if is_new.all():
@@ -99,7 +101,7 @@ class TagTable:
             matrix[fresh] = 0
             matrix[fresh, : words.matrix.shape[1]] = words.matrix[fresh]
             bias[fresh] = words.bias[fresh]
-        limits = _limits(self.label_set.labels[i] for i in found[~is_new])
+        limits = thresholds_of(self.label_set.labels[i] for i in found[~is_new])
         return TagTable(label_set.limited(limits), matrix, bias, self.curve)
 
     def logits(self, states: FloatArray, lengths: Sequence[int]) -> FloatArray:
@@ -118,10 +120,6 @@ class TagTable:
             logits = states @ self.matrix.T
         logits += self.bias
         return logits
-
-
-def _limits(labels: Iterable[Label]) -> dict[str, float]:
-    return {x.name: x.threshold for x in labels if x.threshold is not None}
 
 
 def decode_tags(

@@ -18,6 +18,7 @@ from labelwise.apps.results import result_row
 from labelwise.apps.text_files import read_units
 from labelwise.batch import Job, JobProgress, Reject, Result, Shard, describe_file, run_job
 from labelwise.errors import RequestError, require
+from labelwise.label import thresholds_of
 from labelwise.loading import load_model
 from labelwise.tagger import Tagger
 
@@ -90,7 +91,7 @@ def _model_facts(loaded: LoadedModel) -> dict[str, Any]:
     fit = hashlib.sha256()
     if loaded.fitted is not None:
         fit.update(loaded.fitted.matrix.tobytes() + loaded.fitted.bias.tobytes())
-        limits = {x.name: x.threshold for x in loaded.fitted.label_set if x.threshold is not None}
+        limits = thresholds_of(loaded.fitted.label_set)
         fit.update(repr(limits).encode("utf-8", "replace") if limits else b"")
     return {"digest": loaded.backend.digest, "fit": fit.hexdigest() if loaded.fitted else None}
 
