@@ -6,6 +6,7 @@ import re
 import shutil
 import subprocess
 import sys
+import time
 from pathlib import Path
 from typing import Any
 
@@ -138,6 +139,30 @@ def test_a_run_that_is_killed_gives_the_same_report(tmp_path: Path, n_kills: int
     write_report(run_benchmark(spec, whole), spec)
     for name in ("report.json", "report.md", "report.html"):
         assert without_times(killed / name) == without_times(whole / name)
+
+
+WORKER = """
+import concurrent.futures, multiprocessing, os, time
+from labelwise.benchmark.grid import end_with_parent
+context = multiprocessing.get_context("spawn")
+pool = concurrent.futures.ProcessPoolExecutor(1, mp_context=context, initializer=end_with_parent)
+print(pool.submit(os.getpid).result(), flush=True)
+time.sleep(60)
+"""
+
+
+@pytest.mark.skipif(not Path("/proc/self").exists(), reason="Needs /proc to see a process end.")
+def test_a_run_that_is_killed_leaves_no_process_behind() -> None:
+    with subprocess.Popen([sys.executable, "-c", WORKER], stdout=subprocess.PIPE) as run:
+        assert run.stdout is not None
+        worker = Path("/proc", run.stdout.readline().decode().strip(), "stat")
+        assert worker.exists()
+        run.kill()
+    for _ in range(200):
+        if not worker.exists() or worker.read_text().rpartition(")")[2].split()[0] == "Z":
+            return
+        time.sleep(0.05)
+    pytest.fail("The worker is still there.")
 
 
 def without_times(path: Path) -> str:

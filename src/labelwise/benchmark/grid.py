@@ -6,6 +6,7 @@ import concurrent.futures
 import functools
 import multiprocessing
 import os
+import threading
 import time
 from collections.abc import Hashable, Iterable, Iterator, Sequence
 from dataclasses import asdict
@@ -250,8 +251,15 @@ _runners: list[Runner] = []  # the one of this worker process
 
 
 def _start(arguments: tuple[Spec, Path, Path], dealt: Any, threads: int) -> None:
+    end_with_parent()
     os.environ.setdefault("OMP_NUM_THREADS", str(threads))  # before torch is imported
     _runners[:] = [Runner(*arguments, dealt.get())]
+
+
+def end_with_parent() -> None:
+    """Let a worker process end as soon as the run is killed: it would work on for nobody."""
+    if parent := multiprocessing.parent_process():
+        threading.Thread(target=lambda: (parent.join(), os._exit(1)), daemon=True).start()
 
 
 def _run(row: Sequence[Cell]) -> list[tuple[Cell, dict[str, Any], float]]:
