@@ -85,26 +85,28 @@ class MapProblem:
             The problem.
         """
         shares = np.ones(len(states)) if weights is None else weights
+        shares = (shares / shares.sum()).astype(np.float32)
         offset = prior.score(states)
         if allowed is not None:
             offset[:, 1:][~np.repeat(allowed, prior.n_marks, axis=1)] = -np.inf
-        shares = shares / shares.sum()
         common = (_COMMON if bias_reach else 0.0) * (shares @ states)
-        apart = states - common
-        length = float(np.sqrt(shares @ np.square(apart).sum(axis=1))) or 1.0
-        units = np.full(states.shape[1] + 1, 1 / length, np.float32)
+        features = np.empty((len(states), states.shape[1] + 1), np.float32)
+        apart = np.subtract(states, common, out=features[:, :-1])
+        length = float(np.sqrt(shares @ np.einsum("ij,ij->i", apart, apart))) or 1.0
+        apart /= length
+        features[:, -1] = bias_reach
+        units = np.full(features.shape[1], 1 / length, np.float32)
         units[-1] = bias_reach
-        features = np.c_[apart, np.ones(len(apart), np.float32)] * units
         basis = np.eye(len(units), dtype=np.float32)
         if len(states) < len(units):
             basis, coordinates = np.linalg.qr(features.T)
             features = np.ascontiguousarray(coordinates.T)
         to_parts, to_moves = _changes(basis, units, common, prior.scale)
         return cls(
-            features=features.astype(np.float32),
+            features=features,
             offset=offset.astype(np.float32),
             tag_ids=np.asarray(tag_ids),
-            weights=shares.astype(np.float32),
+            weights=shares,
             prior=prior,
             to_parts=to_parts,
             to_moves=to_moves,
