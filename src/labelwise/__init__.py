@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     )
     from labelwise.errors import LabelwiseError
     from labelwise.evaluation import evaluate
+    from labelwise.fit_settings import FitSettings
     from labelwise.label import Label
     from labelwise.labels import LabelSet
     from labelwise.metrics import score_mentions
@@ -32,6 +33,7 @@ if TYPE_CHECKING:
     __version__: str
 
 __all__ = [
+    "FitSettings",
     "Label",
     "LabelSet",
     "LabelwiseError",
@@ -67,6 +69,7 @@ _HOMES = {
     ),
     "errors": ("LabelwiseError",),
     "evaluation": ("evaluate",),
+    "fit_settings": ("FitSettings",),
     "label": ("Label",),
     "labels": ("LabelSet",),
     "metrics": ("score_mentions",),
