@@ -21,11 +21,11 @@ from builders import people_and_cities, tiny_backend, tiny_encoder_folder, tiny_
 from labelwise.annotation import Mention
 from labelwise.apps.cli import app
 from labelwise.apps.commands import register
-from labelwise.apps.inputs import sentence_from_object, sentence_from_text
+from labelwise.apps.inputs import read_labels, sentence_from_object, sentence_from_text
 from labelwise.apps.results import write_results
 from labelwise.apps.runs import prepare_folders, shown_progress
 from labelwise.config import FINETUNE, RECOMMENDED_MODEL, ModelConfig, TrainConfig
-from labelwise.data import read_conll, read_jsonl, write_jsonl
+from labelwise.data import labels_of, read_conll, read_jsonl, write_jsonl
 from labelwise.tagger import Tagger
 
 REPOSITORY = Path(__file__).resolve().parents[1]
@@ -509,6 +509,71 @@ def test_a_label_without_examples_is_named_and_kept(
     result = run("fit", "--model", model, *options, "-o", tmp_path / "m")
     assert "Labels 'drug' have no mention in the 4 examples" in result.stderr
     assert json.loads(result.stdout)["missing"] == ["drug"]
+
+
+LEFT_OUT = (
+    "of labels that are not asked for ('city' 2): the words are taken for outside of every mention."
+)
+
+
+@pytest.mark.parametrize("command", ["fit", "finetune"])
+def test_a_sample_of_some_labels_teaches_them(
+    command: str, model: Path, dataset: Path, tmp_path: Path
+) -> None:
+    path, options = tmp_path / "s.jsonl", ("--labels", "person")
+    run("sample", "--data", dataset, "--k", 4, *options, "-o", path)  # three sentences
+    assert labels_of(read_jsonl(path)) == ["city", "person"]
+    more = () if command == "fit" else ("--max-steps", 1, "--dev", dataset)
+    told = run(command, "--model", model, "--data", path, *options, "-o", tmp_path / "m", *more)
+    assert f"Left out 2 mentions in '{path}' {LEFT_OUT}" in told.stderr.splitlines()
+    assert (f" in '{dataset}' of labels that" in told.stderr) == (command == "finetune")
+    assert Tagger.from_pretrained(tmp_path / "m").labels == ("person",)
+
+
+def test_some_labels_are_scored(model: Path, dataset: Path) -> None:
+    result = run("evaluate", "--model", model, "--data", dataset, "--labels", "person", "--json")
+    assert "mentions in" in result.stderr
+    assert list(json.loads(result.stdout)["per_label"]) == ["person"]
+
+
+def test_a_label_may_have_the_name_of_a_folder(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("person").mkdir()
+    assert read_labels("person").names == ("person",)
+    assert "person/meta.json" in failure("labels", "--labels", "./person")
+    Path("person", "meta.json").write_text('{"label_words": {"PER": "human"}}')
+    assert read_labels("person")["PER"].words == "human"
+
+
+def test_labels_that_are_named_leave_a_foreign_meta_unread(
+    model: Path, dataset: Path, tmp_path: Path
+) -> None:
+    (dataset / "meta.json").write_text("[")
+    options = ("fit", "--model", model, "--data", dataset, "-o", tmp_path / "m")
+    assert "was read for the 'label_words' of" in failure(*options)
+    run(*options, "--labels", "person,city")
+    run("evaluate", "--model", model, "--data", dataset, "--labels", "person,city")
+
+
+@pytest.mark.parametrize("command", ["fit", "evaluate"])
+@pytest.mark.parametrize(
+    ("asked", "message"),
+    [
+        ("persn,city", "Label 'person' (a:1, words 0-1) is not among the labels asked for, but "),
+        ("Person,city", "looks like 'Person', which is: 2 of 4 mentions would be left out"),
+        ("PER,city", "looks like 'PER', which is"),
+        ("drug", "No mention bears a label that is asked for, 'drug'. The 4 mentions bear 'city'"),
+    ],
+)
+def test_labels_that_seem_to_be_meant_are_not_left_out(
+    command: str, asked: str, message: str, model: Path, tmp_path: Path
+) -> None:
+    path, output = tmp_path / "a.jsonl", ("-o", tmp_path / "m") if command == "fit" else ()
+    write_jsonl(path, ["[Ada](person) left [Oslo](city).", "[Bob](person) saw [Rome](city)."])
+    options = ("--model", model, "--data", path, "--labels", asked)
+    assert message in failure(command, *options, *output)
 
 
 @pytest.mark.filterwarnings("default::UserWarning")

@@ -25,7 +25,7 @@ from labelwise.data import (
 )
 from labelwise.errors import DataError, SchemeError
 from labelwise.files import atomic_file, atomic_write_text
-from labelwise.rows import Row, sentences_from_rows
+from labelwise.rows import Row, sentences_from_rows, to_sentences
 from labelwise.words import split_words
 from strategies import COLUMN_WORD, sentences, text_rows
 
@@ -356,10 +356,31 @@ def test_a_folder_without_data_or_an_unknown_file_is_refused(tmp_path: Path) -> 
         read_dataset(tmp_path / "x.csv", "train")
 
 
+@pytest.mark.parametrize(
+    "content", ["Ada left\nBob sat down\n", "Ada sang in Oslo\nBob ran to me\n"]
+)
+def test_raw_texts_in_a_txt_file_are_told_from_columns(content: str, tmp_path: Path) -> None:
+    path = tmp_path / "t.txt"
+    path.write_text(content, "utf-8")
+    expected = r"t\.txt' is read as CoNLL columns, as every '\.txt' is here.*t\.txt:[12]"
+    with pytest.raises(DataError, match=rf"{expected}.*If it holds raw texts, annotate them"):
+        read_dataset(path, "train")
+
+
+def test_a_span_that_is_given_twice_is_one() -> None:
+    [sentence] = to_sentences([("Ada left", [(0, 3, "person"), (0, 3, "person")])])
+    assert len(sentence.mentions) == 1
+
+
 def test_label_words_come_with_the_folder(tmp_path: Path) -> None:
     assert read_label_set(tmp_path) is None
     meta = tmp_path / "meta.json"
-    for empty in ('{"name": "tiny"}', '{"label_words": {}, "label_descriptions": {}}'):
+    for empty in (
+        '[{"id": 1}]',
+        '"x"',
+        '{"name": "tiny"}',
+        '{"label_words": {}, "label_descriptions": {}}',
+    ):
         meta.write_text(empty, "utf-8")
         assert read_label_set(tmp_path) is None
     meta.write_text(
@@ -371,7 +392,8 @@ def test_label_words_come_with_the_folder(tmp_path: Path) -> None:
         assert label_set["PER"].words == "person"
         assert label_set["PER"].description == "A human."
     meta.write_text("{", "utf-8")
-    with pytest.raises(DataError, match=r"meta\.json:1: .*Expected JSON"):
+    why = "was read for the 'label_words' of .*, as it stands beside the data"
+    with pytest.raises(DataError, match=rf"meta\.json:1: .*Expected JSON.*{why}.*name the labels"):
         read_label_set(tmp_path)
     meta.write_text('{"name": "a", "name": "b"}', "utf-8")
     with pytest.raises(DataError, match=r"meta\.json: Found more than once in one object: 'name'"):

@@ -91,7 +91,7 @@ def _progress(elapsed_s: float, *, done: float = 0.5, dev_f1: float | None = Non
 
 
 def test_the_summary_has_loss_scores_speed_and_time_left() -> None:
-    assert summary(_progress(1)) == "loss 0.250  F1 50.0  1,234 pieces/s  1:01 left"
+    assert summary(_progress(1)) == "loss 0.250  train F1 50.0  1,234 pieces/s  1:01 left"
     assert "dev F1 40.0" in summary(_progress(1, dev_f1=0.4))
 
 

@@ -203,6 +203,8 @@ def test_unknown_labels_are_refused_before_anything_changes(tagger: Tagger) -> N
 
 def test_marks_beyond_what_an_example_speaks_about_are_refused(tagger: Tagger) -> None:
     tagger.fit(EXAMPLES[:1], LABELS)
+    with pytest.raises(LabelError, match=r"speak about no label\. Expected all labels"):
+        tagger.partial_fit(EXAMPLES[:1], only=[])
     with pytest.raises(LabelError, match=r"mark 'city', but are said to speak about 'person' only"):
         tagger.partial_fit([sentence("Ada/B-person lives in Oslo/B-city .")], only=["person"])
     assert tagger.partial_fit(EXAMPLES[1:2]).n_examples == 2  # the refused one is not among them

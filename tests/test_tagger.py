@@ -522,7 +522,7 @@ def test_interrupted_finetuning_leaves_no_stale_label_vectors() -> None:
 
 def test_labels_of_the_examples_must_be_in_the_label_set() -> None:
     tagger = Tagger(TINY.backend, label_set=LabelSet.parse(["person"]))
-    match = r"labels that are not in the label set: 'city'\. Expected 'person'\."
+    match = r"not in the label set: 'city' \(the first in .*words 3-4\)\. Expected 'person'\."
     with pytest.raises(LabelError, match=match):
         tagger.finetune(people_and_cities())
     assert tagger.label_set is not None

@@ -216,7 +216,9 @@ def test_run_ends_after_its_minutes() -> None:
 
 
 def test_no_minutes_at_all_are_refused() -> None:
-    with pytest.raises(ConfigError, match=r"'max_minutes' is 0\.0\. Expected a value in \[0\.001"):
+    with pytest.raises(
+        ConfigError, match=r"'max_minutes' is 0\.0\. Expected a number from 0\.001\. Correct"
+    ):
         SETTINGS.replace(max_minutes=0.0)
 
 

@@ -69,3 +69,9 @@ def test_the_words_of_a_long_text_take_no_room() -> None:
     assert len(words) == 80_000
     assert peak < 1_000_000
     assert words.spans(79_999, 80_000) == [(len(text) - 2, len(text) - 1)]
+
+
+def test_joined_emoji_are_one_word() -> None:
+    words = ["👩‍🚒", "👨🏽‍❤️‍👨", "👍", "👍", "Ada"]
+    text = "👩‍🚒👨🏽‍❤️‍👨👍👍Ada"
+    assert [text[a:b] for a, b in split_words(text)] == words

@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from labelwise.metrics import score_mentions
     from labelwise.rows import to_sentences
     from labelwise.sampling import SupportSet, sample_support_set
+    from labelwise.subset import keep_labels
     from labelwise.tagger import Tagger
     from labelwise.training import finetune, pretrain
 
@@ -46,6 +47,7 @@ __all__ = [
     "evaluate",
     "finetune",
     "from_hf_dataset",
+    "keep_labels",
     "pretrain",
     "read_conll",
     "read_dataset",
@@ -75,6 +77,7 @@ _HOMES = {
     "metrics": ("score_mentions",),
     "rows": ("to_sentences",),
     "sampling": ("SupportSet", "sample_support_set"),
+    "subset": ("keep_labels",),
     "tagger": ("Tagger",),
     "training": ("finetune", "pretrain"),
 }

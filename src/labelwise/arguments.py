@@ -43,16 +43,28 @@ def resolve_labels(
 
 
 def _told_apart(label_set: LabelSet) -> LabelSet:
-    """Warn of labels that read alike; Python's filters show a warning of one text once."""
+    warn_if_alike(label_set, stacklevel=3)
+    return label_set
+
+
+def warn_if_alike(label_set: LabelSet, known: Iterable[str] = (), *, stacklevel: int = 2) -> None:
+    """Warn of labels that read alike; Python's filters show a warning of one text once.
+
+    Args:
+        label_set: The labels.
+        known: Names of which the others are new: only what reads like one of them is told of.
+        stacklevel: As for ``warnings.warn``; 2 is where this is called.
+    """
+    old = frozenset(known)
     for names in label_set.same_words():
-        if len({label_set[name].description for name in names}) < len(names):
+        is_new = not old or not (old.isdisjoint(names) or old.issuperset(names))
+        if is_new and len({label_set[name].description for name in names}) < len(names):
             warnings.warn(
                 f"Labels {some_of(names)} read as the same words, '{label_set[names[0]].words}', "
                 "so that no model can tell them apart, and they share their scores. Expected "
                 "different words. Keep one, or give each words or a description of its own.",
-                stacklevel=2,
+                stacklevel=stacklevel,
             )
-    return label_set
 
 
 def check_threshold(threshold: float | None) -> float | None:

@@ -32,7 +32,8 @@ class _Config:
         """Check every field and report all problems at once."""
         problems = [p for f in dataclasses.fields(self) if (p := _problem(self, f))]  # type: ignore[arg-type]
         if problems:
-            raise ConfigError(f"{type(self).__name__}: " + "; ".join(problems))
+            them = "it" if len(problems) == 1 else "them"
+            raise ConfigError(f"{type(self).__name__}: {'; '.join(problems)}. Correct {them}.")
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> Self:
@@ -68,7 +69,8 @@ def _problem(config: _Config, f: dataclasses.Field[Any]) -> str | None:
     if is_number and not math.isfinite(value):
         return f"'{f.name}' is {value!r}. Expected a finite number"
     if is_number and ((low is not None and value < low) or (high is not None and value > high)):
-        return f"'{f.name}' is {value!r}. Expected a value in [{low}, {high}]"
+        upper = "" if high is None else f" to {high}"
+        return f"'{f.name}' is {value!r}. Expected a number from {low}{upper}"
     return None
 
 

@@ -16,7 +16,7 @@ from labelwise.annotation import Sentence
 from labelwise.conll import DOCUMENT_START, blocks, check_words_first, columns_of
 from labelwise.documents import read_document
 from labelwise.errors import DataError, some_of
-from labelwise.files import atomic_write_text
+from labelwise.files import atomic_write_text, read_text
 from labelwise.labels import LabelSet
 from labelwise.rows import Example, Row, json_object, row_of, sentences_from_rows, to_sentences
 from labelwise.schemes import (
@@ -197,16 +197,21 @@ def read_label_set(path: str | Path) -> LabelSet | None:
         path: A dataset folder, or a file in one.
 
     Returns:
-        The label set of ``meta.json``; None if there is no such file or it has no
-        ``label_words``, or empty ones.
+        The label set of ``meta.json``; None without that file, or an object with ``label_words``.
 
     Raises:
         DataError: ``meta.json`` cannot be read.
     """
     folder = Path(path) if Path(path).is_dir() else Path(path).parent
     meta = folder / "meta.json"
-    document: Any = read_document(meta) if meta.is_file() else {}
-    if isinstance(document, dict) and not document.get("label_words"):
+    try:
+        document: Any = read_document(meta) if meta.is_file() else {}
+    except DataError as err:
+        raise DataError(
+            f"{err} It was read for the 'label_words' of '{path}', as it stands beside the data. "
+            "If it belongs to something else, move it, or name the labels."
+        ) from err
+    if not isinstance(document, dict) or not document.get("label_words"):
         return None
     return LabelSet.from_document(document, meta)
 
@@ -262,7 +267,19 @@ def from_hf_dataset(
     return sentences_from_rows(rows, scheme=scheme, strict=strict)
 
 
-_READERS = {".jsonl": read_jsonl, ".conll": read_conll, ".txt": read_conll}
+def _read_txt(path: str | Path) -> list[Sentence]:
+    content = read_text(Path(path))
+    try:
+        return read_conll(path, content=content)
+    except DataError as err:
+        raise type(err)(
+            f"'{path}' is read as CoNLL columns, as every '.txt' is here, and does not fit: {err} "
+            "If it holds raw texts, annotate them in 'labelwise studio', or write JSONL with "
+            "'text' and 'entities'; 'labelwise predict' takes them as they are."
+        ) from err
+
+
+_READERS = {".jsonl": read_jsonl, ".conll": read_conll, ".txt": _read_txt}
 
 
 def _reader(path: Path) -> Callable[[Path], list[Sentence]]:
@@ -272,23 +289,6 @@ def _reader(path: Path) -> Callable[[Path], list[Sentence]]:
             f"folder, or a name that ends in {some_of(_READERS)}. Check it or convert the file."
         )
     return _READERS[path.suffix]
-
-
-def read_text(path: Path) -> str:
-    """Read a file in UTF-8; a ``DataError`` names the line that is not."""
-    try:
-        data = path.read_bytes()
-        return data.decode("utf-8-sig")
-    except OSError as err:
-        raise DataError(
-            f"Cannot read '{path}': {err.strerror}. Expected a file. Check the path."
-        ) from err
-    except UnicodeDecodeError as err:
-        line = err.object[: err.start].count(b"\n") + 1
-        raise DataError(
-            f"Byte 0x{err.object[err.start]:02x} ({path}:{line}) is not UTF-8. "
-            "Expected a UTF-8 file. Convert it."
-        ) from err
 
 
 def _write(path: str | Path, lines: Iterable[str]) -> None:

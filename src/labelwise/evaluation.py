@@ -20,6 +20,7 @@ from labelwise.labels import LabelSet
 from labelwise.metrics import ErrorBreakdown, Scores, error_breakdown, score_mentions
 from labelwise.rows import Example, to_sentences
 from labelwise.spans import tidy_mentions
+from labelwise.subset import first_place
 from labelwise.tagger import Tagger
 from labelwise.words import split_words
 
@@ -185,13 +186,11 @@ def _in_text(sentence: Sentence, found: list[Mention]) -> list[Mention]:
 
 
 def _check_gold(sentences: Sequence[Sentence], label_set: LabelSet) -> None:
-    """Refuse gold labels outside the label set: leaving them out would flatter the scores."""
-    for i, sentence in enumerate(sentences):
-        for mention in sentence.mentions:
-            if mention.label not in label_set:
-                raise LabelError(
-                    f"Label '{mention.label}' ({sentence.id or f'sentences[{i}]'}, words "
-                    f"{mention.start}-{mention.end}) is not in the label set "
-                    f"[{some_of(label_set.names)}].{did_you_mean(mention.label, label_set.names)} "
-                    "Add it to the labels, or take it out of the data."
-                )
+    """Refuse gold labels outside the label set: to drop them unsaid would flatter the scores."""
+    unknown = (m.label for s in sentences for m in s.mentions if m.label not in label_set)
+    for name in unknown:
+        raise LabelError(
+            f"Label '{name}' ({first_place(name, sentences, 'sentences')}) is not in the label set "
+            f"[{some_of(label_set.names)}].{did_you_mean(name, label_set.names)} "
+            "Add it to the labels, or leave its mentions out with labelwise.keep_labels."
+        )

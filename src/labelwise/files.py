@@ -1,4 +1,4 @@
-"""Files that are either the old one or the new one, never half of one.
+"""Files that are either the old one or the new one, never half of one; and text read from one.
 
 Knows nothing of what is written.
 """
@@ -11,6 +11,8 @@ import secrets
 from collections.abc import Iterator
 from pathlib import Path
 from typing import BinaryIO
+
+from labelwise.errors import DataError
 
 
 @contextlib.contextmanager
@@ -58,3 +60,20 @@ def sync_folder(path: str | Path) -> None:
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
+
+
+def read_text(path: Path) -> str:
+    """Read a file in UTF-8; a ``DataError`` names the line that is not."""
+    try:
+        data = path.read_bytes()
+        return data.decode("utf-8-sig")
+    except OSError as err:
+        raise DataError(
+            f"Cannot read '{path}': {err.strerror}. Expected a file. Check the path."
+        ) from err
+    except UnicodeDecodeError as err:
+        line = err.object[: err.start].count(b"\n") + 1
+        raise DataError(
+            f"Byte 0x{err.object[err.start]:02x} ({path}:{line}) is not UTF-8. "
+            "Expected a UTF-8 file. Convert it."
+        ) from err

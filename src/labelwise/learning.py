@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from labelwise.annotation import Sentence
-from labelwise.arguments import Labels, check_texts, resolve_labels
+from labelwise.arguments import Labels, check_texts, resolve_labels, warn_if_alike
 from labelwise.backend import EncoderBackend
 from labelwise.config import TrainConfig
 from labelwise.data import labels_of
@@ -19,12 +19,12 @@ from labelwise.engine import Engine
 from labelwise.errors import RequestError, require
 from labelwise.fit_report import FitReport, choose_method
 from labelwise.fit_settings import FitSettings
-from labelwise.label import Label
+from labelwise.label import Label, label_names
 from labelwise.labels import LabelSet
 from labelwise.loading import can_train, trainable
 from labelwise.numeric import check_whole
 from labelwise.records import split_text
-from labelwise.remarks import remarks_on, slips
+from labelwise.remarks import Earlier, remarks_on, slips
 from labelwise.rows import Example, to_sentences
 from labelwise.sentences import words_by_sentence
 from labelwise.session import Session, check_labels
@@ -174,12 +174,15 @@ class Learning:
             What the fit did, over all examples.
         """
         given = to_sentences(examples)
-        self._remark(given, labels)
         named, inferred = self._label_set(labels, given), self._infers(labels)
         known, before = self._known, self._known.before
-        session = known.session or Session(self.engine, self.label_set or named, start=self.fitted)
-        session = session.widened(named)
-        session.add(given, labels=only)
+        narrow = known.session or Session(self.engine, self.label_set or named, start=self.fitted)
+        session = narrow.widened(named)
+        about = frozenset(session.label_set.names if only is None else label_names(only))
+        earlier = [*zip(session.examples, (x & about for x in session.spoken), strict=True)]
+        self._remark(given, labels, earlier)
+        warn_if_alike(session.label_set, narrow.label_set.names, stacklevel=3)
+        session.add(given, labels=about if only is not None else None)
         report = session.fit()
         if session.label_set.names != self.labels:
             before = known if given else None
@@ -268,10 +271,14 @@ class Learning:
         self.engine.trained_names = self.labels
         return run.train(evaluate, on_progress)
 
-    def _remark(self, examples: Sequence[Sentence], labels: Labels | None) -> None:
+    def _remark(
+        self, examples: Sequence[Sentence], labels: Labels | None, earlier: Sequence[Earlier] = ()
+    ) -> None:
         """Warn the caller's caller of likely mistakes; of labels that somebody named, of none."""
-        misspelt = slips(examples) if self._infers(labels) else ""
-        for remark in filter(None, (*remarks_on(examples), misspelt)):
+        remarks = remarks_on(examples, self.backend.config.scheme, earlier=earlier)
+        if self._infers(labels):
+            remarks.append(slips(examples, (sentence for sentence, _ in earlier)))
+        for remark in filter(None, remarks):
             warnings.warn(remark, stacklevel=3)
 
     def _infers(self, labels: Labels | None) -> bool:

@@ -320,8 +320,8 @@ def _bad_span(item: object, place: str) -> DataError:
 
 
 def _flat(spans: Iterable[LabelledSpan], length: int, unit: str, place: str) -> list[LabelledSpan]:
-    """Sort spans and refuse those that overlap or lie outside."""
-    spans = sorted(spans)
+    """Sort spans, each once, and refuse those that overlap or lie outside."""
+    spans = sorted({*spans})
     for start, end, label in spans:
         if not 0 <= start < end <= length:
             raise DataError(

@@ -29,6 +29,7 @@ from labelwise.labels import LabelSet
 from labelwise.map_problem import load_minimize
 from labelwise.schemes import MARKS
 from labelwise.sentences import parts_of
+from labelwise.subset import first_place
 from labelwise.tag_params import WITH_NEIGHBOURS, TagParams, add_neighbours
 from labelwise.tag_table import TagTable, decode_tags
 from labelwise.tags import tag_ids
@@ -85,6 +86,12 @@ class Session:
     def examples(self) -> list[Sentence]:
         """The examples, in the order they were given."""
         return [e.sentence for e in self._examples]
+
+    @property
+    def spoken(self) -> list[frozenset[str]]:
+        """The labels that each example speaks about."""
+        every = frozenset(self.label_set.names)
+        return [every if e.spoken is None else e.spoken for e in self._examples]
 
     @property
     def digest(self) -> str:
@@ -273,12 +280,13 @@ def _check_spoken(sentences: Iterable[Sentence], spoken: frozenset[str] | None) 
     if spoken is not None and (other := sorted({*labels_of(sentences)} - spoken)):
         raise LabelError(
             f"The examples mark {some_of(other)}, but are said to speak about "
-            f"{some_of(sorted(spoken))} only. Name all labels that they mark, or drop those marks."
+            f"{some_of(sorted(spoken)) + ' only' if spoken else 'no label'}. Expected all labels "
+            "that they mark. Name them, or drop those marks."
         )
 
 
 def check_labels(
-    sentences: Iterable[Sentence], label_set: LabelSet, also: Iterable[str] = ()
+    sentences: Sequence[Sentence], label_set: LabelSet, also: Iterable[str] = ()
 ) -> None:
     """Refuse examples whose labels a label set lacks.
 
@@ -292,8 +300,10 @@ def check_labels(
     """
     unknown = [n for n in sorted({*labels_of(sentences), *also}) if n not in label_set]
     if unknown:
+        place = first_place(unknown[0], sentences)
         raise LabelError(
-            f"The examples bear labels that are not in the label set: {some_of(unknown)}. "
-            f"Expected {some_of(label_set.names)}. Add them to the labels, or drop those examples."
-            f"{did_you_mean(unknown[0], label_set.names)}"
+            f"The examples bear labels that are not in the label set: {some_of(unknown)}"
+            f"{place and f' (the first in {place})'}. Expected {some_of(label_set.names)}."
+            f"{did_you_mean(unknown[0], label_set.names)} Add them to the labels, or leave their "
+            "mentions out with labelwise.keep_labels."
         )

@@ -12,8 +12,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from labelwise.annotation import Mention, Sentence
-from labelwise.data import jsonl_rows, labels_of, read_dataset, read_label_set, read_text
+from labelwise.data import jsonl_rows, labels_of, read_dataset, read_label_set
 from labelwise.errors import DataError
+from labelwise.files import read_text
 from labelwise.labels import LabelSet
 from labelwise.rows import annotation_key, sentences_from_rows
 from labelwise.words import split_words

@@ -1,8 +1,8 @@
 """Raw text into words with code-point offsets, in any script.
 
 A word is a run of letters, digits and marks; a character of a script written without spaces;
-or a single symbol. Words are where entities may begin and end. This module does not know the
-sub-word pieces of any encoder.
+or a single symbol, joined emoji being one. Words are where entities may begin and end. This
+module does not know the sub-word pieces of any encoder.
 """
 
 from __future__ import annotations
@@ -25,8 +25,10 @@ _RUN = (
     rf"[\p{{L}}\p{{N}}\p{{M}}_&&[^{_UNSPACED}]]"
     rf"[\p{{L}}\p{{N}}\p{{M}}_{_JOINERS}&&[^{_UNSPACED}]]*+"
 )
+_EMOJI = r"\p{Extended_Pictographic}[\p{M}\x{1f3fb}-\x{1f3ff}]*"  # with its skin tone
 _PATTERN = (
-    rf"[{_UNSPACED}][\p{{M}}{_JOINERS}]*"
+    rf"{_EMOJI}(?>\u200d{_EMOJI})++[\p{{M}}{_JOINERS}]*"
+    rf"|[{_UNSPACED}][\p{{M}}{_JOINERS}]*"
     rf"|{_RUN}(?>[{_UNSEEN}]+{_RUN})*+"
     rf"|[^\s][\p{{M}}{_JOINERS}]*"
 )

@@ -44,8 +44,9 @@ def evaluate(
     labels: Annotated[
         str | None,
         typer.Option(
-            help="As for predict; by default the model's own where they cover the annotation, "
-            "else those of the data's meta.json, else those of the annotation."
+            help="As for predict, and mentions of others are left out and counted; by default the "
+            "model's own where they cover the annotation, else those of the data's meta.json, "
+            "else those of the annotation."
         ),
     ] = None,
     threshold: Threshold = None,
@@ -59,7 +60,7 @@ def evaluate(
 
     sentences = read_split(dataset, split, "test")
     tagger = Tagger.from_pretrained(model, device=device)
-    label_set = labels_to_score(labels, dataset, tagger.label_set, sentences)
+    label_set, sentences = labels_to_score(labels, dataset, tagger.label_set, sentences)
     evaluation = measure(tagger, sentences, label_set, threshold=threshold)
     if as_json:
         data(evaluation.to_dict())

@@ -19,6 +19,7 @@ from labelwise.errors import DataError, LabelError, RequestError, some_of
 from labelwise.labels import LabelSet
 from labelwise.records import records_in
 from labelwise.remarks import slips
+from labelwise.subset import count_left_out, keep_labels
 from labelwise.words import join_words, split_words
 
 if TYPE_CHECKING:
@@ -26,6 +27,8 @@ if TYPE_CHECKING:
 
 DATA_SUFFIXES = (".jsonl", ".conll", ".txt")
 KEPT = ("id", "meta")
+_LABELS_SHOWN = 5
+_SEPARATORS = [x for x in (os.sep, os.altsep) if x]
 _DOCUMENTS = (".json", ".toml")
 _OTHER_FILES = (".yaml", ".yml", ".jsonl", ".csv", ".tsv", ".conll", ".md", ".xml")
 
@@ -99,14 +102,14 @@ def read_labels(given: str) -> LabelSet:
     Args:
         given: Names with commas between them; a JSON or TOML file; a ``.txt`` file with one name
             a line, commas and all, where lines that begin with ``#`` are comments; or a dataset
-            folder.
+            folder, which has a ``meta.json`` or is written with a separator.
 
     Raises:
         LabelError: It is no label set.
         DataError: The file cannot be read, or is of another kind.
     """
     suffix = Path(given).suffix.lower()
-    if suffix in _DOCUMENTS or os.path.isdir(given):
+    if suffix in _DOCUMENTS or _is_label_folder(given):
         return LabelSet.read(given)
     if suffix == ".txt":
         return _names_in(Path(given))
@@ -122,6 +125,12 @@ def read_labels(given: str) -> LabelSet:
             f"commas between them. Check the path; for one label of that name, write '{given},'."
         )
     return LabelSet.parse_names(given)
+
+
+def _is_label_folder(given: str) -> bool:
+    """Whether it is a folder and meant as one: a label may have the name of a folder here."""
+    is_path = given in (os.curdir, os.pardir) or any(x in given for x in _SEPARATORS)
+    return os.path.isdir(given) and (is_path or os.path.isfile(os.path.join(given, "meta.json")))
 
 
 def _names_in(path: Path) -> LabelSet:
@@ -161,48 +170,61 @@ def labels_to_predict(given: str | None, own: LabelSet | None) -> LabelSet:
 
 
 def labels_to_score(
-    given: str | None, data: Path, own: LabelSet | None, sentences: Sequence[Sentence]
-) -> LabelSet:
+    given: str | LabelSet | None,
+    data: Path,
+    own: LabelSet | None,
+    sentences: Sequence[Sentence],
+) -> tuple[LabelSet, Sequence[Sentence]]:
     """Return the labels asked for, or the model's own, the data's, or the names in the annotation.
 
     The model's own go first, as it may have been fitted to them, but only where they cover the
     annotation.
 
+    Returns:
+        The labels, and the sentences with the mentions of those that were asked for.
+
     Raises:
         DataError: There are no sentences.
-        LabelError: No labels are found anywhere.
+        LabelError: No labels are found anywhere, or those left out seem to be meant.
     """
     _check_any(sentences, data)
     if given is not None:
-        return read_labels(given)
+        label_set = read_labels(given) if isinstance(given, str) else given
+        return label_set, _with_labels(sentences, label_set, data)
     present = labels_of(sentences)
     if own is not None and all(name in own for name in present):
-        return own
-    return read_label_set(data) or LabelSet.parse(_some_labels(present, sentences, data))
+        return own, sentences
+    found = read_label_set(data) or LabelSet.parse(_some_labels(present, sentences, data))
+    return found, sentences
 
 
 def labels_to_learn(
     given: str | None, data: Path, own: LabelSet | None, examples: Sequence[Sentence]
-) -> LabelSet:
+) -> tuple[LabelSet, Sequence[Sentence]]:
     """Return the labels asked for, or those of the examples in the words of data or model.
 
-    Says on stderr which of those asked for have no example, or what name has a slip.
+    Says on stderr which of those asked for have no example, how many mentions of others are left
+    out, or what name has a slip.
+
+    Returns:
+        The labels, and the examples with the mentions of those that were asked for.
 
     Raises:
         DataError: There are no examples.
-        LabelError: They have no mentions.
+        LabelError: They have no mentions, or those left out seem to be meant.
     """
     _check_any(examples, data)
     present = labels_of(examples)
     if given is not None:
         label_set = read_labels(given)
+        kept = _with_labels(examples, label_set, data)
         if missing := [name for name in label_set.names if name not in present]:
             note(
                 f"Labels {some_of(missing)} have no mention in the "
                 f"{counted(len(examples), 'example')} of '{data}': they are learned from their "
                 "words alone."
             )
-        return label_set
+        return label_set, kept
     _some_labels(present, examples, data)
     if misspelt := slips(examples):
         note(misspelt)
@@ -212,7 +234,23 @@ def labels_to_learn(
         name: {"words": label.words, "description": label.description} if label else None
         for name, label in found.items()
     }
-    return LabelSet.parse(spec)
+    return LabelSet.parse(spec), examples
+
+
+def _with_labels(
+    sentences: Sequence[Sentence], label_set: LabelSet, data: Path
+) -> Sequence[Sentence]:
+    """Leave out mentions of labels that were not asked for, and say on stderr how many."""
+    others = count_left_out(sentences, label_set)
+    if not others:
+        return sentences
+    shown = ", ".join(f"'{name}' {n:,}" for name, n in others.most_common(_LABELS_SHOWN))
+    more = f" and {len(others) - _LABELS_SHOWN:,} more" if len(others) > _LABELS_SHOWN else ""
+    note(
+        f"Left out {counted(others.total(), 'mention')} in '{data}' of labels that are not asked "
+        f"for ({shown}{more}): the words are taken for outside of every mention."
+    )
+    return keep_labels(sentences, label_set)
 
 
 def read_split(path: Path, split: str | None, default: str) -> list[Sentence]:

@@ -37,7 +37,7 @@ def fit(
 
     examples = read_split(dataset, split, "train")
     tagger = Tagger.from_pretrained(model)
-    label_set = labels_to_learn(labels, dataset, tagger.label_set, examples)
+    label_set, examples = labels_to_learn(labels, dataset, tagger.label_set, examples)
     report = tagger.fit(examples, label_set, method=method)
     tagger.save_pretrained(output)
     if as_json:
@@ -110,8 +110,8 @@ def _check_on_dev(
     from labelwise.evaluation import MAX_EXPORT_LOSS, check_export
 
     sentences = read_dataset(dev, "dev")
-    label_set = tagger.label_set if is_named else None
-    label_set = label_set or labels_to_score(None, dev, tagger.label_set, sentences)
+    named = tagger.label_set if is_named else None
+    label_set, sentences = labels_to_score(named, dev, tagger.label_set, sentences)
     backend = cast("TorchBackend", tagger.backend)
     found = check_export(backend, graphs, sentences, label_set, fitted=tagger.fitted)
     note(f"F1 on the dev split of '{dev}': {100 * found.before:.1f} -> {100 * found.after:.1f}")

@@ -29,7 +29,7 @@ def summary(progress: Progress) -> str:
     """Say where a training run stands: loss, F1, speed and time left."""
     dev = "" if progress.dev_f1 is None else f"  dev F1 {100 * progress.dev_f1:.1f}"
     return (
-        f"loss {progress.loss:.3f}  F1 {100 * progress.train_f1:.1f}{dev}  "
+        f"loss {progress.loss:.3f}  train F1 {100 * progress.train_f1:.1f}{dev}  "
         f"{progress.pieces_per_s:,.0f} pieces/s  {time_left(progress.left_s)}"
     )
 

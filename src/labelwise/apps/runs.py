@@ -89,6 +89,7 @@ def train_and_save(
     label_set: LabelSet | None = None,
     resume: bool = False,
     dev: Sequence[Path] = (),
+    dev_labels: LabelSet | None = None,
 ) -> Progress:
     """Run a training stage and save its model.
 
@@ -101,6 +102,7 @@ def train_and_save(
         label_set: Saved as the model's own labels.
         resume: Go on from the newest checkpoint.
         dev: Datasets to measure on with every checkpoint.
+        dev_labels: As for ``dev_f1``.
 
     Returns:
         The final progress.
@@ -109,7 +111,8 @@ def train_and_save(
     for section, values in resolved.items():
         shown = ", ".join(f"{k}={v}" for k, v in values.items() if v is not None)
         note(f"{section} settings: {shown}")
-    evaluate_dev = dev_f1(Tagger(backend, label_set=label_set), dev) if dev else None
+    tagger = Tagger(backend, label_set=label_set)
+    evaluate_dev = dev_f1(tagger, dev, dev_labels) if dev else None
     with shown_progress(folders) as on_progress:
         progress = train(
             output_dir=folders.checkpoints,
@@ -150,21 +153,23 @@ def _json(value: Any) -> str:
     return json.dumps(finite(value), indent=1, ensure_ascii=False, allow_nan=False) + "\n"
 
 
-def dev_f1(tagger: Tagger, datasets: Sequence[Path]) -> Callable[[], float]:
+def dev_f1(
+    tagger: Tagger, datasets: Sequence[Path], labels: LabelSet | None = None
+) -> Callable[[], float]:
     """Return a function that measures the mean micro-F1 on the dev splits of some datasets.
 
     Args:
-        tagger: The model in training; labels are those of the data.
+        tagger: The model in training.
         datasets: Dataset folders, or files.
+        labels: What to look for; by default as for ``labels_to_score``.
     """
     sets = [
-        (sentences, labels_to_score(None, path, tagger.label_set, sentences))
+        labels_to_score(labels, path, tagger.label_set, read_dataset(path, "dev"))
         for path in datasets
-        for sentences in [read_dataset(path, "dev")]
     ]
 
     def measure() -> float:
-        return sum(evaluate(tagger, s, labels).scores.micro_f1 for s, labels in sets) / len(sets)
+        return sum(evaluate(tagger, s, labels).scores.micro_f1 for labels, s in sets) / len(sets)
 
     return measure
 

@@ -50,8 +50,8 @@ Split = Annotated[str | None, typer.Option(help="Split of a dataset folder; trai
 LabelsToLearn = Annotated[
     str | None,
     typer.Option(
-        help="Names with commas between, or a JSON or TOML file; by default those "
-        "of the examples, in the words of the data's meta.json."
+        help="Names with commas between, or a JSON or TOML file; mentions of others are left out "
+        "and counted. By default those of the examples, in the words of the data's meta.json."
     ),
 ]
 AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON object on stdout.")]
@@ -144,10 +144,10 @@ def finetune(
     examples = read_split(dataset, split, "train")
     loaded = load_model(model, device=device, engine="torch")
     backend = cast("TorchBackend", loaded.backend)
-    label_set = labels_to_learn(labels, dataset, loaded.label_set, examples)
+    label_set, examples = labels_to_learn(labels, dataset, loaded.label_set, examples)
     n_examples, n_labels = counted(len(examples), "example"), counted(len(label_set), "label")
     note(f"{n_examples} of {n_labels} from '{dataset}'")
-    for remark in remarks_on(examples):
+    for remark in remarks_on(examples, backend.config.scheme):
         note(remark)
     from labelwise.training import finetune as train
 
@@ -160,6 +160,7 @@ def finetune(
         label_set=label_set,
         resume=resume,
         dev=dev or (),
+        dev_labels=label_set if labels is not None else None,
     )
     _report(progress, output, as_json)
 
@@ -175,5 +176,5 @@ def _report(progress: Progress, output: Path, as_json: bool) -> None:
     note(
         f"Saved '{output}' after {counted(progress.step, 'update')} and "
         f"{progress.elapsed_s:.0f} s: "
-        f"loss {progress.loss:.3f}, F1 {100 * progress.train_f1:.1f}{dev}"
+        f"loss {progress.loss:.3f}, train F1 {100 * progress.train_f1:.1f}{dev}"
     )

@@ -92,13 +92,14 @@ async def fit(body: FitRequest, request: Request) -> Response:
         label_set = _labels_to_fit(body, examples, start)
         entry = await service.fit(examples, label_set, start, deadline)
         is_inferred = start is None and body.labels is None
-        remarks = await asyncio.to_thread(_remarks, examples, is_inferred)
+        scheme = service.engine.backend.config.scheme
+        remarks = await asyncio.to_thread(_remarks, examples, scheme, is_inferred)
     return json_response(_described(entry) | _report(entry) | {"remarks": remarks})
 
 
-def _remarks(examples: Sequence[Sentence], is_inferred: bool) -> list[str]:
+def _remarks(examples: Sequence[Sentence], scheme: str, is_inferred: bool) -> list[str]:
     """Say what looks wrong; only names that nobody has named but examples can have a slip."""
-    found = [*remarks_on(examples), slips(examples) if is_inferred else ""]
+    found = [*remarks_on(examples, scheme), slips(examples) if is_inferred else ""]
     return [remark for remark in found if remark]
 
 

@@ -1,0 +1,102 @@
+"""Annotation with some of its labels left out, and whether those seem to be left out on purpose.
+
+Trains and scores nothing.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from dataclasses import replace
+
+from labelwise.annotation import Sentence
+from labelwise.errors import LabelError, some_of
+from labelwise.label import Label, label_names
+from labelwise.labels import LabelSet
+from labelwise.naming import words_from_name
+from labelwise.remarks import likely_slips
+from labelwise.rows import Example, to_sentences
+
+
+def keep_labels(examples: Iterable[Example], labels: Iterable[str | Label]) -> list[Sentence]:
+    """Leave out the mentions of all labels but some: their words are outside of every mention.
+
+    Args:
+        examples: Annotated sentences, in any form of ``to_sentences``.
+        labels: The labels to keep, as a label set or names.
+
+    Returns:
+        All the sentences, also those that have no mention left.
+
+    Raises:
+        LabelError: ``labels`` is one string, or holds something else than names.
+
+    >>> [s] = keep_labels(["[Ada](person) left [Oslo](city)."], ["person"])
+    >>> s.words, [m.label for m in s.mentions]
+    (('Ada', 'left', 'Oslo', '.'), ['person'])
+    """
+    names = frozenset(label_names(labels))
+    return [
+        replace(s, mentions=tuple(m for m in s.mentions if m.label in names))
+        for s in to_sentences(examples)
+    ]
+
+
+def count_left_out(sentences: Sequence[Sentence], label_set: LabelSet) -> Counter[str]:
+    """Count the mentions by label that ``keep_labels`` would leave out.
+
+    Args:
+        sentences: Annotated sentences.
+        label_set: The labels to keep.
+
+    Raises:
+        LabelError: A label to leave out seems to be one of the others under another name, or no
+            mention would be left.
+    """
+    counts = Counter(m.label for s in sentences for m in s.mentions)
+    others = Counter({name: n for name, n in counts.items() if name not in label_set})
+    for name in sorted(others):
+        if meant := _meant(name, label_set, counts):
+            raise LabelError(
+                f"Label '{name}' ({first_place(name, sentences)}) is not among the labels asked "
+                f"for, but looks like '{meant}', which is: {others[name]:,} of "
+                f"{counts.total():,} mentions would be left out. Expected one name a label. "
+                "Correct it in the data or the labels; where both are meant, name both, or write "
+                "data without it with labelwise.keep_labels."
+            )
+    if others and len(others) == len(counts):
+        raise LabelError(
+            f"No mention bears a label that is asked for, {some_of(label_set.names)}. The "
+            f"{counts.total():,} mentions bear {some_of(sorted(others))}. Expected at least one "
+            "label in common. Check the names."
+        )
+    return others
+
+
+def first_place(name: str, sentences: Iterable[Sentence], given: str = "examples") -> str:
+    """Say where a label stands first; empty if nowhere.
+
+    Args:
+        name: The label.
+        sentences: Annotated sentences.
+        given: What they are called where they have no ids.
+
+    >>> first_place("city", to_sentences(["[Ada](person) left [Oslo](city)."]))
+    'examples[0], words 2-3'
+    """
+    for i, sentence in enumerate(sentences):
+        for mention in sentence.mentions:
+            if mention.label == name:
+                where = sentence.id or f"{given}[{i}]"
+                return f"{where}, words {mention.start}-{mention.end}"
+    return ""
+
+
+def _meant(name: str, label_set: LabelSet, counts: Counter[str]) -> str | None:
+    """Return the label that reads like a name that it lacks, or nearly."""
+    words = words_from_name(name).casefold()
+    alike = [x.name for x in label_set if words in (x.words.casefold(), x.name.casefold())]
+    every = Counter({n: counts[n] for n in (name, *label_set.names)})
+    near = [n for n in label_set.names if n in likely_slips(name, every)]
+    near += [n for n in label_set.names if name in likely_slips(n, every)]
+    return next(iter([*alike, *near]), None)
