@@ -337,6 +337,14 @@ def test_stream_reads_a_little_ahead() -> None:
     assert n_given == 5_000
 
 
+def test_an_error_in_a_stream_comes_after_the_results_before_it() -> None:
+    texts = ["Ada is in London.", "Bob is in Oslo."]
+    found = TAGGER.stream([*texts, None], LABELS)  # type: ignore[list-item]
+    assert [next(found), next(found)] == TAGGER.predict(texts, LABELS)
+    with pytest.raises(ValueError, match="Text number 2 is a NoneType"):
+        next(found)
+
+
 # Thresholds
 
 

@@ -20,7 +20,7 @@ from labelwise.backend import EncoderBackend
 from labelwise.encoding import Window, batches_by_pieces
 from labelwise.errors import LabelError, some_of
 from labelwise.labels import LabelSet
-from labelwise.segments import Segment, chunks, segments_of
+from labelwise.segments import FIRST_CHUNK_WORDS, Segment, chunks, segments_of
 from labelwise.sentences import moved
 from labelwise.tag_table import Decoder, TagTable
 from labelwise.tags import compose_tags, tag_texts, text_layout
@@ -239,7 +239,8 @@ class Engine:
         def encode(chunk: Chunk) -> tuple[Chunk, list[FloatArray]]:
             return chunk, chunk.segment_states(self.run_windows(chunk.windows))
 
-        tokenized = map_ahead(self.tokenize, chunks(segments_of(sentences)))
+        grouped = chunks(segments_of(sentences), first_words=FIRST_CHUNK_WORDS)
+        tokenized = map_ahead(self.tokenize, grouped)
         return (map_ahead if self.backend.n_workers > 1 else map)(encode, tokenized)
 
     def tokenize(self, segments: list[Segment]) -> Chunk:
