@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import copy
 import itertools
 import os
+import pickle
 import subprocess
 import sys
 import textwrap
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -343,6 +345,12 @@ def test_an_error_in_a_stream_comes_after_the_results_before_it() -> None:
     assert [next(found), next(found)] == TAGGER.predict(texts, LABELS)
     with pytest.raises(ValueError, match="Text number 2 is a NoneType"):
         next(found)
+
+
+@pytest.mark.parametrize("copied", [copy.deepcopy, pickle.dumps])
+def test_a_loaded_model_is_not_pickled(copied: Callable[[Tagger], object]) -> None:
+    with pytest.raises(TypeError, match=r"save_pretrained and load it from there in each process"):
+        copied(TAGGER)
 
 
 # Thresholds
