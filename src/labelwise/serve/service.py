@@ -145,6 +145,8 @@ class Service:
             await asyncio.to_thread(tagger.predict, "Ada Lovelace lived in London.", ["person"])
             await asyncio.to_thread(_keep_for_good)
             self._take(tagger)
+        except LabelwiseError as err:
+            self.failure = err  # says all: who runs the server raises it
         except Exception as err:
             self.failure = err
             log.error("the model could not be loaded", exc_info=err)
