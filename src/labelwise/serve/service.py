@@ -220,6 +220,11 @@ class Service:
         is_default = id is None or id == DEFAULT_ID
         entry = self._default if is_default else self.label_sets.get(str(id))
         self.metrics.looked_up(found=entry is not None)
+        if entry is None and is_default:
+            raise UnknownLabelSetError(
+                f"There is no label set '{id}': the model has no labels of its own. Expected an id "
+                "that /v1/labels or /v1/fit returned, or labels. Send 'labels'."
+            )
         if entry is None:
             raise UnknownLabelSetError(
                 f"There is no label set '{id}', or it was forgotten since. Expected an id that "
