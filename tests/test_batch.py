@@ -5,7 +5,9 @@ from __future__ import annotations
 import csv
 import dataclasses
 import datetime
+import io
 import json
+import math
 import random
 import subprocess
 import sys
@@ -335,6 +337,29 @@ def test_a_quote_that_nothing_closes_holds_little_of_a_file(
         assert next(units).number == 2
         assert next(units).number == 3
         assert len(results_of(path)[0]) + len(results_of(path)[1]) == 1001
+
+
+@pytest.mark.parametrize("line", ['x",y"z,"w\n', 'x,y"z,"w\n'])
+def test_what_is_read_again_of_a_table_grows_with_the_table_only(
+    line: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(csv_rows, "MAX_AGAIN", 0)
+    text = "id,text\n" + line * 1000 + "5,fine\n"
+    rows = list(csv_rows.csv_rows(io.StringIO(text, newline=""), ".csv"))
+    assert [number for number, _ in rows] == list(range(1, 1003))
+    assert rows[-1] == (1002, ["5", "fine"])
+    again = [r.n_after for _, r in rows if isinstance(r, csv_rows.BrokenRow)]
+    assert len(again) == 1000
+    assert sum(again) <= 1000 * (csv_rows.AGAIN + 2)
+
+
+@given(st.lists(st.sampled_from(['"', ",", "\n", "a", '","']), max_size=60))
+def test_small_tables_are_read_as_without_that_bound(parts: list[str]) -> None:
+    text = "id,text\n" + "".join(parts)
+    found = list(csv_rows.csv_rows(io.StringIO(text, newline=""), ".csv"))
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(csv_rows, "MAX_AGAIN", math.inf)
+        assert list(csv_rows.csv_rows(io.StringIO(text, newline=""), ".csv")) == found
 
 
 def test_a_line_of_a_table_that_is_too_long_is_rejected_whole(

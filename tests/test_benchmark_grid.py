@@ -14,6 +14,7 @@ import pytest
 from typer.testing import CliRunner
 
 from builders import tiny_encoder_folder
+from labelwise.apps.benchmark import _parts
 from labelwise.apps.cli import app
 from labelwise.benchmark.cells import Cell, cells_of
 from labelwise.benchmark.grid import plan_benchmark, run_benchmark
@@ -386,14 +387,27 @@ def test_a_target_that_is_not_there_stops_the_run_before_it_begins(tmp_path: Pat
 def test_published_support_sets_are_read_and_missing_ones_are_listed(tmp_path: Path) -> None:
     folder = copy_of_sample(tmp_path)
     lines = (folder / "train.jsonl").read_text(encoding="utf-8").splitlines()
-    (tmp_path / "sets_1").mkdir()
-    (tmp_path / "sets_1" / "0.jsonl").write_text("\n".join(lines[:4]) + "\n", encoding="utf-8")
-    found = run_on_copy(tmp_path, shots=[1, 5], published={"mine": "sets_{k}"})
+    (tmp_path / "sets" / "of_1").mkdir(parents=True)
+    (tmp_path / "sets" / "of_1" / "0.jsonl").write_text(
+        "\n".join(lines[:4]) + "\n", encoding="utf-8"
+    )
+    found = run_on_copy(tmp_path, shots=[1, 5], published={"mine": "sets/of_{k}"})
     for cell, result in found.items():
         if cell.shots == "1":
             assert result["support"]["n_sentences"] == 4
         else:
-            assert result["skipped"] == "no published support set '0.jsonl' in 'sets_5'"
+            assert result["skipped"] == "no published support set '0.jsonl' in 'sets/of_5'"
+
+
+def test_cells_that_cannot_be_run_are_not_counted_among_those_to_run(tmp_path: Path) -> None:
+    copy_of_sample(tmp_path)
+    small = small_spec(
+        tmp_path, targets=["mine"], methods=["towers"], shots=[0, 1], variants=["names"],
+        published={"mine": "sets_{k}"},
+    )  # fmt: skip
+    _, plan = plan_benchmark(small, tmp_path / "run", root=tmp_path)
+    assert len(plan.skips) == 1
+    assert _parts(plan).endswith(f", {len(plan.cells) - 1} cells; 1 cell cannot be run")
 
 
 def test_ablations_change_what_labels_read_as(tmp_path: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import io
 import json
 import os
 import re
@@ -15,6 +16,8 @@ from typing import Any
 
 import pytest
 import typer
+from hypothesis import given
+from hypothesis import strategies as st
 from typer.testing import CliRunner
 
 from builders import people_and_cities, tiny_backend, tiny_encoder_folder, tiny_model_folder
@@ -24,8 +27,10 @@ from labelwise.apps.commands import register
 from labelwise.apps.inputs import read_labels, sentence_from_object, sentence_from_text
 from labelwise.apps.results import write_results
 from labelwise.apps.runs import prepare_folders, shown_progress
+from labelwise.apps.text_files import _lines, _lines_so_far, read_texts
 from labelwise.config import FINETUNE, RECOMMENDED_MODEL, ModelConfig, TrainConfig
 from labelwise.data import labels_of, read_conll, read_jsonl, write_jsonl
+from labelwise.errors import DataError
 from labelwise.tagger import Tagger
 
 REPOSITORY = Path(__file__).resolve().parents[1]
@@ -643,6 +648,43 @@ def test_predict_names_the_broken_line(model: Path, tmp_path: Path) -> None:
     message = failure("predict", path, "--model", model, "-o", target)
     assert "texts.jsonl:2" in message
     assert not target.exists()
+
+
+def test_predict_prints_what_comes_before_a_broken_line(model: Path, tmp_path: Path) -> None:
+    path = tmp_path / "texts.jsonl"
+    path.write_text('{"text": "bob"}\n{"text": "paris"}\n{"txt": "a"}\n{"text": "b"}\n')
+    result = run("predict", path, "--model", model, "--json", code=2)
+    assert [json.loads(line)["text"] for line in result.stdout.splitlines()] == ["bob", "paris"]
+    assert "texts.jsonl:3" in result.stderr
+
+
+def test_a_pipe_is_read_in_groups_of_what_is_there(monkeypatch: pytest.MonkeyPatch) -> None:
+    reader, writer = os.pipe()
+    with os.fdopen(writer, "wb", buffering=0) as given, os.fdopen(reader) as stdin:
+        monkeypatch.setattr(sys, "stdin", stdin)
+        groups = read_texts("-")
+        given.write(b"one\r\ntwo\nthr")
+        assert [s.text for s in next(groups)] == ["one", "two"]
+        given.write(b"ee\n\n")
+        assert [(s.text, s.id) for s in next(groups)] == [("three", "stdin:3"), ("", "stdin:4")]
+        given.write(b"\xff\nsix")
+        group = next(groups)
+        with pytest.raises(DataError, match="stdin:5"):
+            next(group)
+        given.close()
+        assert [s.text for s in next(groups)] == ["six"]
+        assert next(groups, None) is None
+
+
+@given(st.lists(st.binary(max_size=9), max_size=6), st.integers(1, 5))
+def test_stdin_is_split_into_lines_as_a_file_is(parts: list[bytes], n_bytes: int) -> None:
+    data = b"\n".join(parts)
+
+    class Blocks(io.BytesIO):
+        def read1(self, size: int | None = -1, /) -> bytes:
+            return super().read1(n_bytes)
+
+    assert list(_lines_so_far(Blocks(data))) == list(_lines(io.BytesIO(data), None))
 
 
 @pytest.mark.parametrize("arguments", [(), ("x", "--text", "y"), ("--text", "y", "--threshold", 2)])

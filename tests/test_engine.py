@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import math
 import threading
 import time
 from collections.abc import Iterator, Sequence
@@ -21,7 +22,7 @@ from labelwise.encoding import Batch
 from labelwise.engine import Engine
 from labelwise.labels import LabelSet
 from labelwise.schemes import SCHEMES, mentions_from_tags
-from labelwise.segments import CHUNK_WORDS, Segment
+from labelwise.segments import CHUNK_WORDS, FIRST_CHUNK_WORDS, Segment, chunks, segments_of
 from labelwise.tag_table import Decoder, TagTable
 
 TOKENIZER = tiny_tokenizer()
@@ -152,9 +153,10 @@ def test_with_workers_the_next_chunk_is_encoded_while_one_is_used() -> None:
     engine = fake_engine()
     engine.backend.n_workers = 2  # type: ignore[misc]
     found = engine.states(distinct(8))
-    next(found)
+    n_first = math.ceil(FIRST_CHUNK_WORDS / 9)
+    list(itertools.islice(found, n_first + 1))
     deadline = time.monotonic() + 10
-    while sum(rows for rows, _ in engine.backend.batch_sizes) <= CHUNK_WORDS // 8:  # type: ignore[attr-defined]
+    while sum(rows for rows, _ in engine.backend.batch_sizes) <= 4 * n_first:  # type: ignore[attr-defined]
         assert time.monotonic() < deadline
         time.sleep(0.01)
     found.close()  # type: ignore[attr-defined]
@@ -265,6 +267,28 @@ def test_sentences_are_read_only_a_little_ahead() -> None:
         assert n_read - n_given <= CHUNK_WORDS
 
 
+@pytest.mark.parametrize("n_workers", [1, 2])
+def test_the_first_results_wait_for_few_sentences(n_workers: int) -> None:
+    engine, drawn = fake_engine(), list[int]()
+    engine.backend.n_workers = n_workers  # type: ignore[misc]
+    sentences = (drawn.append(i) or ["bob"] * 7 for i in range(5000))
+    found = engine.tag(sentences, engine.tag_table(LABEL_SET))
+    next(found)
+    assert len(drawn) == FIRST_CHUNK_WORDS // 8
+    assert len(list(found)) == len(drawn) - 1 == 4999
+
+
+@given(st.lists(st.integers(0, 9), max_size=40), st.integers(1, 30), st.integers(1, 30))
+def test_chunks_double_and_lose_nothing(sizes: list[int], n_words: int, first_words: int) -> None:
+    segments = list(segments_of([["bob"] * n for n in sizes]))
+    found = list(chunks(segments, n_words, first_words))
+    assert list(itertools.chain(*found)) == segments
+    for i, chunk in enumerate(found):
+        limit, words = min(first_words << i, n_words), [len(s.words) + 1 for s in chunk]
+        assert sum(words[:-1]) < limit
+        assert sum(words) >= limit or chunk is found[-1]
+
+
 @pytest.mark.parametrize("sentences", [[], [[]], [[], []], [[""]], [["\u200b"], []]])
 def test_nothing_to_read_gives_no_mentions(sentences: list[list[str]]) -> None:
     assert tagged(fake_engine(), sentences) == [[] for _ in sentences]
@@ -290,19 +314,21 @@ def test_tokenizing_ahead_changes_nothing() -> None:
     assert sum(map(len, ahead)) > 1000
 
 
-@pytest.mark.parametrize("tokenize_ahead", [True, False])
-def test_an_error_of_the_source_comes_after_the_whole_chunks_before_it(
-    tokenize_ahead: bool,
+@pytest.mark.parametrize("n_workers", [1, 2])
+@pytest.mark.parametrize("n_words", [3, CHUNK_WORDS // 4])
+@pytest.mark.parametrize("n_good", [0, 1, 8, 40])
+def test_an_error_of_the_source_comes_after_all_results_before_it(
+    n_good: int, n_words: int, n_workers: int
 ) -> None:
     engine, n_threads = fake_engine(), threading.active_count()
-    engine.tokenize_ahead = tokenize_ahead
+    engine.backend.n_workers = n_workers  # type: ignore[misc]
 
     def source() -> Iterator[list[str]]:
-        yield from [["bob"] * (CHUNK_WORDS // 4)] * 8
+        yield from [["bob"] * n_words] * n_good
         raise LookupError("no more")
 
     found = engine.tag(source(), engine.tag_table(LABEL_SET))
-    assert len(list(itertools.islice(found, 8))) == 8
+    assert len(list(itertools.islice(found, n_good))) == n_good
     with pytest.raises(LookupError, match="no more"):
         next(found)
     assert threading.active_count() == n_threads
@@ -311,7 +337,7 @@ def test_an_error_of_the_source_comes_after_the_whole_chunks_before_it(
 def test_a_stream_that_is_left_early_leaves_no_thread() -> None:
     engine, n_threads = fake_engine(), threading.active_count()
     found = engine.tag(itertools.repeat(["bob"] * 40), engine.tag_table(LABEL_SET))
-    next(found)
+    list(itertools.islice(found, 3))  # the first two are a chunk, which needs no thread
     assert threading.active_count() == n_threads + 1
     found.close()  # type: ignore[attr-defined]
     assert threading.active_count() == n_threads

@@ -79,6 +79,38 @@ def test_an_example_in_no_known_form_is_named_with_what_is_expected() -> None:
     assert message.startswith("The keys are 'texts', 'entities' (examples.3). Expected 'tokens'")
 
 
+@pytest.mark.parametrize(
+    ("sent", "said"),
+    [
+        ({"labels": 3}, "'labels' is a number. Expected a list of names, or an object"),
+        ({"labels": {"a": 3}}, "'labels': Label 'a' is given as int 3. Expected a description"),
+        ({"labels": {"a": {"word": "b"}}}, "'labels': Label 'a' has the unknown key 'word'."),
+        ({"labels": ["a", 1]}, "'labels': Label name 1 is of type 'int'. Expected a string."),
+        ({"labels": ["a"], "threshold": "x"}, "'threshold' is a string. Expected a valid number."),
+        ({"labels": ["a"], "threshold": 2}, "'threshold' is a number. Expected less than or equal"),
+        ({"labels": ["a"], "texts": "a"}, "'texts' is a string. Expected a valid list. Correct"),
+        ({"label_set": "A"}, "'label_set' is a string. Expected to match pattern"),
+        ({"label_sets": "a"}, "'label_sets' is no known key. Expected"),
+        (["a"], "'body' is a list. Expected an object. Correct it."),
+    ],
+)
+def test_a_wrong_body_is_told_of_in_our_words(sent: Any, said: str) -> None:
+    body = {"texts": ["a"]} | sent if isinstance(sent, dict) else sent
+    with client() as http:
+        answer = http.post("/v1/predict", json=body)
+    message = answer.json()["error"]["message"]
+    assert answer.status_code == 422
+    assert message.startswith(said)
+    assert not re.search(r"Spec|Request|dict\[|str\]|instance|nullable|Input", message)
+
+
+def test_the_default_label_set_of_a_model_without_labels_is_told_of() -> None:
+    with client() as http:
+        answer = http.post("/v1/predict", json={"texts": ["a"], "label_set": "default"})
+    assert answer.status_code == 404
+    assert "the model has no labels of its own" in answer.json()["error"]["message"]
+
+
 def test_what_looks_wrong_in_examples_is_told() -> None:
     examples = [{"text": "ada left", "entities": [{"start": 0, "end": 2, "label": "person"}]}]
     with client() as http:

@@ -128,7 +128,8 @@ def test_a_model_that_is_missing_ends_the_server_with_a_message() -> None:
     with process(["-m", "labelwise", "serve", "--model", "nowhere", "--port", "0"]) as server:
         _, said = server.communicate(timeout=60)
     assert server.returncode == 2
-    assert "Error: There is no model folder 'nowhere'." in said
+    [line] = said.splitlines()
+    assert line.startswith("Error: There is no model folder 'nowhere'.")
 
 
 def test_a_port_that_is_taken_is_a_message() -> None:

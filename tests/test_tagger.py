@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import copy
 import itertools
 import os
+import pickle
 import subprocess
 import sys
 import textwrap
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -335,6 +337,20 @@ def test_stream_reads_a_little_ahead() -> None:
         next(found)
         assert n_read - n_given <= 2 * CHUNK_WORDS / 5
     assert n_given == 5_000
+
+
+def test_an_error_in_a_stream_comes_after_the_results_before_it() -> None:
+    texts = ["Ada is in London.", "Bob is in Oslo."]
+    found = TAGGER.stream([*texts, None], LABELS)  # type: ignore[list-item]
+    assert [next(found), next(found)] == TAGGER.predict(texts, LABELS)
+    with pytest.raises(ValueError, match="Text number 2 is a NoneType"):
+        next(found)
+
+
+@pytest.mark.parametrize("copied", [copy.deepcopy, pickle.dumps])
+def test_a_loaded_model_is_not_pickled(copied: Callable[[Tagger], object]) -> None:
+    with pytest.raises(TypeError, match=r"save_pretrained and load it from there in each process"):
+        copied(TAGGER)
 
 
 # Thresholds

@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Executor, Future, ThreadPoolExecutor
+from itertools import islice
 from typing import TypeVar
 
 Item = TypeVar("Item")
@@ -17,8 +18,9 @@ Result = TypeVar("Result")
 def map_ahead(function: Callable[[Item], Result], items: Iterable[Item]) -> Iterator[Result]:
     """Map a function, one item ahead of the results taken, in a thread.
 
-    The items themselves are drawn in the caller's thread. No thread starts for a single item,
-    and none is left when the iterator ends, fails or is closed.
+    The items themselves are drawn in the caller's thread; the first result waits for no second
+    item. No thread starts for a single item, and none is left when the iterator ends, fails or is
+    closed.
 
     Args:
         function: The work.
@@ -32,7 +34,10 @@ def map_ahead(function: Callable[[Item], Result], items: Iterable[Item]) -> Iter
     """
     with ThreadPoolExecutor(1, thread_name_prefix="labelwise-ahead") as pool:
         started: deque[Future[Result]] = deque()
-        for future in _futures(function, items, pool):
+        futures = _futures(function, items, pool)
+        for first in islice(futures, 1):
+            yield first.result()
+        for future in futures:
             started.append(future)
             if len(started) > 1:
                 yield started.popleft().result()

@@ -11,6 +11,8 @@ from labelwise.errors import DataError
 
 MAX_FIELD = 4 << 20  # characters; also of a line
 MAX_ROW = 4 * MAX_FIELD  # what a quotation mark that nothing closes holds in memory
+MAX_AGAIN = MAX_FIELD  # read again at most, beside AGAIN times what was read: no more than linear
+AGAIN = 16
 
 
 class BrokenRow(NamedTuple):
@@ -28,6 +30,7 @@ class _Lines:
         self._row: list[str] = []
         self._size = 0  # of the row
         self._ahead: deque[str] = deque()
+        self._n_read = self._n_again = 0  # characters
         self.number = 0  # of the line read last
         self.seen = 0  # the last line that has been in a broken row
 
@@ -35,6 +38,8 @@ class _Lines:
         return self
 
     def __next__(self) -> str:
+        if self._row and self._n_again > MAX_AGAIN + AGAIN * self._n_read:
+            raise csv.Error("a quotation mark is not closed in its line, as in many rows before")
         line = self._ahead.popleft() if self._ahead else self._line()
         if not line:
             raise StopIteration
@@ -52,6 +57,7 @@ class _Lines:
         line = part = self._text.readline(MAX_FIELD + 1)
         while _is_cut(part):
             part = self._text.readline(MAX_FIELD + 1)
+        self._n_read += len(line)
         return line
 
     def first(self) -> str:
@@ -75,6 +81,7 @@ class _Lines:
     def take_back(self) -> int:
         """Let all lines of the row but the first be read again; returns how many."""
         again = self._row[1:]
+        self._n_again += sum(map(len, again))
         self.seen = max(self.seen, self.number)
         self._ahead.extendleft(reversed(again))
         self.number -= len(again)

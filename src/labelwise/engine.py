@@ -9,7 +9,7 @@ import math
 from collections import OrderedDict, deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TypeVar
+from typing import NoReturn, SupportsIndex, TypeVar
 
 import numpy as np
 
@@ -18,9 +18,9 @@ from labelwise.annotation import Mention
 from labelwise.arrays import FloatArray
 from labelwise.backend import EncoderBackend
 from labelwise.encoding import Window, batches_by_pieces
-from labelwise.errors import LabelError, some_of
+from labelwise.errors import CopyError, LabelError, some_of
 from labelwise.labels import LabelSet
-from labelwise.segments import Segment, chunks, segments_of
+from labelwise.segments import FIRST_CHUNK_WORDS, Segment, chunks, segments_of
 from labelwise.sentences import moved
 from labelwise.tag_table import Decoder, TagTable
 from labelwise.tags import compose_tags, tag_texts, text_layout
@@ -64,6 +64,18 @@ class Engine:
         self.cached_texts = CACHED_TEXTS
         self.trained_names: tuple[str, ...] = ()  # what an output layer stands for, where known
         self._vectors: OrderedDict[tuple[str, str], FloatArray] = OrderedDict()
+
+    def __reduce_ex__(self, protocol: SupportsIndex) -> NoReturn:
+        """Refuse pickles and deep copies, which a session of ONNX Runtime does not allow.
+
+        Raises:
+            CopyError: Always.
+        """
+        raise CopyError(
+            "A loaded model is being pickled or copied deeply. Expected it to stay in its process. "
+            "Write it with save_pretrained and load it from there in each process; threads and "
+            "forked processes may share one."
+        )
 
     def encode_labels(self, texts: Sequence[str]) -> FloatArray:
         """Encode label texts, each once; similar lengths share a batch.
@@ -239,7 +251,8 @@ class Engine:
         def encode(chunk: Chunk) -> tuple[Chunk, list[FloatArray]]:
             return chunk, chunk.segment_states(self.run_windows(chunk.windows))
 
-        tokenized = map_ahead(self.tokenize, chunks(segments_of(sentences)))
+        grouped = chunks(segments_of(sentences), first_words=FIRST_CHUNK_WORDS)
+        tokenized = map_ahead(self.tokenize, grouped)
         return (map_ahead if self.backend.n_workers > 1 else map)(encode, tokenized)
 
     def tokenize(self, segments: list[Segment]) -> Chunk:

@@ -9,7 +9,8 @@
     ├── ShapeError           two arrays do not fit together            (ValueError)
     ├── CheckpointError      a model folder is damaged, foreign or hostile
     ├── MissingExtraError    an optional dependency is not installed   (ImportError)
-    └── RequestError         a call asks for something that cannot be answered (ValueError)
+    ├── RequestError         a call asks for something that cannot be answered (ValueError)
+    └── CopyError            a loaded model is pickled or copied       (TypeError)
 
 Every message says what was found and where, what was expected, and what to do.
 """
@@ -69,6 +70,10 @@ class MissingExtraError(LabelwiseError, ImportError):
 
 class RequestError(LabelwiseError, ValueError):
     """A call asks for something that cannot be answered."""
+
+
+class CopyError(LabelwiseError, TypeError):
+    """A loaded model is pickled or copied."""
 
 
 def require(module: str, extra: str, purpose: str) -> ModuleType:

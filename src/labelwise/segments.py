@@ -8,6 +8,7 @@ from dataclasses import dataclass
 SEGMENT_WORDS = 2048
 SEGMENT_CONTEXT = 64
 CHUNK_WORDS = 8192
+FIRST_CHUNK_WORDS = 256
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,15 +44,30 @@ def segments_of(sentences: Iterable[Sequence[str]]) -> Iterator[Segment]:
             yield Segment(context, low - before, high - before, low == 0, high == n)
 
 
-def chunks(segments: Iterable[Segment], n_words: int = CHUNK_WORDS) -> Iterator[list[Segment]]:
-    """Group segments to encode together: some eight thousand words, or as many as are given."""
+def chunks(
+    segments: Iterable[Segment], n_words: int = CHUNK_WORDS, first_words: int | None = None
+) -> Iterator[list[Segment]]:
+    """Group segments to encode together: so many words, or as many as are given.
+
+    Args:
+        segments: Any iterable; its error comes after the segments before it.
+        n_words: Words of a chunk.
+        first_words: Words of the first chunk, so that its results come soon; each has twice those
+            of the one before, up to ``n_words``.
+    """
+    limit = min(first_words or n_words, n_words)
     chunk: list[Segment] = []
     words = 0
-    for segment in segments:
-        chunk.append(segment)
-        words += len(segment.words) + 1
-        if words >= n_words:
+    try:
+        for segment in segments:
+            chunk.append(segment)
+            words += len(segment.words) + 1
+            if words >= limit:
+                yield chunk
+                chunk, words, limit = [], 0, min(2 * limit, n_words)
+    except Exception:
+        if chunk:
             yield chunk
-            chunk, words = [], 0
+        raise
     if chunk:
         yield chunk

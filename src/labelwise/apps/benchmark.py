@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from labelwise.apps.output import note
+from labelwise.apps.output import counted, note
 from labelwise.apps.progress import LINE_EVERY_S, summary
 from labelwise.apps.train import Device
 
@@ -93,9 +93,11 @@ def _show_plan(runner: Runner, plan: Plan, *, jobs: int) -> None:
 
 
 def _parts(plan: Plan) -> str:
+    n_skipped = sum(cell in plan.skips for cell in plan.cells)
+    skipped = f"; {counted(n_skipped, 'cell')} cannot be run" if n_skipped else ""
     return (
-        f"{plan.n_cells} cells, {plan.n_cells - len(plan.cells)} of them there; "
-        f"to run: {len(plan.stages)} source stages, {len(plan.cells)} cells"
+        f"{plan.n_cells} cells, {plan.n_cells - len(plan.cells)} of them there; to run: "
+        f"{len(plan.stages)} source stages, {len(plan.cells) - n_skipped} cells{skipped}"
     )
 
 

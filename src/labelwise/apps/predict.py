@@ -122,8 +122,8 @@ def predict(
     tagger = Tagger.from_pretrained(model, device=device)
     label_set = labels_to_predict(labels, tagger.label_set)
     given = (sentence_from_text(t, f"text:{n}") for n, t in enumerate(text or (), start=1))
-    sentences = given if file is None else read_texts(file, column)
-    results = _results(tagger, sentences, label_set, threshold)
+    groups = iter([given]) if file is None else read_texts(file, column)
+    results = _results(tagger, groups, label_set, threshold)
     _put_out(results, label_set, output, as_json=as_json)
 
 
@@ -175,11 +175,16 @@ def _put_out(
 
 
 def _results(
-    tagger: Tagger, sentences: Iterable[Sentence], label_set: LabelSet, threshold: float | None
+    tagger: Tagger,
+    groups: Iterable[Iterator[Sentence]],
+    label_set: LabelSet,
+    threshold: float | None,
 ) -> Iterator[Result]:
-    for_words, for_records = itertools.tee(sentences)
-    found = tagger.tag_texts(for_words, label_set, threshold=threshold)
-    return zip(for_records, found, strict=True)
+    """Tag the texts of a group to the last before the next group is waited for."""
+    for sentences in groups:
+        for_words, for_records = itertools.tee(sentences)
+        found = tagger.tag_texts(for_words, label_set, threshold=threshold)
+        yield from zip(for_records, found, strict=True)
 
 
 def _printed(results: Iterable[Result]) -> Iterator[Result]:

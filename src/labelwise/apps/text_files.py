@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import os
+import select
 import sys
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from functools import partial
+from itertools import chain, takewhile
 from pathlib import Path
-from typing import Any, BinaryIO, NamedTuple
+from typing import Any, BinaryIO, NamedTuple, TypeVar, cast
 
 from labelwise.annotation import Sentence
 from labelwise.apps import tables
@@ -20,7 +22,10 @@ from labelwise.rows import json_object
 from labelwise.schemes import is_tag
 
 MAX_LINE_BYTES = 4 << 20
+_BLOCK_BYTES = 1 << 16
 SUFFIXES = (".txt", ".jsonl", ".conll", *tables.SUFFIXES, ".parquet")
+
+T = TypeVar("T")
 
 
 class _Line(NamedTuple):
@@ -61,21 +66,26 @@ def check_file(path: str, column: str | None = None) -> None:
         )
 
 
-def read_texts(path: str, column: str | None = None) -> Iterator[Sentence]:
+def read_texts(path: str, column: str | None = None) -> Iterator[Iterator[Sentence]]:
     """Read texts one at a time, up to the first that cannot be read.
 
     Args:
         path: As for ``read_units``; ``"-"`` is stdin with one text a line.
         column: As for ``read_units``.
 
+    Yields:
+        Texts that are there; where the next has yet to come, as from a pipe, others follow. Each
+        is to be read to its end before the one after it.
+
     Raises:
         DataError: The file or one of its texts cannot be read.
     """
     if path == "-":
-        units = _line_units(_lines(sys.stdin.buffer, None), Path("stdin"), 1)
+        for lines in _until_none(_lines_so_far(sys.stdin.buffer)):
+            yield (unit.read() for unit in _line_units(lines, Path("stdin"), 1))
     else:
         units = read_units(Path(path), column=column, max_line_bytes=None)
-    return (unit.read() for unit in units)
+        yield (unit.read() for unit in units)
 
 
 def read_units(
@@ -142,6 +152,38 @@ def _lines(stream: BinaryIO, limit: int | None) -> Iterator[_Line]:
             end += len(data)
         text = None if is_too_long else data.removesuffix(b"\n").removesuffix(b"\r")
         yield _Line(number, text, end)
+
+
+def _lines_so_far(stream: BinaryIO) -> Iterator[_Line | None]:
+    """Split at line feeds; None stands where the next line is yet to come."""
+    number = end = 0
+    parts: list[bytes] = []
+    while block := stream.read1(_BLOCK_BYTES):  # type: ignore[attr-defined]
+        *whole, rest = block.split(b"\n")
+        for part in whole:
+            data = b"".join([*parts, part])
+            parts, number, end = [], number + 1, end + len(data) + 1
+            yield _Line(number, data.removesuffix(b"\r"), end)
+        parts.append(rest)
+        if _would_wait(stream):
+            yield None
+    if data := b"".join(parts):
+        yield _Line(number + 1, data.removesuffix(b"\r"), end + len(data))
+
+
+def _would_wait(stream: BinaryIO) -> bool:
+    try:
+        return not select.select([stream], [], [], 0)[0]
+    except (OSError, ValueError):  # it is no file, or on Windows a pipe: nobody can tell
+        return False
+
+
+def _until_none(items: Iterable[T | None]) -> Iterator[Iterator[T]]:
+    """Cut at each None; the parts have at least one item and are read one after the other."""
+    rest = iter(items)
+    for item in rest:
+        if item is not None:
+            yield chain([item], cast("Iterator[T]", takewhile(lambda i: i is not None, rest)))
 
 
 def _encoding(line: _Line) -> str:

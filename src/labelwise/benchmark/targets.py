@@ -134,7 +134,7 @@ def support_set(spec: Spec, cell: Cell, target: Target, root: Path) -> Support:
     if cell.shots == "0":
         return Support([], "")
     if cell.shots != "full" and cell.target in spec.published:
-        return _published(root / spec.published[cell.target].format(k=cell.shots), cell, target)
+        return _published(root, spec.published[cell.target].format(k=cell.shots), cell, target)
     if target.train is None:
         raise SkipCell("no train split to draw support sets from")
     if cell.shots == "full":
@@ -156,10 +156,10 @@ def published_digest(spec: Spec, target: str, root: Path) -> str:
     return sha.hexdigest()
 
 
-def _published(folder: Path, cell: Cell, target: Target) -> Support:
-    path = folder / f"{cell.support_set}.jsonl"
+def _published(root: Path, folder: str, cell: Cell, target: Target) -> Support:
+    path = root / folder / f"{cell.support_set}.jsonl"
     if not path.is_file():
-        raise SkipCell(f"no published support set '{path.name}' in '{folder.name}'")
+        raise SkipCell(f"no published support set '{path.name}' in '{folder}'")
     sentences: Sequence[Sentence] = read_jsonl(path)
     if unknown := set(labels_of(sentences)) - set(target.label_set.names):
         raise SkipCell(f"the support set bears other labels: {', '.join(sorted(unknown))}")

@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Mapping
+from typing import Any
 
 from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
@@ -17,6 +18,7 @@ from starlette.responses import Response
 from labelwise.errors import ConfigError, DataError, RequestError
 from labelwise.serve.batcher import QueueFullError
 from labelwise.serve.label_sets import UnknownLabelSetError
+from labelwise.serve.schemas import LABELS_ERROR
 from labelwise.serve.service import NotReadyError
 
 MAX_MESSAGE_CHARS = 1000
@@ -36,6 +38,17 @@ CODES = {
     504: "deadline_exceeded",
 }
 _dumps = json.JSONEncoder(ensure_ascii=False, separators=(",", ":"), allow_nan=False).encode
+_KINDS: tuple[tuple[type, str], ...] = (
+    (bool, "true or false"),
+    (int, "a number"),
+    (float, "a number"),
+    (str, "a string"),
+    (list, "a list"),
+    (dict, "an object"),
+    (object, "null"),
+)
+_SHOULD = re.compile(r"^\w+ should (be |have )?")  # as pydantic begins
+_DICTIONARY = re.compile(r"a valid dictionary( or .*)?")
 _WORD_START = re.compile(r"(?<!^)(?=[A-Z])")
 
 
@@ -101,9 +114,23 @@ def as_api_error(error: Exception) -> ApiError:
 def validation_message(errors: object) -> str:
     """Say what pydantic found wrong, field by field, without echoing what was sent."""
     listed = errors if isinstance(errors, (list, tuple)) else []
-    parts = [f"'{_place(e['loc'])}': {e['msg']}" for e in listed[:5]]
+    parts = [_finding(error) for error in listed[:5]]
     more = f" And {len(listed) - 5} more." if len(listed) > 5 else ""
-    return _shortened("; ".join(parts) + "." + more)
+    return _shortened(" ".join(parts) + more)
+
+
+def _finding(error: Mapping[str, Any]) -> str:
+    place, kind = _place(error["loc"]), error["type"]
+    if kind == "missing":
+        return f"'{place}' is missing. Expected it in the body. Add it."
+    if kind == "extra_forbidden":
+        return f"'{place}' is no known key. Expected those of /openapi.json. Rename or remove it."
+    if kind == LABELS_ERROR:
+        return f"'{place}': {error['msg']}"
+    found = next(name for type_, name in _KINDS if isinstance(error.get("input"), type_))
+    expected = _DICTIONARY.sub("an object", _SHOULD.sub("", error["msg"]))
+    expected = re.sub("^match ", "to match ", expected)
+    return f"'{place}' is {found}. Expected {expected}. Correct it."
 
 
 def _place(location: tuple[str | int, ...]) -> str:

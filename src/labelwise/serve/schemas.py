@@ -7,8 +7,20 @@ from __future__ import annotations
 
 from typing import Annotated, Any
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    ValidationError,
+    ValidatorFunctionWrapHandler,
+    WrapValidator,
+)
+from pydantic_core import PydanticCustomError
 
+from labelwise.errors import LabelError
+from labelwise.labels import LabelSet
+
+LABELS_ERROR = "labels"
 Score = Annotated[float, Field(ge=0, le=1, allow_inf_nan=False)]
 LabelSetId = Annotated[
     str,
@@ -34,8 +46,25 @@ class LabelSpec(Body):
     threshold: Score | None = Field(None, description="Lowest score of this label.")
 
 
+def _checked_labels(given: Any, handler: ValidatorFunctionWrapHandler) -> Any:
+    """Say of labels in a wrong form what the Python API says, not which types did not match."""
+    try:
+        return handler(given)
+    except ValidationError:
+        try:
+            LabelSet.parse(given if isinstance(given, (list, dict)) else ["any"])
+        except LabelError as err:
+            raise PydanticCustomError(LABELS_ERROR, "{said}", {"said": str(err)}) from None
+        raise PydanticCustomError(
+            "labels_form",
+            "Input should be a list of names, or an object of names with null, a description, or "
+            "an object that has any of 'words', 'description' and 'threshold'",
+        ) from None
+
+
 Labels = Annotated[
     list[str] | dict[str, str | LabelSpec | None],
+    WrapValidator(_checked_labels),
     Field(
         description="Names; or names with descriptions; or names with words, descriptions and "
         "thresholds.",

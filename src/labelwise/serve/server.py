@@ -32,7 +32,7 @@ class Server(uvicorn.Server):
     Args:
         app: Made by ``create_app``.
         config: Where to listen, and how long a drain may take.
-        on_start: Called with the address when requests are taken.
+        on_start: Called with the address when the model is loaded and requests are taken.
     """
 
     def __init__(
@@ -60,6 +60,7 @@ class Server(uvicorn.Server):
         self._service: Service = app.state.service
         self._delay_s, self._on_start = config.drain_delay_s, on_start
         self._drain_from: float | None = None
+        self._url: str | None = None  # where it has yet to be told
 
     @contextlib.contextmanager
     def capture_signals(self) -> Iterator[None]:
@@ -83,15 +84,22 @@ class Server(uvicorn.Server):
         self._service.drain()
 
     async def startup(self, sockets: list[Any] | None = None) -> None:
-        """Listen, then say where."""
+        """Listen, then say where, or as soon as the model is loaded."""
         await super().startup(sockets)
         if self.started:
             host, port = self.servers[0].sockets[0].getsockname()[:2]
             name = f"[{host}]" if ":" in host else host
-            self._on_start(f"http://{name}:{port}")
+            self._url = f"http://{name}:{port}"
+            self._tell_once_ready()
+
+    def _tell_once_ready(self) -> None:
+        if self._url is not None and self._service.status == "ready":
+            url, self._url = self._url, None
+            self._on_start(url)
 
     async def on_tick(self, counter: int) -> bool:
         """Stop when the drain's delay is over, or when the model could not be loaded."""
+        self._tell_once_ready()
         now = asyncio.get_running_loop().time()
         if self._service.status == "draining" and self._drain_from is None:
             self._drain_from = now
@@ -109,7 +117,7 @@ def run(
     Args:
         app: Made by ``create_app``.
         config: Where to listen.
-        on_start: Called with the address when requests are taken.
+        on_start: Called with the address when the model is loaded and requests are taken.
 
     Raises:
         ServeError: The address cannot be listened on.

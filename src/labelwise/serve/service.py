@@ -145,6 +145,8 @@ class Service:
             await asyncio.to_thread(tagger.predict, "Ada Lovelace lived in London.", ["person"])
             await asyncio.to_thread(_keep_for_good)
             self._take(tagger)
+        except LabelwiseError as err:
+            self.failure = err  # says all: who runs the server raises it
         except Exception as err:
             self.failure = err
             log.error("the model could not be loaded", exc_info=err)
@@ -218,6 +220,11 @@ class Service:
         is_default = id is None or id == DEFAULT_ID
         entry = self._default if is_default else self.label_sets.get(str(id))
         self.metrics.looked_up(found=entry is not None)
+        if entry is None and is_default:
+            raise UnknownLabelSetError(
+                f"There is no label set '{id}': the model has no labels of its own. Expected an id "
+                "that /v1/labels or /v1/fit returned, or labels. Send 'labels'."
+            )
         if entry is None:
             raise UnknownLabelSetError(
                 f"There is no label set '{id}', or it was forgotten since. Expected an id that "
