@@ -152,11 +152,11 @@ def test_little_is_not_shared_out() -> None:
 def test_with_workers_the_next_chunk_is_encoded_while_one_is_used() -> None:
     engine = fake_engine()
     engine.backend.n_workers = 2  # type: ignore[misc]
-    found = engine.states(distinct(8))
+    found = engine.states(iter(distinct(8)))
     n_first = math.ceil(FIRST_CHUNK_WORDS / 9)
     list(itertools.islice(found, n_first + 1))
     deadline = time.monotonic() + 10
-    while sum(rows for rows, _ in engine.backend.batch_sizes) <= 4 * n_first:  # type: ignore[attr-defined]
+    while sum(rows for rows, _ in engine.backend.batch_sizes) <= 8 * n_first:  # type: ignore[attr-defined]
         assert time.monotonic() < deadline
         time.sleep(0.01)
     found.close()  # type: ignore[attr-defined]
@@ -279,12 +279,12 @@ def test_the_first_results_wait_for_few_sentences(n_workers: int) -> None:
 
 
 @given(st.lists(st.integers(0, 9), max_size=40), st.integers(1, 30), st.integers(1, 30))
-def test_chunks_double_and_lose_nothing(sizes: list[int], n_words: int, first_words: int) -> None:
+def test_chunks_grow_and_lose_nothing(sizes: list[int], n_words: int, first_words: int) -> None:
     segments = list(segments_of([["bob"] * n for n in sizes]))
     found = list(chunks(segments, n_words, first_words))
     assert list(itertools.chain(*found)) == segments
     for i, chunk in enumerate(found):
-        limit, words = min(first_words << i, n_words), [len(s.words) + 1 for s in chunk]
+        limit, words = min(first_words << 2 * i, n_words), [len(s.words) + 1 for s in chunk]
         assert sum(words[:-1]) < limit
         assert sum(words) >= limit or chunk is found[-1]
 
@@ -337,7 +337,8 @@ def test_an_error_of_the_source_comes_after_all_results_before_it(
 def test_a_stream_that_is_left_early_leaves_no_thread() -> None:
     engine, n_threads = fake_engine(), threading.active_count()
     found = engine.tag(itertools.repeat(["bob"] * 40), engine.tag_table(LABEL_SET))
-    list(itertools.islice(found, 3))  # the first two are a chunk, which needs no thread
+    n_first = math.ceil(FIRST_CHUNK_WORDS / 41)
+    list(itertools.islice(found, n_first + 1))  # the first are a chunk, which needs no thread
     assert threading.active_count() == n_threads + 1
     found.close()  # type: ignore[attr-defined]
     assert threading.active_count() == n_threads

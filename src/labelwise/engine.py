@@ -246,12 +246,16 @@ class Engine:
     def _encoded(
         self, sentences: Iterable[Sequence[str]]
     ) -> Iterator[tuple[Chunk, list[FloatArray]]]:
-        """Chunks with the states of their segments; the next is made while one is used."""
+        """Chunks with the states of their segments; the next is made while one is used.
+
+        Of sentences that come one by one, the first chunks are small: who feeds a stream waits.
+        """
 
         def encode(chunk: Chunk) -> tuple[Chunk, list[FloatArray]]:
             return chunk, chunk.segment_states(self.run_windows(chunk.windows))
 
-        grouped = chunks(segments_of(sentences), first_words=FIRST_CHUNK_WORDS)
+        first_words = None if isinstance(sentences, Sequence) else FIRST_CHUNK_WORDS
+        grouped = chunks(segments_of(sentences), first_words=first_words)
         tokenized = map_ahead(self.tokenize, grouped)
         return (map_ahead if self.backend.n_workers > 1 else map)(encode, tokenized)
 

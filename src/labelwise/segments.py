@@ -52,8 +52,8 @@ def chunks(
     Args:
         segments: Any iterable; its error comes after the segments before it.
         n_words: Words of a chunk.
-        first_words: Words of the first chunk, so that its results come soon; each has twice those
-            of the one before, up to ``n_words``.
+        first_words: Words of the first chunk, so that its results come soon; each has four times
+            those of the one before, up to ``n_words``.
     """
     limit = min(first_words or n_words, n_words)
     chunk: list[Segment] = []
@@ -64,7 +64,7 @@ def chunks(
             words += len(segment.words) + 1
             if words >= limit:
                 yield chunk
-                chunk, words, limit = [], 0, min(2 * limit, n_words)
+                chunk, words, limit = [], 0, min(4 * limit, n_words)
     except Exception:
         if chunk:
             yield chunk
