@@ -367,9 +367,9 @@ def test_raw_texts_in_a_txt_file_are_told_from_columns(content: str, tmp_path: P
         read_dataset(path, "train")
 
 
-def test_a_span_that_is_given_twice_is_one() -> None:
-    [sentence] = to_sentences([("Ada left", [(0, 3, "person"), (0, 3, "person")])])
-    assert len(sentence.mentions) == 1
+def test_a_span_that_is_given_twice_is_told_from_an_overlap() -> None:
+    with pytest.raises(DataError, match=r"Span 0-3 'person' \(.*\) is given twice"):
+        to_sentences([("Ada left", [(0, 3, "person"), (0, 3, "person")])])
 
 
 def test_label_words_come_with_the_folder(tmp_path: Path) -> None:

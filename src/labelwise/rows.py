@@ -320,8 +320,8 @@ def _bad_span(item: object, place: str) -> DataError:
 
 
 def _flat(spans: Iterable[LabelledSpan], length: int, unit: str, place: str) -> list[LabelledSpan]:
-    """Sort spans, each once, and refuse those that overlap or lie outside."""
-    spans = sorted({*spans})
+    """Sort spans and refuse those that overlap or lie outside."""
+    spans = sorted(spans)
     for start, end, label in spans:
         if not 0 <= start < end <= length:
             raise DataError(
@@ -329,6 +329,11 @@ def _flat(spans: Iterable[LabelledSpan], length: int, unit: str, place: str) -> 
                 f"Expected 0 <= start < end <= {length}, end exclusive. Correct the span."
             )
     for one, other in pairwise(spans):
+        if one == other:
+            raise DataError(
+                f"Span {one[0]}-{one[1]} '{one[2]}' ({place}) is given twice. Expected it once. "
+                "Keep one of them."
+            )
         if other[0] < one[1]:
             raise DataError(
                 f"Spans {one[0]}-{one[1]} '{one[2]}' and {other[0]}-{other[1]} '{other[2]}' "
