@@ -8,7 +8,7 @@ from dataclasses import dataclass
 SEGMENT_WORDS = 2048
 SEGMENT_CONTEXT = 64
 CHUNK_WORDS = 8192
-FIRST_CHUNK_WORDS = 256
+FIRST_CHUNK_WORDS = 1024
 
 
 @dataclass(frozen=True, slots=True)
