@@ -79,8 +79,8 @@ def fit_tag_vectors(  # noqa: PLR0913
         start: Where the solve starts, such as the last fit; never changes where it ends.
         allowed: False where an example says nothing about a label, so that its other words are
             no evidence against it. None allows all. Shape ``(words, labels)``.
-        weights: Weight of every word in the loss, and there alone; None weighs all alike.
-            Shape ``(words,)``.
+        weights: Weight of every word in the loss and in the mean state, not in the share of the
+            centre that is kept; None weighs all alike. Shape ``(words,)``.
 
     Returns:
         The fitted parameters, and what was found on the way.
