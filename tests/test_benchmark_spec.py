@@ -77,7 +77,7 @@ def test_spec_errors_say_what_to_do(change: dict, message: str) -> None:
         Spec.from_dict(SMALL | change)
 
 
-@pytest.mark.parametrize("name", ["smoke", "tuning", "quick", "names", "paper"])
+@pytest.mark.parametrize("name", ["smoke", "tuning", "quick", "readings", "names", "paper"])
 def test_presets_are_valid(name: str) -> None:
     assert list(cells_of(preset_spec(name)))
 
