@@ -195,35 +195,39 @@ class Engine:
                     yield np.concatenate(parts) if len(parts) > 1 else parts[0]
                     parts = []
 
-    def tag(self, sentences: Iterable[Sequence[str]], table: TagTable) -> Iterator[list[Mention]]:
+    def tag(
+        self, sentences: Iterable[Sequence[str]], table: TagTable, *, live: bool = False
+    ) -> Iterator[list[Mention]]:
         """Find the mentions in sentences, in order, in memory independent of their number.
 
         Args:
             sentences: Words of each sentence, any length.
             table: Labels to look for.
+            live: Begin with small chunks, for one who gives sentences and waits for the first.
 
         Yields:
             Mentions of each sentence, sorted by start.
         """
         decoder = Decoder(self.backend.config, table)
-        for chunk, found in self._encoded(sentences):
+        for chunk, found in self._encoded(sentences, FIRST_CHUNK_WORDS if live else None):
             yield from decoder.decode(chunk.segments, found)
 
     def tag_by_sentence(
-        self, texts: Iterable[Iterable[Sequence[str]]], table: TagTable
+        self, texts: Iterable[Iterable[Sequence[str]]], table: TagTable, *, live: bool = False
     ) -> Iterator[list[Mention]]:
         """Find the mentions in texts, reading them sentence by sentence.
 
         Args:
             texts: Sentences of each text, at least one, each as its words.
             table: Labels to look for.
+            live: As for ``tag``.
 
         Yields:
             Mentions of each text, counted in the words of all its sentences.
         """
         places: deque[tuple[int, bool]] = deque()
         mentions: list[Mention] = []
-        for found in self.tag(_one_by_one(texts, places), table):
+        for found in self.tag(_one_by_one(texts, places), table, live=live):
             low, is_last = places.popleft()
             mentions += moved(found, low)
             if is_last:
@@ -244,17 +248,13 @@ class Engine:
         return Decoder(self.backend.config, table).decode(whole, states)
 
     def _encoded(
-        self, sentences: Iterable[Sequence[str]]
+        self, sentences: Iterable[Sequence[str]], first_words: int | None = None
     ) -> Iterator[tuple[Chunk, list[FloatArray]]]:
-        """Chunks with the states of their segments; the next is made while one is used.
-
-        Of sentences that come one by one, the first chunks are small: who feeds a stream waits.
-        """
+        """Chunks with the states of their segments; the next is made while one is used."""
 
         def encode(chunk: Chunk) -> tuple[Chunk, list[FloatArray]]:
             return chunk, chunk.segment_states(self.run_windows(chunk.windows))
 
-        first_words = None if isinstance(sentences, Sequence) else FIRST_CHUNK_WORDS
         grouped = chunks(segments_of(sentences), first_words=first_words)
         tokenized = map_ahead(self.tokenize, grouped)
         return (map_ahead if self.backend.n_workers > 1 else map)(encode, tokenized)

@@ -129,9 +129,9 @@ class Tagger(Learning):
         Returns:
             Entities of the text, or a list of them for every text.
         """
-        if isinstance(texts, str):
-            return next(self.stream([texts], labels, threshold=threshold))
-        return list(self.stream(texts, labels, threshold=threshold))
+        one = isinstance(texts, str)
+        found = list(self._records([texts] if one else texts, labels, threshold))
+        return found[0] if one else found
 
     def stream(
         self,
@@ -150,11 +150,21 @@ class Tagger(Learning):
         Yields:
             Entities of each text.
         """
+        yield from self._records(texts, labels, threshold, live=True)
+
+    def _records(
+        self,
+        texts: Iterable[str],
+        labels: Labels | None,
+        threshold: float | None,
+        *,
+        live: bool = False,
+    ) -> Iterator[list[Record]]:
         table, limit = self.table(labels), check_threshold(threshold)
         numbered = enumerate(check_texts(texts))
         for_words, for_records = itertools.tee(split_text(t, i) for i, t in numbered)
         sentences = (words_by_sentence(*read) for read in for_words)
-        mentions = self.engine.tag_by_sentence(sentences, table)
+        mentions = self.engine.tag_by_sentence(sentences, table, live=live)
         for (text, _, offsets), found in zip(for_records, mentions, strict=True):
             yield records_in(text, offsets, above_threshold(found, table.label_set, limit))
 
@@ -266,7 +276,8 @@ class Tagger(Learning):
             Mentions of each sentence, in words.
         """
         table, limit = self.table(labels), check_threshold(threshold)
-        for found in self.engine.tag(check_sentences(sentences), table):
+        live = not isinstance(sentences, Sequence)
+        for found in self.engine.tag(check_sentences(sentences), table, live=live):
             yield above_threshold(found, table.label_set, limit)
 
     def tag_texts(

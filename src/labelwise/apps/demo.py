@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import importlib.util
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
 from rich.console import Console
 from rich.table import Table
 
-from labelwise.annotation import Sentence
+from labelwise.annotation import Mention, Sentence
 from labelwise.apps.inputs import read_sources, records
 from labelwise.apps.progress import training_progress
 from labelwise.apps.render import highlight, stdout
@@ -45,32 +45,44 @@ def run_demo(
     """
     console = stdout()
     tagger = _tagger(console, model, encoder, seconds)
-    folder = SAMPLES / UNSEEN
-    label_set, test = LabelSet.read(folder), read_dataset(folder, "test")
-    shown = sorted(test, key=lambda s: -len({m.label for m in s.mentions}))[:N_SHOWN]
+    label_set, examples, others = _domain()
+    n, n_others = len(examples), len(others)
+
+    scores = {"zero-shot": evaluate(tagger, others, label_set).scores}
+    before = list(tagger.tag_texts(others, label_set))
+    report = tagger.fit(examples, label_set)
+    scores[f"{K}-shot fit"] = evaluate(tagger, others, label_set).scores
+    after = list(tagger.tag_texts(others, label_set))
+    changed = [i for i in range(n_others) if before[i] != after[i]]
+    shown = sorted(changed or range(n_others), key=lambda i: -len(others[i].mentions))[:N_SHOWN]
 
     _heading(console, f"Zero-shot: {UNSEEN}, known by the words of {len(label_set)} labels only")
-    before = _show(console, tagger, shown, test, label_set)
-
-    support = sample_support_set(
-        read_dataset(folder, "train"), K, SEED, labels=label_set.names, allow_short=True
-    )
-    n = len(support.sentences)
-    report = tagger.fit(support.sentences, label_set)
-    _heading(console, f"After an instant fit to {n} sentences ({report.seconds:.2f} s)")
-    scores = {"zero-shot": before, f"{K}-shot fit": _show(console, tagger, shown, test, label_set)}
+    _show(console, [(others[i], before[i]) for i in shown], label_set)
+    took = f"{report.seconds:.2f} s; {len(changed)} of {n_others} other sentences change"
+    _heading(console, f"After an instant fit to {n} sentences ({took})")
+    _show(console, [(others[i], after[i]) for i in shown], label_set)
 
     if _may_finetune(console, n, is_finetuned=is_finetuned):
         with training_progress(console) as on_progress:
-            tagger.finetune(support.sentences, label_set, on_progress=on_progress)
-        scores[f"{K}-shot fine-tuned"] = evaluate(tagger, test, label_set).scores
+            tagger.finetune(examples, label_set, on_progress=on_progress)
+        scores[f"{K}-shot fine-tuned"] = evaluate(tagger, others, label_set).scores
 
-    _heading(console, f"F1 on the {len(test)} test sentences")
+    _heading(console, f"F1 on the {n_others} sentences that it has not learned from")
     console.print(_comparison(scores))
     tagger.save_pretrained(output)
     _heading(console, "Try next")
     for command in _next_commands(output):
         console.print(f"  {command}")
+
+
+def _domain() -> tuple[LabelSet, Sequence[Sentence], list[Sentence]]:
+    """Labels that the model has not seen, a support set, and all sentences beside it."""
+    folder = SAMPLES / UNSEEN
+    label_set = LabelSet.read(folder)
+    train, test = (read_dataset(folder, split) for split in ("train", "test"))
+    support = sample_support_set(train, K, SEED, labels=label_set.names, allow_short=True)
+    others = [*(s for s in train if s not in support.sentences), *test]
+    return label_set, support.sentences, others
 
 
 def _may_finetune(console: Console, n_sentences: int, *, is_finetuned: bool) -> bool:
@@ -115,18 +127,13 @@ def _trained(console: Console, encoder: str, seconds: float) -> Tagger:
 
 def _show(
     console: Console,
-    tagger: Tagger,
-    shown: Sequence[Sentence],
-    test: Sequence[Sentence],
+    tagged: Iterable[tuple[Sentence, Sequence[Mention]]],
     label_set: LabelSet,
-) -> Scores:
-    """Print some sentences with their entities; return the scores on all."""
+) -> None:
     coloured = console.color_system is not None
-    found = tagger.tag_texts(shown, label_set)
-    for sentence, mentions in zip(shown, found, strict=True):
+    for sentence, mentions in tagged:
         entities = records(sentence, mentions)
         console.print(highlight(sentence.text or "", entities, label_set.names, coloured=coloured))
-    return evaluate(tagger, test, label_set).scores
 
 
 def _comparison(scores: Mapping[str, Scores]) -> Table:
