@@ -24,7 +24,8 @@ def benchmark(
     output: Annotated[Path, typer.Option("--output", "-o", help="Folder of the run.")],
     spec: Annotated[Path | None, typer.Argument(metavar="SPEC.toml", help="What to run.")] = None,
     preset: Annotated[
-        str | None, typer.Option(help="In place of a file: smoke, tuning, quick, names or paper.")
+        str | None,
+        typer.Option(help="In place of a file: smoke, tuning, quick, readings, names or paper."),
     ] = None,
     root: Annotated[
         Path, typer.Option("--data", help="Folder that the dataset folders named lie in.")
