@@ -21,6 +21,7 @@ from labelwise.benchmark.grid import plan_benchmark, run_benchmark
 from labelwise.benchmark.plan import Plan
 from labelwise.benchmark.report import write_report
 from labelwise.benchmark.spec import Spec, preset_spec, read_spec
+from labelwise.benchmark.targets import read_target
 from labelwise.errors import CheckpointError, ConfigError, DataError
 from labelwise.sample_data import sample_path
 from labelwise.training import Progress
@@ -238,6 +239,16 @@ def test_a_source_that_holds_scored_sentences_is_told_of(tmp_path: Path) -> None
     assert 0 < int(found[1]) <= len(rows)
     (result,) = run_on_copy(tmp_path, sources=small.sources, methods=["towers"], shots=[0]).values()
     assert result["shared_sentences"] == {"leaky": int(found[1])}
+    assert result["n_in_train"] == 0
+
+
+def test_scored_sentences_in_the_train_split_are_counted(tmp_path: Path) -> None:
+    folder = copy_of_sample(tmp_path)
+    train, test = (folder / f"{split}.jsonl" for split in ("train", "test"))
+    long = [line for line in test.read_text(encoding="utf-8").splitlines() if len(line) > 200][:3]
+    with train.open("a", encoding="utf-8") as file:
+        file.writelines(f"{line}\n" for line in long)
+    assert read_target(folder, "test").n_in_train == len(long) == 3
 
 
 @pytest.mark.parametrize("content", [None, "by hand"], ids=["missing", "no markers"])

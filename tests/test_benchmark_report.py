@@ -44,7 +44,7 @@ def result(f1: float, counts: list[list[int]], seed: int = 0) -> dict[str, Any]:
         "scores": {"micro_f1": f1, "per_label": {"PER": label, "LOC": other}},
         "errors": {"missed": 3, "boundary": 1}, "counts": counts, "support": {"n_sentences": 2},
         "label_words": {"PER": "person", "LOC": "place"}, "label_overlap": ["PER"],
-"shared_sentences": {"a": 3}, "machine": MACHINE, "seed": seed,
+"shared_sentences": {"a": 3}, "n_in_train": 2, "machine": MACHINE, "seed": seed,
     }  # fmt: skip
 
 
@@ -83,6 +83,7 @@ def test_a_method_that_is_right_everywhere_leads_one_that_never_is() -> None:
         "| label semantics - NNShot | +30.0 (+100.0 to +100.0) |",
         "Labels whose words the sources use too: PER. New: LOC.",
         "Scored sentences that the sources train on too: 3 of 4 (a). Numbers after a source stage",
+        "2 of the 4 scored sentences are in the target's own train split too",
         "| label semantics | 30.0 / 0.0 | 60.0 / 0.0 |",  # known and new labels
         "| PER* | 60.0 | 30.0 |",
         "| label semantics: swapped |  | 10.0 |",

@@ -142,6 +142,7 @@ class Runner:
             "label_words": {x.name: x.words for x in labels},
             "label_overlap": [x.name for x in labels if x.words.casefold() in known],
             "shared_sentences": self.shared_sentences(cell.target),
+            "n_in_train": target.n_in_train,
             "machine": self._facts,
         }
 

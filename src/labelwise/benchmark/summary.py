@@ -118,7 +118,9 @@ def _row(key: tuple[str, ...], group: Group) -> dict[str, Any]:
         "label_words": found[0]["label_words"],
         "label_overlap": overlap,
         "n_scored": len(found[0]["counts"]),
-        "shared_sentences": found[0].get("shared_sentences"),  # None in cells of old versions
+        # None in cells of old versions
+        "shared_sentences": found[0].get("shared_sentences"),
+        "n_in_train": found[0].get("n_in_train"),
         "cells": [{k: v for k, v in r.items() if k not in ("counts", "machine")} for r in found],
     }
 

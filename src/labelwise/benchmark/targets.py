@@ -62,6 +62,12 @@ class Target:
         """Hashes of the scored sentences, to find them in sources; short ones have none."""
         return list(long_keys(self.scored))
 
+    @functools.cached_property
+    def n_in_train(self) -> int:
+        """Scored sentences that the target's own train split holds too."""
+        own = set(long_keys(self.train or ()))
+        return sum(key in own for key in self.scored_keys)
+
 
 def read_target(path: Path, split: str) -> Target:
     """Read a target.
