@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import json
 import socket
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from functools import partial
 from typing import Any
 
 import pytest
 from starlette.testclient import TestClient
 
 from labelwise.config import ServeConfig
+from labelwise.serve import problems, schemas
 from labelwise.serve.service import CACHED_LABEL_TEXTS
 from serving import LABELS, client, exchange, live, raw_request
 
@@ -134,6 +136,15 @@ def test_bad_labels_are_refused(http: TestClient, labels: Any) -> None:
     assert http.post("/v1/labels", json={"labels": labels}).status_code == 422
 
 
+def test_many_labels_are_checked_as_few_are(http: TestClient) -> None:
+    names = [f"label {i}" for i in range(200)]
+    as_list = http.post("/v1/labels", json={"labels": names}).json()
+    as_dict = http.post("/v1/labels", json={"labels": dict.fromkeys(names)}).json()
+    assert list(as_list["labels"]) == list(as_dict["labels"]) == names
+    bad = http.post("/v1/labels", json={"labels": dict.fromkeys(names) | {"a": {"threshold": 2}}})
+    assert "threshold" in bad.json()["error"]["message"]
+
+
 def test_errors_that_quote_a_name_are_no_pages(http: TestClient) -> None:
     answer = http.post("/v1/predict", json=_predict(labels=[SCRIPT, SCRIPT]))
     assert answer.status_code == 422
@@ -150,6 +161,42 @@ def test_a_flood_of_label_sets_keeps_to_its_memory(http: TestClient) -> None:
         assert service.label_sets.n_bytes <= 1 << 20
     assert len(service.label_sets) <= 8
     assert len(service.engine.known_vectors()) <= CACHED_LABEL_TEXTS
+
+
+# Many mistakes in a small body
+
+
+@pytest.mark.parametrize(
+    ("path", "body", "said"),
+    [
+        ("/v1/predict", {"texts": [1] * 300_000}, "'texts.0' is a number"),
+        ("/v1/predict", _predict(labels=[1] * 300_000), "Label name 1"),
+        ("/v1/predict", _predict(labels=[*map(str, range(100_000)), 7]), "Label name 7"),
+        ("/v1/labels", {"labels": {str(i): 1 for i in range(100_000)}}, "Label '0'"),
+        ("/v1/labels", {"labels": {"a": {str(i): 1 for i in range(100_000)}}}, "Label 'a'"),
+        ("/v1/predict", {str(i): 1 for i in range(100_000)}, "'0' is no known key"),
+        ("/v1/fit", {"examples": [1] * 300_000}, "'examples.0' is a number"),
+        ("/predict", {"tasks": [1] * 300_000, "label_config": ""}, "'tasks.0' is a number"),
+        ("/webhook", {"action": "a", "annotations": [1] * 300_000}, "'annotations.0' is a number"),
+    ],
+    ids=lambda value: ascii(value)[:24],
+)
+def test_many_mistakes_cost_no_more_than_the_few_that_are_shown(
+    http: TestClient, monkeypatch: pytest.MonkeyPatch, path: str, body: Any, said: str
+) -> None:
+    seen: list[int] = []
+
+    def watch(function: Callable[[Any], Any], found: Any) -> Any:
+        seen.append(len(found))
+        return function(found)
+
+    say, parse = problems.validation_message, schemas.LabelSet.parse
+    monkeypatch.setattr(problems, "validation_message", partial(watch, say))
+    monkeypatch.setattr(schemas.LabelSet, "parse", partial(watch, parse))
+    answer = http.post(path, json=body)
+    assert answer.status_code == 422
+    assert said in answer.json()["error"]["message"]
+    assert max(seen) <= 64
 
 
 # JSON

@@ -7,6 +7,7 @@ import json
 import math
 import threading
 import time
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
@@ -16,8 +17,10 @@ import pytest
 from builders import tiny_tokenizer
 from labelwise.backend import FakeBackend
 from labelwise.config import ModelConfig, ServeConfig
+from labelwise.label_studio import Units, spans_of_regions, value_of
 from labelwise.labels import LabelSet
 from labelwise.rows import to_sentences
+from labelwise.serve import label_studio
 from labelwise.serve.label_sets import fitted
 from labelwise.serve.label_studio import MAX_RUNS
 from labelwise.serve.taught import MAX_PROJECTS, Taught, TaughtProject, TaughtProjects
@@ -215,6 +218,30 @@ class _StoppingBackend(FakeBackend):
         self.begun.clear()
 
 
+def test_offsets_are_converted_in_one_pass_over_a_text() -> None:
+    class Text(str):
+        __slots__ = ("passes",)
+        passes: int
+
+        def encode(self, *_: Any) -> bytes:
+            raise AssertionError("a pass for every offset")
+
+        def __iter__(self) -> Iterator[str]:
+            self.passes += 1
+            return super().__iter__()
+
+    text = Text("\U0001f600 ada " * 100)
+    text.passes = 0
+    spans = [(6 * i + 2, 6 * i + 5, "person") for i in range(100)]
+    units = Units(text)
+    values = [value_of(text, units, *span) for span in spans]
+    assert values[1]["start"] == 10
+    assert text.passes == 1
+    regions = [{"value": value} for value in values]
+    assert spans_of_regions(regions, text, "here") == spans
+    assert text.passes == 2
+
+
 def test_a_deletion_is_not_undone_by_a_fit_that_had_begun() -> None:
     backend = _StoppingBackend()
     with client(Tagger(backend)) as http, ThreadPoolExecutor(1) as pool:
@@ -240,6 +267,26 @@ def test_a_refused_annotation_does_not_stop_a_fit_that_had_begun() -> None:
         backend.go.set()
         assert (creation.result().status_code, refused.status_code) == (201, 422)
         assert _spans(http.post("/predict", json=_ask())) == [(4, 9, "city")]
+
+
+def test_a_full_server_reads_no_annotation(monkeypatch: pytest.MonkeyPatch) -> None:
+    def read(*_: Any) -> Any:
+        raise AssertionError("read before it was let in")
+
+    backend = _StoppingBackend()
+    with (
+        client(Tagger(backend), ServeConfig(queue_requests=1)) as http,
+        ThreadPoolExecutor(1) as pool,
+    ):
+        backend.stop()
+        first = pool.submit(
+            http.post, "/webhook", json=_event("ANNOTATION_CREATED", 1, (4, 9, "city"))
+        )
+        assert backend.begun.wait(10)
+        monkeypatch.setattr(label_studio, "spans_of_regions", read)
+        full = http.post("/webhook", json=_event("ANNOTATION_CREATED", 2, (0, 3, "person")))
+        backend.go.set()
+        assert (full.status_code, first.result().status_code) == (429, 201)
 
 
 def test_an_event_that_is_refused_for_lack_of_room_or_time_changes_nothing() -> None:

@@ -5,6 +5,7 @@ Knows no files and no HTTP.
 
 from __future__ import annotations
 
+from bisect import bisect_left
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
@@ -12,6 +13,28 @@ from labelwise.annotation import LabelledSpan
 from labelwise.errors import DataError
 from labelwise.label import checked_name
 from labelwise.words import without_surrogates
+
+
+class Units:
+    r"""Where UTF-16 units and code points of a text meet; made once a text, in one pass.
+
+    >>> units = Units("\U0001f600 Ada")
+    >>> units.before(2), units.code_points(3)
+    (3, 2)
+    """
+
+    def __init__(self, text: str) -> None:
+        """Find the characters that take two units; most texts have none."""
+        pairs = [] if text.isascii() else [i for i, c in enumerate(text) if c > "\uffff"]
+        self._pairs, self._pair_units = pairs, [i + n for n, i in enumerate(pairs)]
+
+    def before(self, offset: int) -> int:
+        """Count the units before a code point."""
+        return offset + bisect_left(self._pairs, offset)
+
+    def code_points(self, unit: int) -> int:
+        """Count the code points before a unit, and on beyond the end; half a pair is none."""
+        return unit - bisect_left(self._pair_units, unit)
 
 
 def spans_of_regions(results: Sequence[object], text: str, place: str) -> list[LabelledSpan]:
@@ -29,9 +52,10 @@ def spans_of_regions(results: Sequence[object], text: str, place: str) -> list[L
         DataError: A span does not fit the text, or does not read as it says.
     """
     try:
-        found = [_span(r, text, place, _code_point) for r in results]
+        position = Units(text).code_points
+        found = [_span(r, text, place, position) for r in results]
     except DataError:
-        found = [_span(r, text, place, lambda _, at: at) for r in results]
+        found = [_span(r, text, place, lambda at: at) for r in results]
     return [span for span in found if span is not None]
 
 
@@ -47,18 +71,19 @@ def without_overlaps(spans: Iterable[LabelledSpan]) -> tuple[tuple[LabelledSpan,
     return tuple(sorted(kept)), len(ordered) - len(kept)
 
 
-def value_of(text: str, start: int, end: int, label: str) -> dict[str, Any]:
-    """Write a span as the value of a region.
+def value_of(text: str, units: Units, start: int, end: int, label: str) -> dict[str, Any]:
+    r"""Write a span as the value of a region.
 
-    >>> value_of("\U0001f600 Ada", 2, 5, "person")
+    >>> text = "\U0001f600 Ada"
+    >>> value_of(text, Units(text), 2, 5, "person")
     {'start': 3, 'end': 6, 'text': 'Ada', 'labels': ['person']}
     """
-    first, last = _units(text, start), _units(text, end)
+    first, last = units.before(start), units.before(end)
     return {"start": first, "end": last, "text": text[start:end], "labels": [label]}
 
 
 def _span(
-    result: object, text: str, place: str, position: Callable[[str, int], int]
+    result: object, text: str, place: str, position: Callable[[int], int]
 ) -> LabelledSpan | None:
     if not isinstance(result, dict):
         raise DataError(f"A result is {type(result).__name__} ({place}). Expected an object.")
@@ -72,7 +97,7 @@ def _span(
             f"A span goes from {start!r} to {end!r} ({place}). Expected whole numbers, "
             "0 <= start < end. Correct it."
         )
-    start, end = position(text, start), position(text, end)
+    start, end = position(start), position(end)
     quoted = without_surrogates(str(value.get("text", text[start:end])))
     start, end = _trimmed(text, start, end)
     if not 0 <= start < end <= len(text) or text[start:end] != quoted.strip():
@@ -81,17 +106,6 @@ def _span(
             f"{quoted[:80]!r}. Expected offsets that count characters. Correct it."
         )
     return start, end, checked_name(labels[0])
-
-
-def _code_point(text: str, unit: int) -> int:
-    encoded = text.encode("utf-16-le")
-    beyond = max(0, unit - len(encoded) // 2)  # the end, which is then found not to fit
-    return len(encoded[: 2 * unit].decode("utf-16-le", "ignore")) + beyond
-
-
-def _units(text: str, offset: int) -> int:
-    """UTF-16 units before a code point: Label Studio counts as browsers do."""
-    return len(text[:offset].encode("utf-16-le")) // 2
 
 
 def _trimmed(text: str, start: int, end: int) -> tuple[int, int]:

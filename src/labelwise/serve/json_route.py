@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import inspect
 from collections.abc import Callable, Coroutine, Iterable
-from typing import Any, cast
+from typing import Any, TypeVar, cast
 
 from fastapi import APIRouter, Request, Response
 from fastapi.exceptions import RequestValidationError
@@ -21,8 +21,9 @@ from labelwise.errors import CheckpointError
 from labelwise.serve.problems import ApiError
 from labelwise.strict_json import MAX_JSON_DEPTH, parse_json
 
+T = TypeVar("T")
 Handler = Callable[[Request], Coroutine[Any, Any, Response]]
-INLINE_BYTES = 65_536  # larger bodies are parsed in a thread
+INLINE_BYTES = 65_536  # larger bodies are parsed and checked in a thread
 
 
 class StrictRequest(Request):
@@ -36,10 +37,13 @@ class StrictRequest(Request):
         """
         if not hasattr(self, "_json"):
             check_media_type(self)
-            body = await self.body()
-            is_small = len(body) <= INLINE_BYTES
-            self._json = parse_body(body) if is_small else await asyncio.to_thread(parse_body, body)
+            self._json = await self.call(parse_body, await self.body())
         return self._json
+
+    async def call(self, function: Callable[[Any], T], value: Any) -> T:
+        """Call a function of what was sent: in a thread if that is large, to hold up nobody."""
+        is_small = len(await self.body()) <= INLINE_BYTES
+        return function(value) if is_small else await asyncio.to_thread(function, value)
 
 
 def parse_body(body: bytes) -> Any:
@@ -102,7 +106,7 @@ class JsonRoute(APIRoute):
         async def handle_directly(request: Request) -> Response:
             strict = StrictRequest(request.scope, request.receive)
             try:
-                body = adapter.validate_python(await strict.json())
+                body = await strict.call(adapter.validate_python, await strict.json())
             except ValidationError as err:
                 raise RequestValidationError(err.errors(include_url=False)) from None
             arguments = {body_name: body} | ({request_name: strict} if request_name else {})

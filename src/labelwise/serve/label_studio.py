@@ -6,8 +6,9 @@ are learned from at once, project by project; they live as long as the process.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 from xml.etree import ElementTree
 
@@ -17,12 +18,13 @@ from pydantic import BaseModel, ConfigDict, Field
 from labelwise.annotation import LabelledSpan, Record
 from labelwise.config import ServeConfig
 from labelwise.errors import DataError, RequestError
-from labelwise.label_studio import spans_of_regions, value_of, without_overlaps
+from labelwise.label_studio import Units, spans_of_regions, value_of, without_overlaps
 from labelwise.labels import LabelSet
 from labelwise.rows import Row, sentences_from_rows
-from labelwise.serve.json_route import JsonRoute
+from labelwise.serve.json_route import JsonRoute, StrictRequest
 from labelwise.serve.limits import check_examples, check_labels, check_texts
 from labelwise.serve.problems import json_response
+from labelwise.serve.schemas import FewErrors
 from labelwise.serve.service import Service
 from labelwise.serve.shared import POSTED, Admitted, errors, service_of, text_results
 from labelwise.serve.taught import Taught, TaughtProjects
@@ -62,7 +64,7 @@ class Task(LooseBody):
 class TasksRequest(LooseBody):
     """Tasks to predict."""
 
-    tasks: list[Task]
+    tasks: FewErrors[Task]
     project: str | int | None = None
     label_config: str = Field(description="Labelling configuration, XML.")
 
@@ -89,7 +91,9 @@ class Event(LooseBody):
     project: dict[str, Any] | None = None
     task: dict[str, Any] | None = None
     annotation: dict[str, Any] | None = None
-    annotations: list[dict[str, Any]] | None = Field(None, description="Those that are deleted.")
+    annotations: FewErrors[dict[str, Any]] | None = Field(
+        None, description="Those that are deleted."
+    )
 
     def ids(self) -> list[str]:
         """Annotations that were made, changed or deleted."""
@@ -161,9 +165,13 @@ class LabelConfig:
         text = task.get(self.text_key) if isinstance(task, Mapping) else None
         return text if isinstance(text, str) else None
 
-    def region(self, text: str, entity: Record, number: int) -> dict[str, Any]:
-        """Write an entity of a text as a region."""
-        value = value_of(text, entity["start"], entity["end"], entity["label"])
+    def regions(self, text: str, entities: Sequence[Record]) -> list[dict[str, Any]]:
+        """Write the entities of a text as regions."""
+        units = Units(text)
+        return [self._region(text, units, entity, n) for n, entity in enumerate(entities)]
+
+    def _region(self, text: str, units: Units, entity: Record, number: int) -> dict[str, Any]:
+        value = value_of(text, units, entity["start"], entity["end"], entity["label"])
         return {
             "id": f"labelwise-{number}",
             "from_name": self.from_name,
@@ -214,7 +222,7 @@ async def predict_tasks(body: TasksRequest, request: Request) -> Response:
     results: list[dict[str, Any]] = []
     for text, found in zip(texts, text_results(answers, request.state.request_id), strict=True):
         entities = found["entities"]
-        regions = [config.region(text, entity, n) for n, entity in enumerate(entities)]
+        regions = config.regions(text, entities)
         score = min((entity["score"] for entity in entities), default=0.0)
         results.append({"result": regions, "score": score, "model_version": version})
     return json_response({"results": results, "model_version": version})
@@ -225,7 +233,7 @@ async def predict_tasks(body: TasksRequest, request: Request) -> Response:
     status_code=201,
     responses={201: {"model": EventResponse}, **errors(*POSTED)},
 )
-async def webhook(body: Event, request: Request) -> Response:
+async def webhook(body: Event, request: StrictRequest) -> Response:
     """Learn from an annotation that was made or changed, and forget one that was deleted.
 
     An answer other than success has changed nothing.
@@ -234,8 +242,9 @@ async def webhook(body: Event, request: Request) -> Response:
     if body.project is not None and (ids := body.ids()):
         config = _checked(LabelConfig.parse(str(body.project.get("label_config", ""))), service)
         label_set = LabelSet.parse(config.labels)
-        example, n_overlapping = _example(body, config, service.config)
         async with Admitted(service, request) as deadline:
+            read = partial(_example, config=config, limits=service.config)
+            example, n_overlapping = await request.call(read, body)
             project = projects_of(request).open(body.project.get("id"))
             await project.learn(ids, example, label_set, service, deadline)
             n_examples = len(project.examples)
@@ -275,9 +284,9 @@ def _spans(text: str, regions: object, config: LabelConfig) -> list[LabelledSpan
         for region in (regions if isinstance(regions, list) else ())
         if isinstance(region, Mapping) and region.get("from_name") == config.from_name
     ]
-    spans = spans_of_regions(mine, text, "annotation.result")
+    spans, names = spans_of_regions(mine, text, "annotation.result"), frozenset(config.labels)
     for *_, label in spans:
-        if label not in config.labels:
+        if label not in names:
             raise DataError(
                 f"A region is labelled '{label}' (annotation.result). Expected a label of the "
                 "project. Check its template."

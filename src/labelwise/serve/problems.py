@@ -115,7 +115,7 @@ def validation_message(errors: object) -> str:
     """Say what pydantic found wrong, field by field, without echoing what was sent."""
     listed = errors if isinstance(errors, (list, tuple)) else []
     parts = [_finding(error) for error in listed[:5]]
-    more = f" And {len(listed) - 5} more." if len(listed) > 5 else ""
+    more = " And more." if len(listed) > 5 else ""
     return _shortened(" ".join(parts) + more)
 
 

@@ -5,7 +5,9 @@ Sizes depend on the server's settings and are checked in ``limits.py``.
 
 from __future__ import annotations
 
-from typing import Annotated, Any
+from collections.abc import Iterator
+from itertools import islice
+from typing import Annotated, Any, TypeVar
 
 from pydantic import (
     BaseModel,
@@ -14,6 +16,7 @@ from pydantic import (
     ValidationError,
     ValidatorFunctionWrapHandler,
     WrapValidator,
+    model_validator,
 )
 from pydantic_core import PydanticCustomError
 
@@ -21,6 +24,11 @@ from labelwise.errors import LabelError
 from labelwise.labels import LabelSet
 
 LABELS_ERROR = "labels"
+MAX_UNKNOWN_KEYS = 8  # that are looked at: the message names fewer
+_CHUNK = 64  # labels that are checked at once
+T = TypeVar("T")
+FewErrors = Annotated[list[T], Field(fail_fast=True)]
+"""A list whose check ends at its first mistake: a small body has room for a million of them."""
 Score = Annotated[float, Field(ge=0, le=1, allow_inf_nan=False)]
 LabelSetId = Annotated[
     str,
@@ -37,6 +45,16 @@ class Body(BaseModel):
 
     model_config = ConfigDict(extra="forbid", strict=True)
 
+    @model_validator(mode="before")
+    @classmethod
+    def _leave_out_unknown(cls, given: Any) -> Any:
+        """Leave out unknown keys beyond a few, each of which would be a mistake of its own."""
+        known = cls.model_fields
+        if not isinstance(given, dict) or len(given) <= len(known) + MAX_UNKNOWN_KEYS:
+            return given
+        unknown = islice((key for key in given if key not in known), MAX_UNKNOWN_KEYS)
+        return {key: given[key] for key in (*(key for key in known if key in given), *unknown)}
+
 
 class LabelSpec(Body):
     """What a label reads as."""
@@ -47,6 +65,23 @@ class LabelSpec(Body):
 
 
 def _checked_labels(given: Any, handler: ValidatorFunctionWrapHandler) -> Any:
+    """Check labels a few at a time, so that there are few mistakes to collect."""
+    if not isinstance(given, (list, dict)):
+        return _checked_chunk(given, handler)
+    chunks = [_checked_chunk(chunk, handler) for chunk in _chunks(given)]
+    if isinstance(given, dict):
+        return {name: spec for chunk in chunks for name, spec in chunk.items()}
+    return [name for chunk in chunks for name in chunk]
+
+
+def _chunks(given: list[Any] | dict[str, Any]) -> Iterator[list[Any] | dict[str, Any]]:
+    items = list(given)
+    for i in range(0, len(items), _CHUNK):
+        chunk = items[i : i + _CHUNK]
+        yield {name: given[name] for name in chunk} if isinstance(given, dict) else chunk
+
+
+def _checked_chunk(given: Any, handler: ValidatorFunctionWrapHandler) -> Any:
     """Say of labels in a wrong form what the Python API says, not which types did not match."""
     try:
         return handler(given)
@@ -76,7 +111,7 @@ Labels = Annotated[
 class PredictRequest(Body):
     """Texts, and what to look for in them."""
 
-    texts: list[str] = Field(examples=[["Ada Lovelace moved to London in 1835."]])
+    texts: FewErrors[str] = Field(examples=[["Ada Lovelace moved to London in 1835."]])
     labels: Labels | None = None
     label_set: LabelSetId | None = None
     threshold: Score | None = Field(None, description="Lowest score of a reported entity.")
@@ -161,7 +196,7 @@ Example = Annotated[
 class FitRequest(Body):
     """Examples to learn from."""
 
-    examples: list[Example]
+    examples: FewErrors[Example]
     labels: Labels | None = Field(None, description="By default the labels of the examples.")
     label_set: LabelSetId | None = Field(
         None, description="In place of labels: a registered set; an earlier fit is built upon."

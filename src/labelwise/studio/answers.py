@@ -7,7 +7,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field
 
-from labelwise.serve.schemas import Body
+from labelwise.serve.schemas import Body, FewErrors
 from labelwise.studio.finetune_job import JobStatus, missing_for_training
 from labelwise.studio.follower import Suggested
 from labelwise.studio.imports import Form, Parsed
@@ -34,7 +34,7 @@ class Code(Body):
 class Ids(Body):
     """Which texts."""
 
-    ids: list[Id] = Field(max_length=MAX_IDS)
+    ids: FewErrors[Id] = Field(max_length=MAX_IDS)
 
 
 class MarkIn(Body):
@@ -50,7 +50,7 @@ class TextIn(Body):
 
     version: Id
     state: State
-    marks: list[MarkIn] = Field(max_length=MAX_MARKS)
+    marks: FewErrors[MarkIn] = Field(max_length=MAX_MARKS)
 
 
 class LabelIn(Body):
@@ -71,7 +71,7 @@ class LabelChange(LabelIn):
 class LabelsIn(Body):
     """Labels to add."""
 
-    labels: list[LabelIn] = Field(min_length=1, max_length=MAX_LABELS)
+    labels: FewErrors[LabelIn] = Field(min_length=1, max_length=MAX_LABELS)
 
 
 class ImportIn(Body):

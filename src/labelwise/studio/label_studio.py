@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from typing import Any, cast
 
 from labelwise.errors import DataError
-from labelwise.label_studio import spans_of_regions, value_of, without_overlaps
+from labelwise.label_studio import Units, spans_of_regions, value_of, without_overlaps
 from labelwise.studio.nouns import NewText, ProjectText
 from labelwise.studio.plain_texts import plain_text
 from labelwise.words import without_surrogates
@@ -72,13 +72,14 @@ def _task(task: object, place: str) -> tuple[str, list[Any] | None]:
 
 def task_of(text: ProjectText, names: Mapping[int, str]) -> dict[str, Any]:
     """Write a text as a task with one annotation."""
+    units = Units(text.text)
     results = [
         {
             "id": f"{text.id}-{m.start}",
             "from_name": "label",
             "to_name": "text",
             "type": "labels",
-            "value": value_of(text.text, m.start, m.end, names[m.label]),
+            "value": value_of(text.text, units, m.start, m.end, names[m.label]),
         }
         for m in text.marks
     ]
