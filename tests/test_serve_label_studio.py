@@ -555,3 +555,9 @@ def test_projects_and_their_examples_are_bounded() -> None:
         long = _event("ANNOTATION_CREATED", 9, text="a " * 10)
         refused = http.post("/webhook", json=long)
     assert "'examples' has 10 words" in refused.json()["error"]["message"]
+    with client(config=ServeConfig(max_fit_scores=18)) as http:  # two labels, so nine words again
+        for i in range(4):
+            answer = http.post("/webhook", json=_event("ANNOTATION_CREATED", i, (0, 3, "person")))
+        assert answer.json()["n_examples"] == 2
+        refused = http.post("/webhook", json=long)
+    assert "'examples' has 10 words for 2 labels" in refused.json()["error"]["message"]

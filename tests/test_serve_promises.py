@@ -185,6 +185,22 @@ def test_p2_limits_hold_for_fits_too() -> None:
                 assert f"'{field}'" in answer.json()["error"]["message"]
 
 
+def test_p2_a_fit_has_so_many_words_times_labels() -> None:
+    examples = [{"tokens": ["a", "b", "c"], "tags": ["B-a", "B-b", "O"]}]
+    with client(config=ServeConfig(max_fit_scores=8)) as http:
+        for labels, status in ({"labels": ["a", "b"]}, 200), ({"labels": ["a", "b", "c"]}, 422):
+            answer = http.post("/v1/fit", json={"examples": examples} | labels)
+            assert answer.status_code == status
+        message = answer.json()["error"]["message"]
+        registered = http.post("/v1/labels", json={"labels": ["a", "b", "c"]}).json()["id"]
+        sent = {"examples": examples, "label_set": registered}
+        assert http.post("/v1/fit", json=sent).status_code == 422
+    assert message == (
+        "'examples' has 3 words for 3 labels. Expected at most 8 words times labels "
+        "(--max-fit-scores)."
+    )
+
+
 # P3: a full queue answers at once, even while the model is stuck
 
 

@@ -236,7 +236,13 @@ class ServeConfig(_Config):
     max_label_chars: int = _setting(256, "Characters of a label's name.", low=1)
     max_examples: int = _setting(256, "Examples in a fit.", low=1)
     max_fit_words: int = _setting(
-        10_000, "Words in the examples of a fit, which takes some 20 kB and 1 ms for each.", low=1
+        10_000, "Words in the examples of a fit, which takes some 35 kB and 2 ms for each.", low=1
+    )
+    max_fit_scores: int = _setting(
+        200_000,
+        "Words in the examples of a fit times its labels; each takes some 1 kB and 0.06 ms, where "
+        "that is more.",
+        low=1,
     )
     queue_requests: int = _setting(256, "Requests that may wait; more are refused.", low=1)
     queue_pieces: int = _setting(65_536, "Pieces that may wait; more are refused.", low=1)

@@ -22,7 +22,7 @@ from labelwise.label_studio import Units, spans_of_regions, value_of, without_ov
 from labelwise.labels import LabelSet
 from labelwise.rows import Row, sentences_from_rows
 from labelwise.serve.json_route import JsonRoute, StrictRequest
-from labelwise.serve.limits import check_examples, check_labels, check_texts
+from labelwise.serve.limits import check_examples, check_fit_size, check_labels, check_texts
 from labelwise.serve.problems import json_response
 from labelwise.serve.schemas import FewErrors
 from labelwise.serve.service import Service
@@ -275,6 +275,7 @@ def _example(body: Event, config: LabelConfig, limits: ServeConfig) -> tuple[Tau
     row = {"text": text, "entities": entities}
     (sentence,) = sentences_from_rows([Row(row, "annotation.result", "0")])
     check_examples([sentence], limits)
+    check_fit_size([sentence], config.labels, limits)
     return Taught(sentence, frozenset(config.labels)), n_overlapping
 
 

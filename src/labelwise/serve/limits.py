@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Sequence, Sized
 
 from labelwise.annotation import Sentence
 from labelwise.config import ServeConfig
@@ -50,8 +50,8 @@ def check_examples(examples: Sequence[Sentence], config: ServeConfig) -> None:
     Raises:
         ApiError: 422.
     """
-    if (n := n_words(examples)) > config.max_fit_words:
-        raise _refused("examples", f"has {n} words", f"at most {config.max_fit_words}")
+    if (n := n_words(examples)) > (limit := config.max_fit_words):
+        raise _refused("examples", f"has {n} words", f"at most {limit} (--max-fit-words)")
     names: set[str] = set()
     for i, example in enumerate(examples):
         for mention in example.mentions:
@@ -59,6 +59,18 @@ def check_examples(examples: Sequence[Sentence], config: ServeConfig) -> None:
             names.add(mention.label)
     if len(names) > config.max_labels:
         raise _refused("examples", f"has {len(names)} labels", f"at most {config.max_labels}")
+
+
+def check_fit_size(examples: Sequence[Sentence], label_set: Sized, config: ServeConfig) -> None:
+    """Refuse a fit of many words to many labels: it has a score for each pair of them.
+
+    Raises:
+        ApiError: 422.
+    """
+    n, n_labels, limit = n_words(examples), len(label_set), config.max_fit_scores
+    if n * n_labels > limit:
+        found = f"has {n} words for {n_labels} labels"
+        raise _refused("examples", found, f"at most {limit} words times labels (--max-fit-scores)")
 
 
 def n_words(examples: Iterable[Sentence]) -> int:

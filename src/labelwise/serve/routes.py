@@ -16,7 +16,13 @@ from labelwise.remarks import remarks_on, slips
 from labelwise.rows import Row, sentences_from_rows
 from labelwise.serve.json_route import JsonRoute
 from labelwise.serve.label_sets import LabelEntry
-from labelwise.serve.limits import check_examples, check_fit, check_labels, check_predict
+from labelwise.serve.limits import (
+    check_examples,
+    check_fit,
+    check_fit_size,
+    check_labels,
+    check_predict,
+)
 from labelwise.serve.problems import json_response
 from labelwise.serve.schemas import (
     FitRequest,
@@ -90,6 +96,7 @@ async def fit(body: FitRequest, request: Request) -> Response:
         check_examples(examples, service.config)
         start = service.known(body.label_set) if body.label_set is not None else None
         label_set = _labels_to_fit(body, examples, start)
+        check_fit_size(examples, label_set, service.config)
         entry = await service.fit(examples, label_set, start, deadline)
         is_inferred = start is None and body.labels is None
         scheme = service.engine.backend.config.scheme

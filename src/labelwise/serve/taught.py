@@ -45,6 +45,7 @@ class _Change:
 
     ids: Sequence[str]
     example: Taught | None
+    n_labels: int
     limits: ServeConfig
     is_settled: bool = False
 
@@ -55,7 +56,8 @@ class _Change:
         if self.example is not None:
             examples[self.ids[-1]] = self.example
         limits = self.limits
-        while len(examples) > limits.max_examples or _n_words(examples) > limits.max_fit_words:
+        max_words = min(limits.max_fit_words, limits.max_fit_scores // self.n_labels)
+        while len(examples) > limits.max_examples or _n_words(examples) > max_words:
             examples.popitem(last=False)
 
 
@@ -93,7 +95,7 @@ class TaughtProject:
         end was not told so, and Label Studio, which soon does, never tells of anything twice: what
         it told stays, for the next fit.
         """
-        change = _Change(ids, example, service.config)
+        change = _Change(ids, example, len(label_set), service.config)
         change.apply(self.examples)
         self._changes.append(change)
         self.revision += 1
