@@ -15,7 +15,9 @@ from fastapi import APIRouter, Request
 from starlette.responses import Response
 from starlette.testclient import TestClient
 
+from labelwise.errors import CheckpointError, RequestError
 from labelwise.studio import answers, routes
+from labelwise.studio.follower import Follower
 from labelwise.studio.nouns import ConflictError, ProjectLabel
 from labelwise.studio.page import static_files
 from serving import client as serving_client
@@ -238,6 +240,30 @@ def test_suggestions_are_of_the_texts_asked_for(client: TestClient) -> None:
     for text_id, found in answer["texts"].items():
         text = TEXTS[int(text_id) - 1]
         assert all(0 <= s["start"] < s["end"] <= len(text) for s in found)
+
+
+@pytest.mark.parametrize(
+    ("is_missing", "error", "code"),
+    [
+        (False, RequestError("Too slow."), "request_error"),
+        (False, CheckpointError("Gone."), "not_possible"),
+        (True, CheckpointError("Gone."), "no_model"),
+    ],
+)
+def test_only_a_project_without_a_model_says_so(
+    client: TestClient,
+    monkeypatch: pytest.MonkeyPatch,
+    is_missing: bool,
+    error: Exception,
+    code: str,
+) -> None:
+    def suggest(*_: Any) -> Any:
+        raise error
+
+    monkeypatch.setattr(Follower, "suggestions", suggest)
+    monkeypatch.setattr(Follower, "is_missing", is_missing)
+    answer = client.post(f"{API}/suggestions", json={"ids": [1]})
+    assert (answer.status_code, answer.json()["error"]["code"]) == (422, code)
 
 
 def test_labels_are_added_changed_and_removed(client: TestClient) -> None:

@@ -346,6 +346,55 @@ def test_a_text_is_not_accepted_before_its_suggestions_have_come(
         assert {(m["start"], m["end"]) for m in request.value.post_data_json["marks"]} == marks
 
 
+def test_a_text_whose_suggestions_failed_to_come_is_not_taken_for_one_without_any(
+    chromium: Any, studio: Running
+) -> None:
+    def fail(route: Any) -> None:
+        asked.append(route.request.url)
+        route.fulfill(status=422, json={"error": {"code": "request_error", "message": "Too slow."}})
+
+    asked: list[str] = []
+    with person_at(chromium, studio) as person:
+        page = person.page
+        page.route("**/studio/api/suggestions", fail)
+        person.click("[data-sample=contracts]")
+        page.wait_for_selector(".toast.error >> text=Too slow.")
+        page.wait_for_selector(".card.current[aria-busy=true] .text:not(.ghost)")
+        person.press("Enter")
+        page.wait_for_selector(".toast >> text=still to come")
+        page.wait_for_selector(".card.current.new")
+        before = len(asked)
+        page.wait_for_timeout(2000)
+        assert before < len(asked) < before + 8
+        assert page.locator(".toast >> text=Too slow.").count() <= 1
+        page.unroute("**/studio/api/suggestions")
+        page.wait_for_selector(".card.current[aria-busy=false] .mark.suggested")
+        page.route("**/studio/api/suggestions", fail)
+        person.press("Enter")  # and after it is learned from, the others are asked for in vain
+        page.wait_for_selector(".card.current.new[aria-busy=true]")
+        page.unroute("**/studio/api/suggestions")
+        page.wait_for_selector(".card.current[aria-busy=false] .mark.suggested")
+        person.problems[:] = [p for p in person.problems if "422" not in p]
+
+
+def test_without_a_model_texts_are_marked_all_the_same(chromium: Any, studio: Running) -> None:
+    with person_at(chromium, studio) as person:
+        page = person.page
+        page.route(
+            "**/studio/api/suggestions",
+            lambda route: route.fulfill(
+                status=422, json={"error": {"code": "no_model", "message": "There is no model."}}
+            ),
+        )
+        person.click("[data-sample=contracts]")
+        page.wait_for_selector(".card.current[aria-busy=false] .text:not(.ghost)")
+        person.press("Enter")
+        page.wait_for_function(
+            "() => document.querySelector('[data-show=accepted] .count').textContent === '1'"
+        )
+        person.problems[:] = [p for p in person.problems if "422" not in p]
+
+
 def test_a_studio_that_does_not_answer_is_asked_again_now_and_then(
     chromium: Any, studio: Running
 ) -> None:

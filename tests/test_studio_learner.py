@@ -239,6 +239,7 @@ def test_texts_can_be_read_and_marked_without_a_model(tmp_path: Path) -> None:
     with pytest.raises(CheckpointError, match="no model here"):
         opened.model.suggestions([2])
     assert opened.summary().problem == "There is no model here."
+    assert opened.model.is_missing
     opened.close()
 
 
@@ -268,6 +269,7 @@ def test_a_lost_fine_tuned_model_is_told_and_replaced_by_the_first(tmp_path: Pat
     again = Project(Store(tmp_path / "project.db"), load)
     assert again.model.suggestions([1]).suggestions[1]
     assert "is used instead" in str(again.summary().problem)
+    assert not again.model.is_missing
     again.close()
 
 

@@ -94,9 +94,12 @@ class Follower:
     @property
     def is_scored(self) -> bool:
         """Whether the last score is of the present generation, or none is to be had."""
-        if self._learner is None:
-            return self.problem is not None
-        return self._scored == self.generation
+        return self.is_missing if self._learner is None else self._scored == self.generation
+
+    @property
+    def is_missing(self) -> bool:
+        """Whether there is no model, and ``problem`` says why."""
+        return self._learner is None and self.problem is not None
 
     def shown(self, text_id: int) -> Sequence[Suggestion] | None:
         """What the model last said about a text."""

@@ -14,7 +14,7 @@ from starlette.background import BackgroundTask
 from starlette.responses import FileResponse, RedirectResponse, Response
 
 from labelwise.data import read_jsonl
-from labelwise.errors import CheckpointError, MissingExtraError
+from labelwise.errors import CheckpointError, LabelwiseError, MissingExtraError
 from labelwise.labels import LabelSet
 from labelwise.naming import LABEL_TABLES, label_table
 from labelwise.sample_data import sample_path
@@ -209,7 +209,13 @@ def _add_text_routes(router: APIRouter, project: Project) -> None:
 
     @router.post("/suggestions")
     def post_suggestions(body: answers.Ids) -> Response:
-        return json_response(answers.suggested_answer(project.model.suggestions(body.ids)))
+        try:
+            found = project.model.suggestions(body.ids)
+        except LabelwiseError as err:
+            if project.model.is_missing:
+                raise ApiError(422, str(err), code="no_model") from err
+            raise
+        return json_response(answers.suggested_answer(found))
 
 
 def _add_import_routes(router: APIRouter, project: Project) -> None:

@@ -4,12 +4,16 @@ export class ApiError extends Error {
   constructor(status, body) {
     super(body?.error?.message ?? `The server answered ${status}.`);
     this.status = status;
+    this.code = body?.error?.code ?? null;
     this.current = body?.current ?? null;
   }
 }
 
 /** Whether somebody else has changed the thing meanwhile. */
 export const isConflict = (error) => error instanceof ApiError && error.status === 409;
+
+/** Whether the project has no model that could suggest anything, now or later. */
+export const isWithoutModel = (error) => error instanceof ApiError && error.code === "no_model";
 
 async function call(method, path, body) {
   let response;

@@ -1,6 +1,6 @@
 // What the page knows, and what a person can do to it. Draws nothing.
 
-import { get, isConflict, post, put, remove } from "./api.js";
+import { get, isConflict, isWithoutModel, post, put, remove } from "./api.js";
 import { Offsets } from "./offsets.js";
 import { Saves } from "./saves.js";
 import { above, same, trim, withMark, withoutMarks } from "./spans.js";
@@ -31,7 +31,7 @@ export class Studio extends EventTarget {
     this.wanted = new Set();
     this.isFetching = false;
     this.polling = 0;
-    this.problem = null;
+    this.problems = new Map(); // what was asked for -> why it did not come
   }
 
   tell(name) {
@@ -114,18 +114,19 @@ export class Studio extends EventTarget {
     this.polling = setTimeout(async () => {
       try {
         this.take(await get("project"));
-        this.setProblem(this.summary.problem);
+        this.setProblem("project", this.summary.problem);
       } catch (error) {
-        this.setProblem(error.message);
+        this.setProblem("project", error.message);
       }
       if (!this.summary.is_scored) this.poll();
     }, POLL_MS);
   }
 
-  setProblem(problem) {
-    if (problem === this.problem) return;
-    this.problem = problem;
-    if (problem) this.say(problem, "error");
+  /** Say a problem once, for as long as it lasts. */
+  setProblem(wanted, problem) {
+    const isKnown = [...this.problems.values()].includes(problem);
+    this.problems.set(wanted, problem);
+    if (problem && !isKnown) this.say(problem, "error");
   }
 
   say(message, kind = "note") {
@@ -176,10 +177,11 @@ export class Studio extends EventTarget {
       }
       const answer = await post("suggestions", { ids });
       for (const id of ids) this.suggestions.set(id, answer.texts[id] ?? []);
+      this.setProblem("texts", null);
     } catch (error) {
       isFetched = false;
-      this.setProblem(error.message);
-      for (const id of ids) if (this.texts.has(id)) this.suggestions.set(id, []);
+      this.setProblem("texts", error.message);
+      if (isWithoutModel(error)) for (const id of ids) this.suggestions.set(id, []);
     }
     for (const id of ids) this.wanted.delete(id);
     this.tell("texts");
@@ -199,9 +201,12 @@ export class Studio extends EventTarget {
     let answer;
     try {
       answer = await post("suggestions", { ids });
-      this.setProblem(null);
+      this.setProblem("texts", null);
     } catch (error) {
-      this.setProblem(error.message);
+      this.setProblem("texts", error.message);
+      if (!isWithoutModel(error)) this.suggestions.clear(); // they are of another time: ask again
+      this.tell("texts");
+      this.poll();
       return;
     }
     const shown = new Set(ids);
