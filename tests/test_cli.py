@@ -10,6 +10,7 @@ import re
 import runpy
 import subprocess
 import sys
+import tracemalloc
 from dataclasses import fields
 from pathlib import Path
 from typing import Any
@@ -784,6 +785,25 @@ sys.argv = ["labelwise", "labels", "--labels", {",".join(f"label{i}" for i in ra
 main()
 """
     assert _process(code).stderr == ""
+
+
+@pytest.mark.parametrize("suffix", [".csv", ".conll"])
+def test_results_are_written_in_memory_that_does_not_grow(tmp_path: Path, suffix: str) -> None:
+    def peak(count: int) -> int:
+        row = {"id": "=1+1", "text": "@ada left"}
+        results = (
+            (sentence_from_object(row, f"in.jsonl:{i}"), [Mention(0, 2, "person")])
+            for i in range(count)
+        )
+        tracemalloc.start()
+        try:
+            assert write_results(tmp_path / f"out{suffix}", results) == count
+            return tracemalloc.get_traced_memory()[1]
+        finally:
+            tracemalloc.stop()
+
+    peak(1)
+    assert peak(4000) < peak(100) + 200_000
 
 
 def test_cells_that_a_spreadsheet_takes_for_formulas_are_kept_and_told_of(

@@ -1,17 +1,43 @@
-"""Lines of columns into sentences: where a column ends, what parts sentences, what is a comment.
+"""Sentences in lines of columns: where a column ends, what parts sentences, what is a comment.
 
-Does not open files, and does not know what stands in which column.
+Does not open files. Of what is read it does not know what stands in which column.
 """
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import TypeVar
 
+from labelwise.annotation import Sentence
 from labelwise.errors import DataError
+from labelwise.schemes import tags_from_mentions
+from labelwise.words import without_surrogates
 
 DOCUMENT_START = "-DOCSTART-"
+_COLUMN = re.compile(r"(?!\ufeff|-DOCSTART-\Z)[^ \t\n\r](?:[^\t\n\r]*[^ \t\n\r])?")
 L = TypeVar("L")
+
+
+def conll_block(sentence: Sentence, scheme: str = "bio") -> str:
+    r"""Write a sentence as lines of word, tab and tag, and a blank one.
+
+    Raises:
+        DataError: A word or label does not fit into a column.
+
+    >>> from labelwise.annotation import Mention
+    >>> conll_block(Sentence(("Oslo", "!"), (Mention(0, 1, "city"),)))
+    'Oslo\tB-city\n!\tO\n\n'
+    """
+    for text in [*sentence.words, *(mention.label for mention in sentence.mentions)]:
+        if not _COLUMN.fullmatch(text):
+            raise DataError(
+                f"{text!r} (sentence '{sentence.id}') cannot stand in a column. Expected a word or "
+                "label without tabs, line ends or spaces around it. Use write_jsonl."
+            )
+    tags = tags_from_mentions(len(sentence.words), sentence.mentions, scheme)
+    lines = "".join(f"{word}\t{tag}\n" for word, tag in zip(sentence.words, tags, strict=True))
+    return without_surrogates(f"{lines}\n")
 
 
 def columns_of(line: str) -> list[str]:

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from labelwise.annotation import Sentence
-from labelwise.conll import DOCUMENT_START, blocks, check_words_first, columns_of
+from labelwise.conll import DOCUMENT_START, blocks, check_words_first, columns_of, conll_block
 from labelwise.documents import read_document
 from labelwise.errors import DataError, some_of
 from labelwise.files import atomic_write_text, read_text
@@ -25,12 +25,10 @@ from labelwise.schemes import (
     detect_scheme,
     is_tag,
     mentions_from_tags,
-    tags_from_mentions,
 )
 from labelwise.words import without_surrogates
 
 _LINE_END = re.compile(r"\r*\n|\r")  # no word of a column holds one
-_COLUMN = re.compile(r"(?!\ufeff|-DOCSTART-\Z)[^ \t\n\r](?:[^\t\n\r]*[^ \t\n\r])?")
 
 
 class _ColumnLine(NamedTuple):
@@ -138,8 +136,8 @@ def write_jsonl(path: str | Path, sentences: Iterable[Example]) -> None:
     Raises:
         DataError: The file cannot be written.
     """
-    lines = [json.dumps(row_of(s), ensure_ascii=False) for s in to_sentences(sentences)]
-    _write(path, lines)
+    rows = (json.dumps(row_of(s), ensure_ascii=False) for s in to_sentences(sentences))
+    _write(path, (f"{row}\n" for row in rows))
 
 
 def write_conll(path: str | Path, sentences: Iterable[Example], *, scheme: str = "bio") -> None:
@@ -150,13 +148,7 @@ def write_conll(path: str | Path, sentences: Iterable[Example], *, scheme: str =
     Raises:
         DataError: The file cannot be written, or a word or label does not fit into a column.
     """
-    lines: list[str] = []
-    for sentence in (s for s in to_sentences(sentences) if s.words):
-        _check_columns(sentence)
-        tags = tags_from_mentions(len(sentence.words), sentence.mentions, scheme)
-        lines += [f"{w}\t{tag}" for w, tag in zip(sentence.words, tags, strict=True)]
-        lines.append("")
-    _write(path, lines)
+    _write(path, (conll_block(s, scheme) for s in to_sentences(sentences) if s.words))
 
 
 def read_dataset(path: str | Path, split: str) -> list[Sentence]:
@@ -292,7 +284,7 @@ def _reader(path: Path) -> Callable[[Path], list[Sentence]]:
 
 
 def _write(path: str | Path, lines: Iterable[str]) -> None:
-    text = without_surrogates("".join(f"{line}\n" for line in lines))
+    text = without_surrogates("".join(lines))
     try:
         atomic_write_text(path, text)
     except OSError as err:
@@ -324,15 +316,6 @@ def _check_width(columns: Sequence[str], width: int, place: str) -> None:
             f"{max(width, 2)}: the word first, the tag last, separated by tabs or spaces. "
             "Correct the line."
         )
-
-
-def _check_columns(sentence: Sentence) -> None:
-    for text in [*sentence.words, *(mention.label for mention in sentence.mentions)]:
-        if not _COLUMN.fullmatch(text):
-            raise DataError(
-                f"{text!r} (sentence '{sentence.id}') cannot stand in a column. Expected a word or "
-                "label without tabs, line ends or spaces around it. Use write_jsonl."
-            )
 
 
 def _named_tags(tags: object, feature: object, place: str) -> object:

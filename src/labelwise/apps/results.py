@@ -5,7 +5,8 @@ from __future__ import annotations
 import csv
 import dataclasses
 import io
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,7 @@ from labelwise.annotation import Mention, Sentence
 from labelwise.apps.inputs import GivenText, records
 from labelwise.apps.output import counted, json_line, note, write_lines
 from labelwise.batch import Result
-from labelwise.data import write_conll
+from labelwise.conll import conll_block
 from labelwise.errors import RequestError, some_of
 from labelwise.spans import tidy_mentions
 from labelwise.words import without_surrogates
@@ -96,21 +97,32 @@ def write_results(path: Path, results: Iterable[Result]) -> int:
     """
     suffix = path.suffix.lower()
     if suffix == ".conll":
-        read = [_annotated(*result) for result in results]
-        found = [sentence for sentence in read if sentence.words]
-        write_conll(path, found)
-        if n_left := len(read) - len(found):
-            note(f"Left {counted(n_left, 'text')} out of '{path}': no words, so no lines")
-        return len(found)
+        return _write_conll(path, results)
     if suffix in (".csv", ".tsv"):
         delimiter = "\t" if suffix == ".tsv" else ","
         top = _table([_COLUMNS], delimiter)
-        formulas: list[str] = []
+        formulas = _Formulas()
         rows = (_table(_watched(_entities(r), formulas), delimiter) for r in results)
         count = write_lines(path, rows, top)
         _warn_of_formulas(path, formulas)
         return count
     return write_lines(path, (f"{json_line(result_row(result))}\n" for result in results))
+
+
+def _write_conll(path: Path, results: Iterable[Result]) -> int:
+    n_read = 0
+
+    def blocks() -> Iterator[str]:
+        nonlocal n_read
+        for sentence, mentions in results:
+            n_read += 1
+            if sentence.words:
+                yield conll_block(_annotated(sentence, mentions))
+
+    count = write_lines(path, blocks())
+    if n_left := n_read - count:
+        note(f"Left {counted(n_left, 'text')} out of '{path}': no words, so no lines")
+    return count
 
 
 def _annotated(sentence: Sentence, mentions: Iterable[Mention]) -> Sentence:
@@ -127,19 +139,30 @@ def _entities(result: Result) -> Iterator[tuple[Any, ...]]:
         yield kept.get("id", sentence.id), *record.values(), meta
 
 
-def _watched(rows: Iterable[tuple[Any, ...]], formulas: list[str]) -> Iterator[tuple[Any, ...]]:
+@dataclass
+class _Formulas:
+    """Cells that a spreadsheet would take for formulas: how many, and how the first begins."""
+
+    count: int = 0
+    first: str = ""
+
+
+def _watched(rows: Iterable[tuple[Any, ...]], formulas: _Formulas) -> Iterator[tuple[Any, ...]]:
     """Pass rows on, noting the cells that a spreadsheet would take for formulas."""
     for row in rows:
-        formulas += [c[:40] for c in row if isinstance(c, str) and c.startswith(_FORMULA_STARTS)]
+        for cell in row:
+            if isinstance(cell, str) and cell.startswith(_FORMULA_STARTS):
+                formulas.count += 1
+                formulas.first = formulas.first or cell[:40]
         yield row
 
 
-def _warn_of_formulas(path: Path, formulas: Sequence[str]) -> None:
+def _warn_of_formulas(path: Path, formulas: _Formulas) -> None:
     """Cells stay as they are: the offsets count in them, and programs read them too."""
-    if formulas:
+    if formulas.count:
         note(
-            f"A spreadsheet takes {counted(len(formulas), 'cell')} of '{path}' for formulas, such "
-            f"as {formulas[0]!r}, by the first character. Import the columns as text there."
+            f"A spreadsheet takes {counted(formulas.count, 'cell')} of '{path}' for formulas, such "
+            f"as {formulas.first!r}, by the first character. Import the columns as text there."
         )
 
 
