@@ -17,11 +17,12 @@ from builders import tiny_encoder_folder
 from labelwise.apps.benchmark import _parts
 from labelwise.apps.cli import app
 from labelwise.benchmark.cells import Cell, cells_of
-from labelwise.benchmark.grid import plan_benchmark, run_benchmark
+from labelwise.benchmark.grid import Runner, plan_benchmark, run_benchmark
 from labelwise.benchmark.plan import Plan
 from labelwise.benchmark.report import write_report
 from labelwise.benchmark.spec import Spec, preset_spec, read_spec
 from labelwise.benchmark.targets import read_target
+from labelwise.encoders import folder_digest
 from labelwise.errors import CheckpointError, ConfigError, DataError
 from labelwise.sample_data import sample_path
 from labelwise.training import Progress
@@ -365,6 +366,34 @@ def test_a_target_without_a_train_split_has_its_zero_shot_number(tmp_path: Path)
             assert "scores" in result
         else:
             assert result["skipped"] == "no train split to draw support sets from"
+
+
+def test_an_encoder_that_was_made_anew_since_the_run_began_is_refused(tmp_path: Path) -> None:
+    small, run = small_spec(tmp_path, targets=["sample:support"]), tmp_path / "run"
+    runner = Runner(small, run, tmp_path)
+    runner.check_data()
+    runner.check_data()
+    known = json.loads((run / "data.json").read_text())
+    folder = Path(small.encoder)
+    (folder / "README.md").write_text("not read")
+    runner.check_data()
+    weights = folder / "model.safetensors"
+    weights.write_bytes(weights.read_bytes()[:-1] + b"\1")
+    with pytest.raises(CheckpointError, match=r"data have changed .*'encoder .*Restore"):
+        runner.check_data()
+    del known[f"encoder {small.encoder}"]  # as of a run that an earlier version began
+    (run / "data.json").write_text(json.dumps(known))
+    runner.check_data()
+    assert json.loads((run / "data.json").read_text()).keys() == {
+        *known,
+        f"encoder {small.encoder}",
+    }
+
+
+def test_an_encoder_of_the_hub_is_known_by_its_name(tmp_path: Path) -> None:
+    assert folder_digest("bert-base-cased") is None
+    assert folder_digest("all-MiniLM-L6-v2") is None
+    assert folder_digest(tiny_encoder_folder(tmp_path))
 
 
 @pytest.mark.parametrize("split", ["train", "test"])

@@ -65,6 +65,26 @@ def _packaged_folder(name: str) -> Path | None:
     return path
 
 
+def folder_digest(name_or_path: str | Path) -> str | None:
+    """Hash what an encoder folder is loaded from; None for other encoders, named for good.
+
+    Args:
+        name_or_path: As for ``find_encoder``.
+    """
+    folder = Path(name_or_path)
+    if not folder.is_dir() or _packaged_folder(str(name_or_path)):
+        return None
+    read = ("config.json", "tokenizer.json")
+    sha = hashlib.sha256()
+    for path in sorted(folder.iterdir()):
+        if path.name in read or ".safetensors" in path.suffixes:
+            with path.open("rb") as stream:
+                sha.update(
+                    f"{path.name} {hashlib.file_digest(stream, 'sha256').hexdigest()}\n".encode()
+                )
+    return sha.hexdigest()
+
+
 def tokenizer_json(folder: str | Path) -> str:
     """Return the text of an encoder folder's ``tokenizer.json``.
 

@@ -104,13 +104,14 @@ class CellStore:
             )
 
     def check_data(self, digests: Mapping[str, str]) -> None:
-        """Refuse data that have changed since the run began.
+        """Refuse data that have changed since the run began, and remember those that are new.
 
         Args:
-            digests: Of all data of the run, by what they are.
+            digests: Of all data of the run, by what they are. Runs that began before one of them
+                was looked at know of fewer.
 
         Raises:
-            CheckpointError: Some differ from those of the first call.
+            CheckpointError: Some differ from those of an earlier call.
         """
         path = self.folder / "data.json"
         try:
@@ -125,7 +126,7 @@ class CellStore:
                 f"The data have changed since the run in '{self.folder}' began: "
                 f"{some_of(changed)}. Expected the same. Restore them, or choose another folder."
             )
-        if self._create and not known:
+        if self._create and known != digests:
             atomic_write_text(path, json.dumps(dict(digests), indent=1) + "\n")
 
     def _path(self, cell: Cell) -> Path:

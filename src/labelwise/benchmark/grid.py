@@ -28,6 +28,7 @@ from labelwise.benchmark.targets import (
     support_set,
     variant_labels,
 )
+from labelwise.encoders import folder_digest
 from labelwise.labels import LabelSet
 from labelwise.leaks import long_keys
 from labelwise.metrics import error_breakdown, score_mentions
@@ -98,7 +99,7 @@ class Runner:
         return {name: count for name, count in counts.items() if count}
 
     def check_data(self) -> None:
-        """Read all data, and refuse others than those that the run began with.
+        """Read all data and a local encoder, and refuse others than the run began with.
 
         Raises:
             CheckpointError: They have changed.
@@ -112,6 +113,8 @@ class Runner:
             f"support sets of {name}": published_digest(spec, name, self.root)
             for name in spec.published
         }
+        if encoder := folder_digest(spec.encoder):
+            digests[f"encoder {spec.encoder}"] = encoder
         self.store.check_data(digests)
 
     def run(self, cell: Cell) -> tuple[dict[str, Any], float]:
