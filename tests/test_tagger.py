@@ -96,6 +96,14 @@ def test_words_and_offsets_are_those_of_the_text() -> None:
     assert [(r["start"], r["end"]) for r in tagger.predict("Zoë, 漢字!", ["x"])] == [(0, 8)]
 
 
+@pytest.mark.parametrize("mark", ["\u200b", "\ufeff", "\xad", "\u200e"], ids=ascii)
+@pytest.mark.parametrize("gap", ["{} ", " {}", " {} "])
+def test_a_mark_of_no_width_cuts_no_entity(mark: str, gap: str) -> None:
+    text = f"{mark}New{gap.replace('{}', mark)}York{mark}"
+    found = fake_tagger(-1e3, scheme="io").predict(text, ["x"])
+    assert [(r["start"], r["end"], r["text"]) for r in found] == [(1, len(text) - 1, text[1:-1])]
+
+
 @pytest.mark.parametrize(
     "text",
     ["", " ", "\n\t\u2028", "\x00", "\x00\x00 \x00", "\ud800", "\u200b\u200d", "\ufeff"],
