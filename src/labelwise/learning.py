@@ -289,7 +289,10 @@ class Learning:
         self, labels: Labels | None, examples: Sequence[Sentence] | None = None
     ) -> LabelSet:
         is_given = not (examples and self._infers(labels) and labels_of(examples))
-        return resolve_labels(labels, self.label_set if is_given else None, examples)
+        label_set = resolve_labels(labels, self.label_set if is_given else None, examples)
+        if remark := self.engine.read_in_part(label_set):
+            warnings.warn(remark, stacklevel=3)
+        return label_set
 
     def table(self, labels: Labels | None = None) -> TagTable:
         """Fitted vectors of the labels that were fitted, those of their words for all others.
