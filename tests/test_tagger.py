@@ -451,6 +451,34 @@ def test_labels_that_make_no_set_are_refused(labels: Any, match: str) -> None:
         TAGGER.predict(TEXT, labels)
 
 
+def test_a_label_set_may_be_assigned_in_any_form() -> None:
+    tagger = Tagger(TAGGER.backend, label_set=["person"])
+    assert tagger.labels == ("person",)
+    tagger.label_set = {"person": "a human", "city": None}
+    assert tagger.predict(TEXT) == TAGGER.predict(TEXT, {"person": "a human", "city": None})
+    assert "'person', 'city'" in repr(tagger)
+    with pytest.raises(LabelError, match="Labels are given as the string 'person'"):
+        tagger.label_set = "person"
+    tagger.label_set = None
+    assert tagger.labels == ()
+
+
+@pytest.mark.parametrize(
+    ("given", "match"),
+    [
+        (["Ada left."], "Sentence number 0 is str 'Ada left.'. Expected an iterable of Sentence"),
+        ("Ada left.", "Sentences are given as str 'Ada left.'"),
+        (sentence("Ada left"), "Sentences are given as Sentence"),
+        (7, "Sentences are given as int"),
+        ([["Ada", "left"]], "for words, tag"),
+    ],
+    ids=repr,
+)
+def test_what_is_no_sentence_is_not_read_as_one(given: Any, match: str) -> None:
+    with pytest.raises(RequestError, match=match):
+        list(TAGGER.tag_texts(given, LABELS))
+
+
 def test_labels_that_read_alike_are_warned_about_once() -> None:
     with pytest.warns(UserWarning, match=r"Labels 'person', 'Person' read .*'person'") as shown:
         TAGGER.predict(TEXT, ["person", "Person", "city"])
