@@ -159,3 +159,9 @@ def test_a_span_may_take_in_marks_of_no_width_at_its_ends() -> None:
 def test_a_span_of_nothing_but_marks_of_no_width_is_refused() -> None:
     with pytest.raises(DataError, match=r"0-1 'city' \(examples\[0\]\) holds no word: '.ufeff'"):
         to_sentences([("\ufeffOslo", [(0, 1, "city")])])
+
+
+def test_a_support_set_is_a_list_of_examples() -> None:
+    support = sample_support_set(people_and_cities(), 1, 0)
+    assert to_sentences(support) == list(support.sentences)
+    assert len(support) == len(support.sentences)

@@ -16,7 +16,7 @@ from typing import Any, NamedTuple, TypeGuard, cast
 
 from labelwise.annotation import LabelledSpan, Mention, Sentence
 from labelwise.errors import DataError, some_of
-from labelwise.numeric import whole_number
+from labelwise.numeric import plain, whole_number
 from labelwise.schemes import check_scheme, detect_scheme, mentions_from_tags, tags_from_mentions
 from labelwise.words import cut_words, is_unseen, split_words, without_surrogates
 
@@ -31,6 +31,7 @@ _PAIRS_OF_KEYS = (
     ("text", "entities"),
     ("text", "spans"),
 )
+_KEYS = frozenset(key for pair in _PAIRS_OF_KEYS for key in pair)
 
 
 class Row(NamedTuple):
@@ -82,9 +83,14 @@ def sentences_from_rows(
     Raises:
         DataError: A row has no known form, or its tags or spans do not fit its words.
     """
+    rows = [row._replace(values=_plain_values(row.values)) for row in rows]
     tag_lists = (row.values["tags"] for row in rows if _is_strings(row.values.get("tags")))
     scheme = check_scheme(scheme or detect_scheme(tag_lists))
     return [_sentence(row, scheme, strict) for row in rows]
+
+
+def _plain_values(values: Mapping[str, Any]) -> Mapping[str, Any]:
+    return {**values, **{key: plain(values[key]) for key in _KEYS if key in values}}
 
 
 def to_sentences(examples: Iterable[Example]) -> list[Sentence]:
