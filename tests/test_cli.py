@@ -508,6 +508,20 @@ def test_labels_that_read_alike_are_a_plain_line(model: Path) -> None:
     assert line.startswith("Warning: Labels 'person', 'PER' read as the same words")
 
 
+@pytest.mark.filterwarnings("default::UserWarning")
+def test_a_description_that_is_read_in_part_is_a_plain_line(
+    model: Path, dataset: Path, tmp_path: Path
+) -> None:
+    path = tmp_path / "labels.json"
+    path.write_text(json.dumps({"person": "somebody " * 50, "city": None}))
+    said = "This model reads only the beginning of the description of 'person' ("
+    told = run("predict", "--text", "Ada", "--model", model, "--labels", path).stderr
+    assert told.startswith(f"Warning: {said}")
+    assert run("labels", "--model", model, "--labels", path).stderr.startswith(said)
+    options = ("--data", dataset, "--labels", path, "--max-steps", 1, "-o", tmp_path / "m")
+    assert f"\n{said}" in run("finetune", "--model", model, *options).stderr
+
+
 def test_a_label_without_examples_is_named_and_kept(
     model: Path, dataset: Path, tmp_path: Path
 ) -> None:

@@ -11,6 +11,9 @@ from pathlib import Path
 
 import pytest
 
+from labelwise.config import PRESETS, RECOMMENDED_MODEL
+from labelwise.sentences import WRAPPED
+
 ROOT = Path(__file__).resolve().parents[1]
 SOURCE = ROOT / "src" / "labelwise"
 MODULES = sorted(SOURCE.rglob("*.py"))
@@ -135,6 +138,19 @@ def test_version_is_the_newest_released_one_or_the_first_to_come() -> None:
     project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
     released = _RELEASED.findall((ROOT / "CHANGELOG.md").read_text(encoding="utf-8"))
     assert project["version"] == (released[0] if released else "0.1.0")
+
+
+@pytest.mark.parametrize(
+    ("page", "says"),
+    [
+        ("method.md", f"up to {PRESETS['pretrain'].max_labels} a batch"),
+        ("guide.md", f"reads the first {RECOMMENDED_MODEL.max_label_pieces} pieces"),
+        ("guide.md", f"the line has {WRAPPED} characters"),
+    ],
+)
+def test_figures_of_the_docs_are_those_of_the_code(page: str, says: str) -> None:
+    text = " ".join((ROOT / "docs" / page).read_text(encoding="utf-8").split())
+    assert says in text
 
 
 def test_constraints_pin_exact_public_versions() -> None:

@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -442,6 +443,20 @@ NAMES = ClassLabel(["O", "B-PER", "I-PER", "B-LOC", "I-LOC"])
 def test_numbered_tags_of_a_hugging_face_dataset_are_named(column: str, feature: object) -> None:
     rows = [{"tokens": list(ANA_IN_OSLO.words), column: [1, 0, 0, 3]}]
     assert from_hf_dataset(Dataset(rows, {column: feature}), name="train") == [ANA_IN_OSLO]
+
+
+@pytest.mark.parametrize("kind", [None, object])
+def test_rows_of_arrays_are_read_like_rows_of_lists(kind: Any) -> None:
+    words = np.array(ANA_IN_OSLO.words, dtype=kind)
+    for tags in (np.array([1, 0, 0, 3], dtype=kind), [np.int64(1), 0, np.int32(0), 3]):
+        data = Dataset([{"tokens": words, "ner_tags": tags}], {"ner_tags": Sequence(NAMES)})
+        assert from_hf_dataset(data, name="train") == [ANA_IN_OSLO]
+    named = {"tokens": words, "tags": np.array(["B-PER", "O", "O", "B-LOC"], dtype=kind)}
+    spans = np.array([[0, 0, "PER"], [3, 3, "LOC"]], dtype=object)
+    for row in (named, {"tokenized_text": words, "ner": spans}):
+        assert from_hf_dataset([row], name="train") == [ANA_IN_OSLO]
+    text = {"text": "Ana", "entities": np.array([{"start": np.int64(0), "end": 3, "label": "PER"}])}
+    assert to_sentences([text])[0].mentions == (Mention(0, 1, "PER"),)
 
 
 def test_hugging_face_text_rows_and_bare_labels_are_read() -> None:

@@ -349,6 +349,13 @@ def test_digest_covers_what_changes_label_vectors() -> None:
     assert with_threshold.digest == LabelSet.parse(["a", "b"]).digest
 
 
+@pytest.mark.parametrize("given", [["person"], "person", {"person": "a human"}, 5], ids=repr)
+def test_label_sets_of_names_point_to_what_parses_them(given: Any) -> None:
+    with pytest.raises(LabelError, match=r"LabelSet\(\) is given .* of type .*use LabelSet\.parse"):
+        LabelSet(given)
+    assert LabelSet([Label("a", "b")]).names == ("a",)  # type: ignore[arg-type]
+
+
 def test_same_words_lists_labels_that_read_alike() -> None:
     label_set = LabelSet.parse(["PER", "city", "person", "dna", "DNA"])
     assert label_set.same_words() == [("PER", "person"), ("dna", "DNA")]

@@ -146,3 +146,22 @@ def test_a_mention_has_a_place_in_the_text_or_else_in_the_words() -> None:
     assert text.place(mention) == (0, 8)
     assert with_text(text) is text
     assert with_text(Sentence(words, (mention,))).place(mention) == (0, 7)
+
+
+def test_a_span_may_take_in_marks_of_no_width_at_its_ends() -> None:
+    text = "\ufeffNew\u200b York\xad left"
+    [sentence] = to_sentences([(text, [(0, 11, "city")])])
+    assert sentence.words == ("New", "York", "left")
+    assert sentence.mentions == (Mention(0, 2, "city"),)
+    assert sentence.place(sentence.mentions[0]) == (1, 10)
+
+
+def test_a_span_of_nothing_but_marks_of_no_width_is_refused() -> None:
+    with pytest.raises(DataError, match=r"0-1 'city' \(examples\[0\]\) holds no word: '.ufeff'"):
+        to_sentences([("\ufeffOslo", [(0, 1, "city")])])
+
+
+def test_a_support_set_is_a_list_of_examples() -> None:
+    support = sample_support_set(people_and_cities(), 1, 0)
+    assert to_sentences(support) == list(support.sentences)
+    assert len(support) == len(support.sentences)

@@ -78,7 +78,22 @@ def test_lines_end_sentences_unless_they_may_be_wrapped(text: str, expected: lis
     assert cut(text) == expected
 
 
-@given(st.text("aB1.!? \n\t。,'\"\u200d\u0301", max_size=80))
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("Ada left.\u200b Bob stayed.", ["Ada left.\u200b", "Bob stayed."]),
+        ("Ada left. \ufeffBob stayed.", ["Ada left. \ufeff", "Bob stayed."]),
+        (f"{LONG}New\n\u200b\nYork", [f"{LONG}New\n\u200b", "York"]),
+        (f"{LONG}egg\n\u200b- York", [f"{LONG}egg\n\u200b", "- York"]),
+        ("他在北京。\u200b她在上海！", ["他在北京。\u200b", "她在上海！"]),
+        (f"{LONG}New\u200b\nYork", [f"{LONG}New\u200b\nYork"]),
+    ],
+)
+def test_marks_of_no_width_change_no_end(text: str, expected: list[str]) -> None:
+    assert cut(text) == expected
+
+
+@given(st.text("aB1.!? \n\t。,'\"\u200b\u200d\u0301", max_size=80))
 def test_sentences_make_up_the_text_and_its_words(text: str) -> None:
     spans = list(sentence_spans(text))
     assert "".join(text[a:b] for a, b in spans) == text
@@ -90,7 +105,9 @@ def test_sentences_make_up_the_text_and_its_words(text: str) -> None:
     assert [list(p) for p in words_by_sentence(text, long, long.offsets)] == parts
 
 
-@pytest.mark.parametrize("char", [" ", "\n", "\t", ".", "a. ", ".)", "。", ". A", " \n"])
+@pytest.mark.parametrize(
+    "char", [" ", "\n", "\t", ".", "a. ", ".)", "。", ". A", " \n", "\u200b", ".\u200b", "\u200b\n"]
+)
 def test_a_long_run_of_marks_takes_no_time(char: str) -> None:
     text = char * 200_000  # with the square of it, this would take minutes
     assert sum(b - a for a, b in sentence_spans(text)) == len(text)

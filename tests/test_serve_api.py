@@ -119,6 +119,19 @@ def test_what_looks_wrong_in_examples_is_told() -> None:
     assert "'ad' in 'ada' (examples.0)" in remark
 
 
+def test_a_description_that_is_read_in_part_is_told_of() -> None:
+    labels = {"person": "somebody " * 99, "city": None}
+    with client() as http:
+        listed = http.post("/v1/labels", json={"labels": labels}).json()
+        shown = http.get(f"/v1/labels/{listed['id']}").json()
+        fit = http.post("/v1/fit", json={"labels": labels, "examples": EXAMPLES}).json()
+        other = http.post("/v1/labels", json={"labels": LABELS}).json()
+    [remark] = listed["remarks"]
+    assert remark.startswith("This model reads only the beginning of the description of 'person' (")
+    assert listed["remarks"] == shown["remarks"] == fit["remarks"]
+    assert other["remarks"] == []
+
+
 def test_a_fit_can_be_built_upon() -> None:
     with client() as http:
         first = http.post("/v1/fit", json={"examples": EXAMPLES[:1]}).json()

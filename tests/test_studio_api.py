@@ -266,6 +266,14 @@ def test_only_a_project_without_a_model_says_so(
     assert (answer.status_code, answer.json()["error"]["code"]) == (422, code)
 
 
+def test_a_description_that_is_read_in_part_is_told_of(client: TestClient) -> None:
+    client.post(f"{API}/suggestions", json={"ids": [1]})  # once it is loaded
+    label = {"name": "drug", "description": "a medicine " * 60}
+    told = client.post(f"{API}/labels", json={"labels": [label]}).json()["read_in_part"]
+    assert told.startswith("This model reads only the beginning of the description of 'drug' (")
+    assert client.delete(f"{API}/labels/3").json()["read_in_part"] == ""
+
+
 def test_labels_are_added_changed_and_removed(client: TestClient) -> None:
     added = client.post(f"{API}/labels", json={"labels": [{"name": "ORG"}]}).json()
     assert [(x["name"], x["reads"]) for x in added["labels"]][-1] == ("ORG", "organization")

@@ -66,9 +66,10 @@ def test_spacy_reads_the_doc_bin() -> None:
     spacy = pytest.importorskip("spacy", reason="spaCy is not installed; nothing needs it")
     from spacy.tokens import DocBin
 
-    content = export([accepted(FACE, Mark(0, 3, 1), Mark(15, 17, 2))], NAMES, "spacy")
+    text = f"\ufeff{FACE}\u200b "
+    content = export([accepted(text, Mark(0, 4, 1), Mark(16, 18, 2))], NAMES, "spacy")
     (doc,) = DocBin().from_bytes(content).get_docs(spacy.blank("xx").vocab)
-    assert doc.text == FACE
+    assert doc.text == text
     assert [(e.text, e.label_) for e in doc.ents] == [("Ada", "person"), ("東京", "city")]
 
 

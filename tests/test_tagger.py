@@ -96,6 +96,14 @@ def test_words_and_offsets_are_those_of_the_text() -> None:
     assert [(r["start"], r["end"]) for r in tagger.predict("Zoë, 漢字!", ["x"])] == [(0, 8)]
 
 
+@pytest.mark.parametrize("mark", ["\u200b", "\ufeff", "\xad", "\u200e"], ids=ascii)
+@pytest.mark.parametrize("gap", ["{} ", " {}", " {} "])
+def test_a_mark_of_no_width_cuts_no_entity(mark: str, gap: str) -> None:
+    text = f"{mark}New{gap.replace('{}', mark)}York{mark}"
+    found = fake_tagger(-1e3, scheme="io").predict(text, ["x"])
+    assert [(r["start"], r["end"], r["text"]) for r in found] == [(1, len(text) - 1, text[1:-1])]
+
+
 @pytest.mark.parametrize(
     "text",
     ["", " ", "\n\t\u2028", "\x00", "\x00\x00 \x00", "\ud800", "\u200b\u200d", "\ufeff"],
@@ -441,6 +449,34 @@ def test_missing_labels_are_asked_for() -> None:
 def test_labels_that_make_no_set_are_refused(labels: Any, match: str) -> None:
     with pytest.raises(LabelError, match=match):
         TAGGER.predict(TEXT, labels)
+
+
+def test_a_label_set_may_be_assigned_in_any_form() -> None:
+    tagger = Tagger(TAGGER.backend, label_set=["person"])
+    assert tagger.labels == ("person",)
+    tagger.label_set = {"person": "a human", "city": None}
+    assert tagger.predict(TEXT) == TAGGER.predict(TEXT, {"person": "a human", "city": None})
+    assert "'person', 'city'" in repr(tagger)
+    with pytest.raises(LabelError, match="Labels are given as the string 'person'"):
+        tagger.label_set = "person"
+    tagger.label_set = None
+    assert tagger.labels == ()
+
+
+@pytest.mark.parametrize(
+    ("given", "match"),
+    [
+        (["Ada left."], "Sentence number 0 is str 'Ada left.'. Expected an iterable of Sentence"),
+        ("Ada left.", "Sentences are given as str 'Ada left.'"),
+        (sentence("Ada left"), "Sentences are given as Sentence"),
+        (7, "Sentences are given as int"),
+        ([["Ada", "left"]], "for words, tag"),
+    ],
+    ids=repr,
+)
+def test_what_is_no_sentence_is_not_read_as_one(given: Any, match: str) -> None:
+    with pytest.raises(RequestError, match=match):
+        list(TAGGER.tag_texts(given, LABELS))
 
 
 def test_labels_that_read_alike_are_warned_about_once() -> None:

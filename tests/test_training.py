@@ -32,6 +32,7 @@ from labelwise.fit_report import mentions_a_label
 from labelwise.labels import LabelSet
 from labelwise.metrics import score_mentions
 from labelwise.modeling import word_table
+from labelwise.rows import to_sentences
 from labelwise.sources import Source
 from labelwise.torch_backend import TorchBackend
 from labelwise.training import Progress, finetune, pretrain
@@ -90,6 +91,14 @@ def test_tiny_towers_learn_four_sentences_by_heart(config: ModelConfig) -> None:
     assert progress.train_f1 > 0.8
     assert all(math.isfinite(loss) for loss in losses)
     assert losses[-1] < losses[0]
+
+
+def test_examples_and_labels_may_have_any_form() -> None:
+    given = ["[Bob](person) left.", ("Oslo is ill", [(0, 4, "city")])]
+    one, other = (tiny_backend(MODELS["paper"], layers=1) for _ in range(2))
+    finetune(one, given, ["person", "city"], FAST.replace(max_steps=1))
+    finetune(other, to_sentences(given), KINDS, FAST.replace(max_steps=1))
+    assert_same_weights(one, other)
 
 
 def test_learned_labels_are_found_by_their_words_in_any_order() -> None:

@@ -9,12 +9,11 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from builders import tiny_tokenizer
-from labelwise.words import LONG_TEXT, LongText, split_words
+from labelwise.words import LONG_TEXT, UNSEEN, LongText, split_words
 
 TEXT = st.text(
     "ab Bob\n\t\r.-'é\u0301\u200dक्ष漢字ไทยאב😀\U0001f468\x00\ud800\u2028\xa0\xad\ufeff", max_size=80
 )
-UNSEEN = "\u00ad\u200b\u2060\ufeff"  # soft hyphen, zero width space, word joiner, no-break space
 
 
 @given(st.one_of(TEXT, st.text(max_size=60)), st.integers(0, 20))
@@ -42,9 +41,23 @@ def test_what_is_unseen_inside_a_word_parts_it_nowhere(mark: str) -> None:
     assert words == ["Ada", f"Love{mark}lace", "left", f"Zü{mark}rich", "."]
     left_out = tiny_tokenizer().encode_words([[w.replace(mark, "") for w in words]])[0]
     assert tiny_tokenizer().encode_words([words])[0].ids.tolist() == left_out.ids.tolist()
-    ends = [mark[0], "Ada", *mark]
-    around = f"{mark[0]}Ada{mark}"
-    assert [around[a:b] for a, b in split_words(around)] == ends
+
+
+@pytest.mark.parametrize("mark", [*UNSEEN, UNSEEN, "\u200d"])
+@pytest.mark.parametrize("gap", ["{} ", " {}", " {} ", "{}\n{}"])
+def test_what_is_unseen_between_words_is_in_none(gap: str, mark: str) -> None:
+    text = f"{mark}New{gap.replace('{}', mark)}York.{mark}"
+    words = [text[a:b].rstrip("\u200d") for a, b in split_words(text)]  # it ends what it follows
+    assert words == ["New", "York", "."]
+    assert split_words(mark) == []
+
+
+@given(st.lists(st.sampled_from([*"aB9_.- \n漢ไéא", *UNSEEN]), max_size=40).map("".join))
+def test_what_is_unseen_changes_no_word(text: str) -> None:
+    seen = "".join(c for c in text if c not in UNSEEN)
+    words = ["".join(c for c in text[a:b] if c not in UNSEEN) for a, b in split_words(text)]
+    assert words == [seen[a:b] for a, b in split_words(seen)]
+    assert all(text[a] not in UNSEEN and text[b - 1] not in UNSEEN for a, b in split_words(text))
 
 
 @given(TEXT, st.integers(-9, 9), st.integers(-9, 9))

@@ -5,16 +5,12 @@ from __future__ import annotations
 import warnings
 from collections.abc import Iterable, Mapping, Sequence
 from os import PathLike
-from typing import Any
 
 from labelwise.annotation import Sentence
 from labelwise.data import labels_of
 from labelwise.errors import RequestError, some_of
-from labelwise.label import Label
-from labelwise.labels import LabelSet
+from labelwise.labels import Labels, LabelSet
 from labelwise.numeric import is_number
-
-Labels = LabelSet | Iterable[str | Label] | Mapping[str, Any]
 
 
 def resolve_labels(

@@ -18,6 +18,7 @@ from labelwise.documents import read_document
 from labelwise.errors import DataError, some_of
 from labelwise.files import atomic_write_text, read_text
 from labelwise.labels import LabelSet
+from labelwise.numeric import plain
 from labelwise.rows import Example, Row, json_object, row_of, sentences_from_rows, to_sentences
 from labelwise.schemes import (
     BARE,
@@ -211,8 +212,7 @@ def read_label_set(path: str | Path) -> LabelSet | None:
 def labels_of(sentences: Iterable[Sentence]) -> list[str]:
     """List the labels of all mentions, each once, sorted.
 
-    >>> from labelwise.annotation import Mention
-    >>> labels_of([Sentence(("Ana", "in", "Oslo"), (Mention(0, 1, "PER"), Mention(2, 3, "LOC")))])
+    >>> labels_of(to_sentences(["[Ana](PER) in [Oslo](LOC)"]))
     ['LOC', 'PER']
     """
     return sorted({mention.label for sentence in sentences for mention in sentence.mentions})
@@ -229,8 +229,8 @@ def from_hf_dataset(
     """Read one split of a Hugging Face dataset, or any iterable of such rows.
 
     Args:
-        dataset: Rows with ``tokens`` and a tags column, or any other form of ``read_jsonl``.
-            Numbered tags are named by ``dataset.features``.
+        dataset: Rows with ``tokens`` and a tags column, or any other form of ``read_jsonl``, as
+            lists or arrays. Numbered tags are named by ``dataset.features``.
         name: First half of the ids; the row number from 1 is the second.
         tags_column: Column of the tags; ``ner_tags`` or ``tags`` if not given.
         scheme: Scheme of the tags; detected if not given. ``"bare"`` takes label names.
@@ -253,7 +253,7 @@ def from_hf_dataset(
             )
         column = tags_column or ("ner_tags" if "ner_tags" in values else "tags")
         if column in values:
-            tags = _named_tags(values[column], features.get(column), f"{place}, '{column}'")
+            tags = _named_tags(plain(values[column]), features.get(column), f"{place}, '{column}'")
             values = {**values, "tags": tags}
         rows.append(Row(values, place, f"{name}:{number}"))
     return sentences_from_rows(rows, scheme=scheme, strict=strict)
@@ -322,7 +322,7 @@ def _named_tags(tags: object, feature: object, place: str) -> object:
     """Name numbered tags by a ``ClassLabel`` in a sequence feature; leave others as they are."""
     feature = feature[0] if isinstance(feature, list) and feature else feature
     names = getattr(getattr(feature, "feature", feature), "names", None) or []
-    if not isinstance(tags, list | tuple) or not any(type(tag) is int for tag in tags):
+    if not isinstance(tags, list) or not any(type(tag) is int for tag in tags):
         return tags
     for tag in tags:
         if type(tag) is not int or not 0 <= tag < len(names):

@@ -182,6 +182,24 @@ class PieceTokenizer:
             for e in encodings
         ]
 
+    def ends_of_reading(self, texts: Sequence[str], max_pieces: int) -> list[int | None]:
+        """Find where texts are cut by ``encode_texts``.
+
+        Returns:
+            Code points of each text that are read; None where it is not cut.
+        """
+        room = max_pieces - self.n_special
+        long = [t for t in dict.fromkeys(texts) if len(t.encode(errors="replace")) > room]
+        encodings = self._tokenizer.encode_batch(
+            [without_surrogates(t) for t in long], add_special_tokens=False
+        )
+        ends = {
+            t: e.offsets[room - 1][1]
+            for t, e in zip(long, encodings, strict=True)
+            if len(e.ids) > room
+        }
+        return [ends.get(text) for text in texts]
+
     def windows(self, text_index: int, pieces: Pieces, max_pieces: int) -> Iterator[Window]:
         """Cut a sequence into overlapping windows of at most ``max_pieces`` pieces.
 

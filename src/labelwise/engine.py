@@ -19,6 +19,8 @@ from labelwise.arrays import FloatArray
 from labelwise.backend import EncoderBackend
 from labelwise.encoding import Window, batches_by_pieces
 from labelwise.errors import CopyError, LabelError, some_of
+from labelwise.label import Label
+from labelwise.label_reading import read_in_part
 from labelwise.labels import LabelSet
 from labelwise.segments import FIRST_CHUNK_WORDS, Segment, chunks, segments_of
 from labelwise.sentences import moved
@@ -64,6 +66,7 @@ class Engine:
         self.cached_texts = CACHED_TEXTS
         self.trained_names: tuple[str, ...] = ()  # what an output layer stands for, where known
         self._vectors: OrderedDict[tuple[str, str], FloatArray] = OrderedDict()
+        self._met: set[Label] = set()
 
     def __reduce_ex__(self, protocol: SupportsIndex) -> NoReturn:
         """Refuse pickles and deep copies, which a session of ONNX Runtime does not allow.
@@ -157,6 +160,16 @@ class Engine:
             own = n_shared + np.add.outer(np.multiply(described, n_own), np.arange(n_own)).ravel()
             rows[own] = (rows[own] + self.encode_labels(tag_texts(texts, config))[n_shared:]) / 2
         return rows
+
+    def read_in_part(self, label_set: LabelSet) -> str:
+        """Say which labels this model reads in part only, of each label once; empty if none."""
+        fresh = [label for label in label_set if label not in self._met]
+        if not fresh:
+            return ""
+        if len(self._met) >= self.cached_texts:
+            self._met = set()  # not clear(): another thread may be looking
+        self._met.update(fresh)
+        return read_in_part(fresh, self.backend.tokenizer, self.backend.config)
 
     def _fixed_matrix(self, label_set: LabelSet) -> FloatArray:
         """Tag rows of a model whose output layer fixes them. Shape ``(tags, dim)``."""

@@ -44,8 +44,8 @@ class LabelSet:
     labels: tuple[Label, ...]
 
     def __post_init__(self) -> None:
-        """Refuse an empty set and duplicates."""
-        object.__setattr__(self, "labels", tuple(self.labels))
+        """Refuse an empty set, duplicates, and what is no label yet."""
+        object.__setattr__(self, "labels", _all_labels(self.labels))
         if not self.labels:
             raise LabelError("No labels are given. Expected at least one, such as ['person'].")
         if len(self._positions) < len(self.labels):
@@ -215,6 +215,10 @@ class LabelSet:
         }
 
 
+Labels = LabelSet | Iterable[str | Label] | Mapping[str, Any]
+"""What ``LabelSet.parse`` reads."""
+
+
 def verbalize(tag: str, label_set: LabelSet) -> str:
     """Return the words that a tag reads as.
 
@@ -257,6 +261,16 @@ def swapped(label_set: LabelSet, seed: int) -> LabelSet:
             for label, giver in zip(label_set, givers, strict=True)
         )
     )
+
+
+def _all_labels(given: object) -> tuple[Label, ...]:
+    items = tuple(cast("Iterable[object]", given)) if isinstance(given, Iterable) else (given,)
+    if other := [item for item in items if not isinstance(item, Label)]:
+        raise LabelError(
+            f"LabelSet() is given {other[0]!r:.60} of type '{type(other[0]).__name__}'. Expected "
+            "Label values. For names, with descriptions or without, use LabelSet.parse."
+        )
+    return cast("tuple[Label, ...]", items)
 
 
 def _label(name: object, value: object) -> Label:

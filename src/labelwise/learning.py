@@ -67,14 +67,15 @@ class Learning:
     def __init__(
         self,
         engine: Engine,
-        label_set: LabelSet | None = None,
+        label_set: Labels | None = None,
         folder: Path | None = None,
         fitted: TagTable | None = None,
     ) -> None:
         """Start from what an earlier fit has found, if there was one."""
         self.engine = engine
         self.folder = folder
-        self._known = _Known(label_set, fitted=fitted)
+        own = None if label_set is None else LabelSet.parse(label_set)
+        self._known = _Known(own, fitted=fitted)
         self.engine.trained_names = self.labels
 
     @property
@@ -88,9 +89,10 @@ class Learning:
         return self._known.label_set
 
     @label_set.setter
-    def label_set(self, label_set: LabelSet | None) -> None:
-        """Look for other labels; what was fitted stays."""
-        self._known = replace(self._known, label_set=label_set)
+    def label_set(self, label_set: Labels | None) -> None:
+        """Look for other labels, in any form of ``LabelSet.parse``; what was fitted stays."""
+        own = None if label_set is None else resolve_labels(label_set, None)
+        self._known = replace(self._known, label_set=own)
 
     @property
     def labels(self) -> tuple[str, ...]:
@@ -289,7 +291,10 @@ class Learning:
         self, labels: Labels | None, examples: Sequence[Sentence] | None = None
     ) -> LabelSet:
         is_given = not (examples and self._infers(labels) and labels_of(examples))
-        return resolve_labels(labels, self.label_set if is_given else None, examples)
+        label_set = resolve_labels(labels, self.label_set if is_given else None, examples)
+        if remark := self.engine.read_in_part(label_set):
+            warnings.warn(remark, stacklevel=3)
+        return label_set
 
     def table(self, labels: Labels | None = None) -> TagTable:
         """Fitted vectors of the labels that were fitted, those of their words for all others.

@@ -319,7 +319,7 @@ def read_config(manifest: Manifest) -> dict[str, Any]:
 def _onnx_backend(manifest: Manifest, values: dict[str, Any], threads: int) -> EncoderBackend:
     from labelwise.exports import open_exports  # noqa: PLC0415
 
-    tokenizer = _tokenizer(manifest)
+    tokenizer = read_tokenizer(manifest)
     return open_exports(manifest, tokenizer, values["model"], values["facts"], threads=threads)
 
 
@@ -332,7 +332,7 @@ def _torch_backend(manifest: Manifest, values: dict[str, Any], device: str) -> E
     require("torch", "train", f"Running '{manifest.folder}' with torch")
     from labelwise.torch_backend import backend_from_tensors  # noqa: PLC0415
 
-    tokenizer = _tokenizer(manifest)
+    tokenizer = read_tokenizer(manifest)
     tensors = load_tensors(manifest.file(_WEIGHTS), upcast=True)
     with _named_in_errors(manifest.folder / _WEIGHTS):
         return backend_from_tensors(
@@ -340,7 +340,8 @@ def _torch_backend(manifest: Manifest, values: dict[str, Any], device: str) -> E
         )
 
 
-def _tokenizer(manifest: Manifest) -> PieceTokenizer:
+def read_tokenizer(manifest: Manifest) -> PieceTokenizer:
+    """Read the tokenizer of a model folder."""
     text = tokenizer_json(manifest.folder)
     with _named_in_errors(manifest.folder / _TOKENIZER):
         return PieceTokenizer.from_json(text)

@@ -1,4 +1,4 @@
-"""Numbers as users and files give them: numpy's count, ``True`` does not."""
+"""Numbers as users and files give them: numpy's count, and its arrays; ``True`` does not."""
 
 from __future__ import annotations
 
@@ -20,6 +20,18 @@ def whole_number(value: Any) -> int | None:
         return None if isinstance(value, bool) else operator.index(value)
     except TypeError:
         return None
+
+
+def plain(value: Any) -> Any:
+    """Turn arrays and numbers of numpy or torch, in lists too, into lists and numbers of Python.
+
+    >>> plain(("Ada", [1]))
+    ['Ada', [1]]
+    """
+    value = value.tolist() if hasattr(value, "tolist") else value
+    if not isinstance(value, list | tuple):
+        return value
+    return [plain(item) for item in cast("list[Any]", value)]
 
 
 def is_number(value: object) -> TypeGuard[float]:

@@ -6,7 +6,7 @@ import itertools
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, cast
 
-from labelwise.annotation import Mention, Record
+from labelwise.annotation import Mention, Record, Sentence
 from labelwise.errors import RequestError
 from labelwise.labels import LabelSet
 from labelwise.spans import tidy_mentions
@@ -104,6 +104,24 @@ def check_sentences(sentences: Iterable[Iterable[str]]) -> Iterator[Sequence[str
                 "Expected words of type str. Convert it with str(), or leave it out."
             )
         yield words
+
+
+def check_read_texts(sentences: Iterable[Sentence]) -> Iterator[Sentence]:
+    """Yield texts that were split into words before, in a stream.
+
+    Raises:
+        RequestError: One is no ``Sentence``, or it is none of many.
+    """
+    is_many = isinstance(sentences, Iterable) and not isinstance(sentences, str | bytes | Mapping)
+    for i, sentence in enumerate(sentences if is_many else [sentences]):
+        if not is_many or not isinstance(sentence, Sentence):
+            where = f"Sentence number {i} is" if is_many else "Sentences are given as"
+            raise RequestError(
+                f"{where} {type(sentence).__name__} {str(sentence)[:60]!r}. Expected an iterable "
+                "of Sentence values, such as labelwise.to_sentences makes. For texts, use "
+                "predict or stream; for words, tag."
+            )
+        yield sentence
 
 
 def _iterable(words: Iterable[Any]) -> Iterable[Any]:

@@ -128,23 +128,27 @@ unless both are meant."
     return ""
 
 
-def likely_slips(name: str, counts: Mapping[str, int]) -> list[str]:
+def likely_slips(
+    name: str, counts: Mapping[str, int], among: Iterable[str] | None = None
+) -> list[str]:
     """List the labels that a name may be a misspelling of, the likeliest first.
 
     Args:
         name: One of ``counts``; a slip has few mentions.
         counts: Mentions of each label.
+        among: Labels to look at, if not all.
 
     >>> likely_slips("person-actr", {"person-actr": 1, "person-actor": 2, "person-author": 2})
     ['person-actor']
     """
+    count, folded, bare = counts[name], name.casefold(), _DIGITS.sub("", name)
     others = [
         other
-        for other, n in counts.items()
+        for other in (counts if among is None else among)
         if other != name
-        and counts[name] <= min(n, max(_FEW, n // _SELDOM))
-        and other.casefold() != name.casefold()  # they read alike, which is said elsewhere
-        and _DIGITS.sub("", other) != _DIGITS.sub("", name)
+        and count <= min(n := counts[other], max(_FEW, n // _SELDOM))
+        and other.casefold() != folded  # they read alike, which is said elsewhere
+        and _DIGITS.sub("", other) != bare
     ]
     found = get_close_matches(name, others, n=max(len(others), 1), cutoff=_SLIP)
     return [other for other in found if _differ_little(name, other)]

@@ -9,15 +9,16 @@ from __future__ import annotations
 import json
 import os
 import re
+from bisect import bisect_left, bisect_right
 from collections.abc import Iterable, Mapping, Sequence
 from itertools import pairwise
 from typing import Any, NamedTuple, TypeGuard, cast
 
 from labelwise.annotation import LabelledSpan, Mention, Sentence
 from labelwise.errors import DataError, some_of
-from labelwise.numeric import whole_number
+from labelwise.numeric import plain, whole_number
 from labelwise.schemes import check_scheme, detect_scheme, mentions_from_tags, tags_from_mentions
-from labelwise.words import cut_words, split_words, without_surrogates
+from labelwise.words import cut_words, is_unseen, split_words, without_surrogates
 
 Example = Sentence | str | Mapping[str, Any] | tuple[str, Any] | list[Any]
 """What ``to_sentences`` reads."""
@@ -30,6 +31,7 @@ _PAIRS_OF_KEYS = (
     ("text", "entities"),
     ("text", "spans"),
 )
+_KEYS = frozenset(key for pair in _PAIRS_OF_KEYS for key in pair)
 
 
 class Row(NamedTuple):
@@ -81,9 +83,14 @@ def sentences_from_rows(
     Raises:
         DataError: A row has no known form, or its tags or spans do not fit its words.
     """
+    rows = [row._replace(values=_plain_values(row.values)) for row in rows]
     tag_lists = (row.values["tags"] for row in rows if _is_strings(row.values.get("tags")))
     scheme = check_scheme(scheme or detect_scheme(tag_lists))
     return [_sentence(row, scheme, strict) for row in rows]
+
+
+def _plain_values(values: Mapping[str, Any]) -> Mapping[str, Any]:
+    return {**values, **{key: plain(values[key]) for key in _KEYS if key in values}}
 
 
 def to_sentences(examples: Iterable[Example]) -> list[Sentence]:
@@ -262,16 +269,17 @@ def _from_text(row: Row, spans_key: str) -> Sentence:
     found = [_text_span(item, text, row.place) for item in _items(row, spans_key)]
     spans = _flat(found, len(text), "characters", row.place)
     offsets = cut_words(split_words(text), {border for span in spans for border in span[:2]})
-    firsts = {start: index for index, (start, _) in enumerate(offsets)}
-    ends = {end: index + 1 for index, (_, end) in enumerate(offsets)}
+    starts, ends = [start for start, _ in offsets], [end for _, end in offsets]
     mentions: list[Mention] = []
     for start, end, label in spans:
-        if start not in firsts or end not in ends:
+        low, high = bisect_left(starts, start), bisect_right(ends, end)
+        if low == high or not is_unseen(text[start : starts[low]] + text[ends[high - 1] : end]):
+            fault = "holds no word" if low == high else "begins or ends with white space"
             raise DataError(
-                f"Span {start}-{end} '{label}' ({row.place}) begins or ends with white space: "
-                f"{text[start:end]!r}. Expected whole words. Trim the span."
+                f"Span {start}-{end} '{label}' ({row.place}) {fault}: {text[start:end]!r}. "
+                "Expected whole words. Trim the span."
             )
-        mentions.append(Mention(firsts[start], ends[end], label))
+        mentions.append(Mention(low, high, label))
     words = tuple(text[start:end] for start, end in offsets)
     return Sentence(words, tuple(mentions), _id(row), text, tuple(offsets))
 

@@ -9,7 +9,7 @@ import hashlib
 import json
 import random
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -44,6 +44,14 @@ class SupportSet:
     seed: int
     mode: Mode
     digest: str
+
+    def __iter__(self) -> Iterator[Sentence]:
+        """Walk the examples, so that whatever takes a list of them takes these."""
+        return iter(self.sentences)
+
+    def __len__(self) -> int:
+        """Count the examples."""
+        return len(self.sentences)
 
     @property
     def ids(self) -> tuple[str, ...]:

@@ -13,16 +13,16 @@ import re
 from collections.abc import Iterable, Iterator, Sequence
 
 from labelwise.annotation import Mention, Sentence
-from labelwise.words import LongText, continues_word, join_words, split_words
+from labelwise.words import UNSEEN, LongText, continues_word, join_words, split_words
 
 WRAPPED = 50  # characters from which on a line may go on in the next
 LIST_MARKS = frozenset("-*+•‣◦·–—>|#")  # begin an item of a list
 _BREAK = re.compile("\r\n|[\n\r\v\f\x85\u2028\u2029]")
 GAP = re.compile(f"{_BREAK.pattern}|\t")
 _CANDIDATE = re.compile(
-    r"""(?<=[^\s.!?…])(?P<stop>[.!?…]+)["'”’»)\]]*\s+"""
-    r"""|[。！？｡]+[」』”’）)]*\s*"""
-    r"""|[\t\n\r\v\f\x85\u2028\u2029]\s*"""
+    rf"""(?<=[^\s.!?…])(?P<stop>[.!?…]+)["'”’»)\]{UNSEEN}]*\s[\s{UNSEEN}]*"""
+    rf"""|[。！？｡]+[」』”’）){UNSEEN}]*[\s{UNSEEN}]*"""
+    rf"""|[\t\n\r\v\f\x85\u2028\u2029][\s{UNSEEN}]*"""
 )
 _OPENING = re.compile(r"""["'“‘«(\[¿¡]*""")
 _LAST_TOKEN = re.compile(r"[^\s\"'“‘«(\[]*\Z")
@@ -149,7 +149,7 @@ def moved(mentions: Iterable[Mention], n_words: int) -> list[Mention]:
 def _ends(text: str, found: re.Match[str]) -> bool:
     """Whether a sentence ends where one may."""
     before = found.end()
-    while before and text[before - 1].isspace():
+    while before and (text[before - 1].isspace() or text[before - 1] in UNSEEN):
         before -= 1
     if ends_line(text, before, found.end()):
         return True

@@ -55,15 +55,14 @@ def count_left_out(sentences: Sequence[Sentence], label_set: LabelSet) -> Counte
     """
     counts = Counter(m.label for s in sentences for m in s.mentions)
     others = Counter({name: n for name, n in counts.items() if name not in label_set})
-    for name in sorted(others):
-        if meant := _meant(name, label_set, counts):
-            raise LabelError(
-                f"Label '{name}' ({first_place(name, sentences)}) is not among the labels asked "
-                f"for, but looks like '{meant}', which is: {others[name]:,} of "
-                f"{counts.total():,} mentions would be left out. Expected one name a label. "
-                "Correct it in the data or the labels; where both are meant, name both, or write "
-                "data without it with labelwise.keep_labels."
-            )
+    if meant := _first_meant(sorted(others), label_set, counts):
+        name, like = meant
+        raise LabelError(
+            f"Label '{name}' ({first_place(name, sentences)}) is not among the labels asked for, "
+            f"but looks like '{like}', which is: {others[name]:,} of {counts.total():,} mentions "
+            "would be left out. Expected one name a label. Correct it in the data or the labels; "
+            "where both are meant, name both, or write data without it with labelwise.keep_labels."
+        )
     if others and len(others) == len(counts):
         raise LabelError(
             f"No mention bears a label that is asked for, {some_of(label_set.names)}. The "
@@ -92,11 +91,22 @@ def first_place(name: str, sentences: Iterable[Sentence], given: str = "examples
     return ""
 
 
-def _meant(name: str, label_set: LabelSet, counts: Counter[str]) -> str | None:
-    """Return the label that reads like a name that it lacks, or nearly."""
-    words = words_from_name(name).casefold()
-    alike = [x.name for x in label_set if words in (x.words.casefold(), x.name.casefold())]
-    every = Counter({n: counts[n] for n in (name, *label_set.names)})
-    near = [n for n in label_set.names if n in likely_slips(name, every)]
-    near += [n for n in label_set.names if name in likely_slips(n, every)]
-    return next(iter([*alike, *near]), None)
+def _first_meant(
+    left_out: Sequence[str], label_set: LabelSet, counts: Counter[str]
+) -> tuple[str, str] | None:
+    """Find a name to leave out that reads like a label to keep, or nearly, and that label."""
+    reads_as: dict[str, str] = {}
+    for label in label_set:
+        for text in (label.words, label.name):
+            reads_as.setdefault(text.casefold(), label.name)
+    slips_of: dict[str, str] = {}  # labels to keep that may be slips of one to leave out
+    for kept in label_set.names:
+        for name in likely_slips(kept, counts, left_out):
+            slips_of.setdefault(name, kept)
+    for name in left_out:
+        alike = reads_as.get(words_from_name(name).casefold())
+        near = likely_slips(name, counts, label_set.names)
+        first = next((kept for kept in label_set.names if kept in near), None) if near else None
+        if meant := alike or first or slips_of.get(name):
+            return name, meant
+    return None

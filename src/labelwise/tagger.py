@@ -16,12 +16,12 @@ from labelwise.arrays import FloatArray
 from labelwise.backend import EncoderBackend
 from labelwise.engine import Engine
 from labelwise.errors import some_of
-from labelwise.labels import LabelSet
 from labelwise.learning import Learning
 from labelwise.loading import LoadedModel, load_model, save_model
 from labelwise.records import (
     above_threshold,
     as_sentences,
+    check_read_texts,
     check_sentences,
     make_record,
     records_in,
@@ -46,7 +46,7 @@ class Tagger(Learning):
         self,
         backend: EncoderBackend,
         *,
-        label_set: LabelSet | None = None,
+        label_set: Labels | None = None,
         folder: Path | None = None,
         fitted: TagTable | None = None,
         label_vectors: Mapping[str, FloatArray] | None = None,
@@ -297,7 +297,11 @@ class Tagger(Learning):
 
         Yields:
             Mentions of each text, in words.
+
+        Raises:
+            RequestError: One is no ``Sentence``.
         """
         table, limit = self.table(labels), check_threshold(threshold)
-        for found in self.engine.tag_by_sentence(map(parts_of, sentences), table):
+        parts = map(parts_of, check_read_texts(sentences))
+        for found in self.engine.tag_by_sentence(parts, table):
             yield above_threshold(found, table.label_set, limit)

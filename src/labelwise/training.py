@@ -5,15 +5,15 @@ Loads torch when it is called, not before.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from labelwise.annotation import Sentence
 from labelwise.config import FINETUNE, TrainConfig
 from labelwise.errors import require
 from labelwise.fit_report import OnProgress, Progress
-from labelwise.labels import LabelSet
+from labelwise.labels import Labels, LabelSet
+from labelwise.rows import Example, to_sentences
 from labelwise.sentences import one_by_one
 from labelwise.sources import Source
 
@@ -64,8 +64,8 @@ def pretrain(
 
 def finetune(  # noqa: PLR0913
     backend: TorchBackend,
-    examples: Sequence[Sentence],
-    label_set: LabelSet,
+    examples: Iterable[Example],
+    label_set: Labels,
     config: TrainConfig | None = None,
     *,
     output_dir: str | Path | None = None,
@@ -77,8 +77,8 @@ def finetune(  # noqa: PLR0913
 
     Args:
         backend: Model to train in place.
-        examples: Annotated sentences of the target.
-        label_set: Its labels; all of them are scored in every batch.
+        examples: Of the target, annotated, in any form of ``to_sentences``.
+        label_set: Its labels, in any form of ``LabelSet.parse``; all are scored in every batch.
         config: Settings; the preset "finetune" by default, "paper-finetune" for the paper's.
         output_dir: As for ``pretrain``.
         resume: As for ``pretrain``.
@@ -99,8 +99,8 @@ def finetune(  # noqa: PLR0913
 
 def prepare_finetune(
     backend: TorchBackend,
-    examples: Sequence[Sentence],
-    label_set: LabelSet,
+    examples: Iterable[Example],
+    label_set: Labels,
     config: TrainConfig | None = None,
     *,
     output_dir: str | Path | None = None,
@@ -113,6 +113,6 @@ def prepare_finetune(
     require("torch", "train", "Fine-tuning")
     from labelwise.training_run import prepare  # noqa: PLC0415
 
-    sentences = [s for example in examples for s in one_by_one(example)]
-    source = Source("target", sentences, label_set)
+    sentences = [s for example in to_sentences(examples) for s in one_by_one(example)]
+    source = Source("target", sentences, LabelSet.parse(label_set))
     return prepare(backend, [source], config or FINETUNE, output_dir=output_dir, resume=resume)

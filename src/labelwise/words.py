@@ -1,8 +1,9 @@
 """Raw text into words with code-point offsets, in any script.
 
 A word is a run of letters, digits and marks; a character of a script written without spaces;
-or a single symbol, joined emoji being one. Words are where entities may begin and end. This
-module does not know the sub-word pieces of any encoder.
+or a single symbol, joined emoji being one. Words are where entities may begin and end. Marks of
+no width part nothing: they belong to the word that they stand in, and at its edge to none, as
+spaces do. This module does not know the sub-word pieces of any encoder.
 """
 
 from __future__ import annotations
@@ -19,8 +20,11 @@ from tokenizers import Regex
 from tokenizers.pre_tokenizers import Split
 
 _UNSPACED = r"\p{Han}\p{Hiragana}\p{Katakana}\p{Thai}\p{Lao}\p{Khmer}\p{Myanmar}"
-_JOINERS = r"\u200c\u200d"
-_UNSEEN = r"\u00ad\u200b\u2060\ufeff"  # where a line may be broken, or not: within a word only
+_JOINERS = "\u200c\u200d"
+_DIRECTIONS = "\u061c\u200e\u200f\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069"
+UNSEEN = f"\u00ad\u180e\u200b\u2060\u2061\u2062\u2063\u2064\ufeff{_DIRECTIONS}"
+"""Marks of no width: where a line may be broken or not, and which way text runs."""
+
 _RUN = (
     rf"[\p{{L}}\p{{N}}\p{{M}}_&&[^{_UNSPACED}]]"
     rf"[\p{{L}}\p{{N}}\p{{M}}_{_JOINERS}&&[^{_UNSPACED}]]*+"
@@ -29,12 +33,13 @@ _EMOJI = r"\p{Extended_Pictographic}[\p{M}\x{1f3fb}-\x{1f3ff}]*"  # with its ski
 _PATTERN = (
     rf"{_EMOJI}(?>\u200d{_EMOJI})++[\p{{M}}{_JOINERS}]*"
     rf"|[{_UNSPACED}][\p{{M}}{_JOINERS}]*"
-    rf"|{_RUN}(?>[{_UNSEEN}]+{_RUN})*+"
-    rf"|[^\s][\p{{M}}{_JOINERS}]*"
+    rf"|{_RUN}(?>[{UNSEEN}{_JOINERS}]+{_RUN})*+"
+    rf"|[^\s{UNSEEN}{_JOINERS}][\p{{M}}{_JOINERS}]*"
 )
 _ASCII_WORD = re.compile(r"[A-Za-z0-9_]+|[^\t\n\v\f\r ]")  # the same, thrice as fast
 _SURROGATE = re.compile("[\ud800-\udfff]")
 _BLANK = re.compile("[ \t\r\n]")
+_ONLY_UNSEEN = re.compile(f"[{UNSEEN}{_JOINERS}]*")
 
 LONG_TEXT = 1 << 16  # code points from which on words are not kept but cut out when asked for
 
@@ -46,6 +51,15 @@ def continues_word(char: str) -> bool:
     (True, False)
     """
     return char in "\u200c\u200d" or unicodedata.category(char)[0] == "M"
+
+
+def is_unseen(text: str) -> bool:
+    r"""Whether a text holds marks of no width at most; white space is none.
+
+    >>> is_unseen("\u200b\ufeff"), is_unseen(" ")
+    (True, False)
+    """
+    return _ONLY_UNSEEN.fullmatch(text) is not None
 
 
 @functools.cache

@@ -8,7 +8,7 @@ from __future__ import annotations
 import os
 import sys
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
@@ -22,6 +22,9 @@ from labelwise.apps.studio import project, studio
 from labelwise.apps.train import AsJson, Device, Model, Split, finetune, pretrain
 from labelwise.config import PRESETS, RECOMMENDED_MODEL, ModelConfig, ServeConfig
 from labelwise.errors import MissingExtraError
+
+if TYPE_CHECKING:
+    from labelwise.encoding import PieceTokenizer
 
 app = typer.Typer(
     name="labelwise",
@@ -142,6 +145,7 @@ def labels(
 ) -> None:
     """Show what each tag reads as."""
     from labelwise.apps.inputs import labels_to_predict, read_labels
+    from labelwise.label_reading import read_in_part
     from labelwise.labels import verbalize
 
     if labels is None:
@@ -150,11 +154,14 @@ def labels(
         loaded = load_model(model)
         own = loaded.fitted.label_set if loaded.fitted else loaded.label_set
         label_set, config = labels_to_predict(None, own), loaded.backend.config
+        tokenizer = loaded.backend.tokenizer
     else:
-        label_set, config = read_labels(labels), _config_of(model)
+        label_set, (config, tokenizer) = read_labels(labels), _reader_of(model)
     scheme_name = scheme or config.scheme
     for names in label_set.same_words():
         note(f"Labels {', '.join(names)} read alike; no model can tell them apart.")
+    if tokenizer and (cut := read_in_part(label_set, tokenizer, config)):
+        note(cut)
     if as_json:
         tags = {tag: verbalize(tag, label_set) for tag in label_set.tags(scheme_name)}
         data({"labels": label_set.to_dict(), "tags": tags, "scheme": scheme_name})
@@ -164,15 +171,16 @@ def labels(
     stdout().print(label_table(label_set, scheme_name))
 
 
-def _config_of(model: str | None) -> ModelConfig:
-    """Settings of a model, or of the one to come where none is installed."""
+def _reader_of(model: str | None) -> tuple[ModelConfig, PieceTokenizer | None]:
+    """Settings and tokenizer of a model, or settings of the one to come where none is installed."""
     from labelwise.checkpoint import read_manifest
-    from labelwise.loading import find_model, read_config
+    from labelwise.loading import find_model, read_config, read_tokenizer
 
     try:
-        return read_config(read_manifest(find_model(model)))["model"]
+        manifest = read_manifest(find_model(model))
     except MissingExtraError:
-        return RECOMMENDED_MODEL
+        return RECOMMENDED_MODEL, None
+    return read_config(manifest)["model"], read_tokenizer(manifest)
 
 
 def demo(

@@ -135,6 +135,7 @@ def finetune(
     from labelwise.apps.inputs import labels_to_learn, read_split
     from labelwise.apps.runs import prepare_folders, train_and_save
     from labelwise.config import train_preset
+    from labelwise.label_reading import read_in_part
     from labelwise.loading import load_model
     from labelwise.remarks import remarks_on
 
@@ -147,7 +148,8 @@ def finetune(
     label_set, examples = labels_to_learn(labels, dataset, loaded.label_set, examples)
     n_examples, n_labels = counted(len(examples), "example"), counted(len(label_set), "label")
     note(f"{n_examples} of {n_labels} from '{dataset}'")
-    for remark in remarks_on(examples, backend.config.scheme):
+    cut = read_in_part(label_set, backend.tokenizer, backend.config)
+    for remark in filter(None, [cut, *remarks_on(examples, backend.config.scheme)]):
         note(remark)
     from labelwise.training import finetune as train
 

@@ -19,6 +19,7 @@ from labelwise.annotation import Sentence
 from labelwise.engine import Engine
 from labelwise.errors import LabelwiseError
 from labelwise.fit_report import FitReport
+from labelwise.label_reading import read_in_part
 from labelwise.labels import LabelSet
 from labelwise.session import Session
 from labelwise.tag_table import TagTable
@@ -41,12 +42,14 @@ class LabelEntry:
         table: Its vectors.
         report: What the fit did, if there was one.
         is_fitted: Whether examples have moved any of its vectors, here or before.
+        remark: Which labels the model reads in part only, if any.
     """
 
     id: str
     table: TagTable
     report: FitReport | None = None
     is_fitted: bool = False
+    remark: str = ""
 
     @property
     def label_set(self) -> LabelSet:
@@ -113,12 +116,14 @@ def spec_key(spec: object) -> bytes:
 
 def encoded(engine: Engine, label_set: LabelSet, learned: TagTable | None = None) -> LabelEntry:
     """Encode a label set; labels that the model was fitted to keep what was learned of them."""
+    remark = _read_in_part(engine, label_set)
     if learned is None:
-        return LabelEntry(_id("ls", engine, label_set), engine.tag_table(label_set))
+        id = _id("ls", engine, label_set)
+        return LabelEntry(id, engine.tag_table(label_set), remark=remark)
     id = _id("ls", engine, label_set, _matrix_digest(learned))
     is_fitted = bool((learned.positions(label_set) >= 0).any())
     table = learned.for_labels(label_set, engine.tag_table)
-    return LabelEntry(id, table, is_fitted=is_fitted)
+    return LabelEntry(id, table, is_fitted=is_fitted, remark=remark)
 
 
 def fitted(
@@ -144,7 +149,12 @@ def fitted(
         session.add((example for _, example in group), labels=names)
     report = session.fit()
     id = _id("fit", engine, label_set, session.digest, _origin(start))
-    return LabelEntry(id, session.table, report, session.fitted is not None)
+    is_fitted, remark = session.fitted is not None, _read_in_part(engine, label_set)
+    return LabelEntry(id, session.table, report, is_fitted, remark)
+
+
+def _read_in_part(engine: Engine, label_set: LabelSet) -> str:
+    return read_in_part(label_set, engine.backend.tokenizer, engine.backend.config)
 
 
 def _origin(start: LabelEntry | None) -> str:

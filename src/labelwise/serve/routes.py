@@ -101,7 +101,9 @@ async def fit(body: FitRequest, request: Request) -> Response:
         is_inferred = start is None and body.labels is None
         scheme = service.engine.backend.config.scheme
         remarks = await asyncio.to_thread(_remarks, examples, scheme, is_inferred)
-    return json_response(_described(entry) | _report(entry) | {"remarks": remarks})
+    described = _described(entry)
+    remarks = [*described["remarks"], *remarks]
+    return json_response(described | _report(entry) | {"remarks": remarks})
 
 
 def _remarks(examples: Sequence[Sentence], scheme: str, is_inferred: bool) -> list[str]:
@@ -126,6 +128,7 @@ def _described(entry: LabelEntry) -> dict[str, Any]:
         "id": entry.id,
         "labels": label_set.to_dict(),
         "same_words": [list(names) for names in label_set.same_words()],
+        "remarks": [entry.remark] if entry.remark else [],
     }
 
 

@@ -176,6 +176,10 @@ class LabelSetResponse(BaseModel):
     id: str
     labels: dict[str, LabelInfo]
     same_words: list[list[str]] = Field(description="Labels that no model can tell apart.")
+    remarks: list[str] = Field(
+        description="What looks wrong in the examples, which was learned, or is too long in the "
+        "labels, of which the beginning is read."
+    )
 
 
 Example = Annotated[
@@ -214,7 +218,6 @@ class FitResponse(LabelSetResponse):
     )
     seconds: float
     missing: list[str] = Field(description="Labels without an example: they keep their words.")
-    remarks: list[str] = Field(description="What looks wrong in the examples; it was learned.")
 
 
 class Health(BaseModel):

@@ -141,6 +141,7 @@ def summary_answer(summary: Summary, name: str) -> dict[str, Any]:
         "name": name,
         "labels": labels,
         "same_words": [] if label_set is None else [list(x) for x in label_set.same_words()],
+        "read_in_part": summary.read_in_part,
         "counts": summary.counts,
         "scores": [dataclasses.asdict(s) for s in summary.scores],
         "generation": summary.generation,

@@ -104,7 +104,7 @@ def _doc_bin(texts: Sequence[ProjectText], names: Mapping[int, str], language: s
         sentence = sentence_of(text.text, text.marks, names, str(text.id))
         words, spaces = _words_and_spaces(sentence)
         doc = tokens.Doc(vocab, words=words, spaces=spaces)
-        spans = [doc.char_span(m.start, m.end, label=names[m.label]) for m in text.marks]
+        spans = [doc.char_span(*sentence.place(m), label=m.label) for m in sentence.mentions]
         doc.set_ents([span for span in spans if span is not None])
         docs.add(doc)
     return docs.to_bytes()

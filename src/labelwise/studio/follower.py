@@ -101,6 +101,11 @@ class Follower:
         """Whether there is no model, and ``problem`` says why."""
         return self._learner is None and self.problem is not None
 
+    def read_in_part(self, label_set: LabelSet | None) -> str:
+        """Say which labels the model reads in part only; empty if none, or none is loaded."""
+        learner = self._learner
+        return learner.read_in_part(label_set) if learner and label_set else ""
+
     def shown(self, text_id: int) -> Sequence[Suggestion] | None:
         """What the model last said about a text."""
         return self._shown.get(text_id)

@@ -16,6 +16,7 @@ from pathlib import Path
 from labelwise.annotation import Mention, Record, Sentence
 from labelwise.fit_report import FitReport
 from labelwise.fit_settings import FitSettings
+from labelwise.label_reading import read_in_part
 from labelwise.labels import LabelSet
 from labelwise.metrics import score_mentions
 from labelwise.records import above_threshold
@@ -65,6 +66,11 @@ class Learner:
         self._session: Session | None = None
         self._examples: list[AcceptedText] = []
         self._chosen: FitReport | None = None  # of the last fit that chose the strength
+
+    def read_in_part(self, label_set: LabelSet) -> str:
+        """Say which labels the model reads in part only; empty if none. From any thread."""
+        backend = self._engine.backend
+        return read_in_part(label_set, backend.tokenizer, backend.config)
 
     def learn(self, label_set: LabelSet, examples: Sequence[AcceptedText]) -> bool:
         """Follow the labels and the accepted texts; does as little as it can.

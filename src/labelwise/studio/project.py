@@ -44,6 +44,7 @@ class Summary:
         is_scored: Whether the last score is of that generation.
         is_finetuned: Whether the model is one that was fine-tuned here.
         problem: Why there is no model, if so.
+        read_in_part: Which labels the model reads in part only, if any.
     """
 
     labels: ProjectLabels
@@ -55,6 +56,7 @@ class Summary:
     is_scored: bool
     is_finetuned: bool
     problem: str | None
+    read_in_part: str
 
 
 class Project:
@@ -95,6 +97,7 @@ class Project:
             is_scored=self.model.is_scored,
             is_finetuned=self.model.model_folder is not None,
             problem=self.model.problem,
+            read_in_part=self.model.read_in_part(labels.label_set),
         )
 
     def order(

@@ -194,17 +194,17 @@ export class Panel {
     }
   }
 
-  /** Name labels that read as the same words, unless each has a description of its own. */
+  /** Name labels that read as the same words, unless each has a description of its own, and long ones. */
   drawAlike() {
     const { labels, summary } = this.studio;
-    const text = summary.same_words
+    const alike = summary.same_words
       .map((names) => labels.filter((x) => names.includes(x.name)))
       .filter((group) => new Set(group.map((x) => x.description)).size < group.length)
       .map((group) => {
         const names = AND.format(group.map((x) => `'${x.name}'`));
         return `${names} read as the same words, '${group[0].reads}', so that only your marks tell them apart. Give each words or a description of its own.`;
-      })
-      .join(" ");
+      });
+    const text = [...alike, summary.read_in_part].filter(Boolean).join(" ");
     if (text !== this.alike.textContent) this.alike.textContent = text; // else said at every poll
     this.alike.hidden = text === "";
   }
