@@ -145,8 +145,8 @@ def overlap_table(rows: Sequence[ResultRow]) -> Iterator[Block]:
         yield Paragraph(_shared_text(shared, rows[0]["n_scored"]))
     if n_in_train := rows[0]["n_in_train"]:
         yield Paragraph(
-            f"{n_in_train:,} of the {rows[0]['n_scored']:,} scored sentences are in the target's own train "
-            "split too: support sets may hold some of them, and the whole split does."
+            f"{n_in_train:,} of the {rows[0]['n_scored']:,} scored sentences are in the target's "
+            "own train split too: support sets may hold some of them, and the whole split does."
         )
     known = rows[0]["label_overlap"]
     new = [name for name in rows[0]["label_words"] if name not in known]
