@@ -8,6 +8,7 @@ import json
 import os
 import re
 import runpy
+import shutil
 import subprocess
 import sys
 from dataclasses import fields
@@ -28,6 +29,7 @@ from labelwise.apps.inputs import read_labels, sentence_from_object, sentence_fr
 from labelwise.apps.results import write_results
 from labelwise.apps.runs import prepare_folders, shown_progress
 from labelwise.apps.text_files import _lines, _lines_so_far, read_texts
+from labelwise.checkpoint import verify
 from labelwise.config import FINETUNE, RECOMMENDED_MODEL, ModelConfig, TrainConfig
 from labelwise.data import labels_of, read_conll, read_jsonl, write_jsonl
 from labelwise.errors import DataError
@@ -384,8 +386,30 @@ def test_tensorboard_scalars_are_logged(
 ) -> None:
     monkeypatch.chdir(tmp_path)
     options = ("--encoder", encoder, "--max-steps", 1, "--tensorboard")
-    run("pretrain", "--source", dataset, "-o", tmp_path / "m", *options)
-    assert list((tmp_path / "runs" / "m").glob("events*"))
+    run("pretrain", "--source", dataset, "-o", "runs/base", *options)
+    assert list(Path("runs", "base.tensorboard").glob("events*"))
+    verify("runs/base")
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        ("pretrain", "--source", "people"),
+        ("finetune", "--data", "people"),
+        ("fit", "--data", "people"),
+        ("export",),
+        ("demo",),
+    ],
+    ids=lambda command: command[0],
+)
+def test_an_output_that_would_be_refused_at_the_end_is_refused_first(
+    model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, command: tuple[str, ...]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    shutil.copytree(model, "m")
+    Path("m", ".gitattributes").write_text("mine")
+    message = failure(*command, "-o", "m")  # the data are not read: there are none
+    assert "'m' holds files that labelwise did not write: '.gitattributes'" in message
 
 
 def test_demo_shows_the_third_domain_before_and_after(
@@ -455,7 +479,7 @@ MISTAKES = {
         ("pretrain", "--source", SAMPLES, "-o", "m", "--encoder", "./nowhere"),
         "no encoder folder './nowhere'",
     ),
-    "foreign output": (("pretrain", "--source", SAMPLES, "-o", SAMPLES), "manifest.json"),
+    "foreign output": (("pretrain", "--source", SAMPLES, "-o", SAMPLES), "did not write"),
 }
 
 

@@ -24,6 +24,7 @@ from labelwise.sealed import (
     discard,
     read_seal,
     recover,
+    refuse_foreign,
     remove_leftovers,
     verify_files,
     write_sealed,
@@ -57,6 +58,16 @@ def write_folder(
             name is not plain, or the disk refuses. What was there is unchanged.
     """
     return write_sealed(Path(path), files, _MANIFEST, details or {})
+
+
+def check_replaceable(path: str | Path) -> None:
+    """Refuse a folder that ``write_folder`` would refuse, before hours of work go into it.
+
+    Raises:
+        CheckpointError: It holds files that are not ours, or is no folder.
+    """
+    recover(Path(path))
+    refuse_foreign(Path(path), _MANIFEST)
 
 
 def read_manifest(path: str | Path) -> Manifest:
