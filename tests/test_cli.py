@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import errno
 import io
 import json
 import os
@@ -11,6 +12,7 @@ import runpy
 import shutil
 import subprocess
 import sys
+from collections.abc import Iterator
 from dataclasses import fields
 from pathlib import Path
 from typing import Any
@@ -28,7 +30,7 @@ from labelwise.apps.commands import register
 from labelwise.apps.inputs import read_labels, sentence_from_object, sentence_from_text
 from labelwise.apps.results import write_results
 from labelwise.apps.runs import prepare_folders, shown_progress
-from labelwise.apps.text_files import _lines, _lines_so_far, read_texts
+from labelwise.apps.text_files import _lines, _lines_so_far, read_texts, read_units
 from labelwise.checkpoint import verify
 from labelwise.config import FINETUNE, RECOMMENDED_MODEL, ModelConfig, TrainConfig
 from labelwise.data import labels_of, read_conll, read_jsonl, write_jsonl
@@ -663,6 +665,44 @@ def test_a_config_file_with_unknown_keys_is_refused(dataset: Path, tmp_path: Pat
 def test_predict_without_labels_says_how_to_give_them(tmp_path: Path) -> None:
     folder = tiny_model_folder(tmp_path)
     assert "Add --labels person,city" in failure("predict", "--model", folder, "--text", "a")
+
+
+UNREADABLE = Path("/proc/self/mem")  # opens, and fails when it is read
+
+
+@pytest.mark.skipif(not UNREADABLE.exists(), reason="it is a file of Linux")
+def test_a_file_that_fails_on_the_way_is_blamed_not_the_output(model: Path, tmp_path: Path) -> None:
+    options = ("--model", model, "--labels", "person")
+    for output in ((), ("-o", tmp_path / "out.jsonl")):
+        message = failure("predict", UNREADABLE, *options, *output)
+        assert "Cannot read '/proc/self/mem': Input/output error" in message
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_table_that_fails_on_the_way_is_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*_: object) -> Iterator[Any]:
+        yield 1, ["text"]
+        raise OSError(errno.EIO, os.strerror(errno.EIO))
+
+    path = tmp_path / "in.csv"
+    path.write_text("text\n")
+    monkeypatch.setattr("labelwise.apps.tables.csv_rows", fail)
+    with pytest.raises(DataError, match=r"Cannot read '.*in\.csv': Input/output error"):
+        list(read_units(path))
+
+
+def test_stdin_that_fails_is_named() -> None:
+    class Failing(io.RawIOBase):
+        def readable(self) -> bool:
+            return True
+
+        def readinto(self, _: object) -> int:
+            raise OSError(errno.EIO, os.strerror(errno.EIO))
+
+    with pytest.raises(DataError, match="Cannot read 'stdin': Input/output error"):
+        list(_lines_so_far(io.BufferedReader(Failing())))
 
 
 def test_predict_names_the_broken_line(model: Path, tmp_path: Path) -> None:
