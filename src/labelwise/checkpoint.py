@@ -5,10 +5,11 @@ Knows folders, not models: what a model puts into one is up to the caller.
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import os
 import re
-from collections.abc import Mapping
+from collections.abc import Generator, Mapping
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -16,7 +17,7 @@ from typing import Any
 
 from numpy.typing import NDArray
 
-from labelwise.errors import CheckpointError, ConfigError
+from labelwise.errors import CheckpointError, ConfigError, DataError
 from labelwise.guarded import folder_lock
 from labelwise.sealed import (
     Content,
@@ -90,6 +91,15 @@ def verify(path: str | Path) -> Manifest:
     manifest = read_manifest(path)
     verify_files(manifest)
     return manifest
+
+
+@contextlib.contextmanager
+def named_in_errors(path: Path) -> Generator[None, None, None]:
+    """Turn errors of code that knows no files into ones that name the file."""
+    try:
+        yield
+    except (DataError, CheckpointError) as err:
+        raise CheckpointError(f"'{path}': {err}") from err
 
 
 @dataclass(frozen=True)
