@@ -524,6 +524,22 @@ def test_a_job_that_rejects_a_line_says_so_and_ends_with_code_3(
     assert (row["id"], row["meta"]) == (7, {"a": 1})
 
 
+@pytest.mark.parametrize("key", ["meta", "id"])
+def test_a_line_that_could_not_be_written_again_is_rejected(
+    key: str, model: Path, tmp_path: Path
+) -> None:
+    def line(n_levels: int) -> str:
+        return f'{{"text": "Bob.", "{key}": {"[" * n_levels}NaN{"]" * n_levels}}}\n'
+
+    path, folder = tmp_path / "in.jsonl", tmp_path / "out"
+    path.write_text(line(100) + line(101) + line(600) + '{"text": "Ada."}\n')
+    command(path, "--model", model, "--output-dir", folder, code=3)
+    assert len(lines_of(folder)) == 2
+    rejects = lines_of(folder, "rejects-*")
+    assert [row["line"] for row in rejects] == [2, 3]
+    assert f"'{key}' nests more than 100 levels deep (in.jsonl:2)" in rejects[0]["reason"]
+
+
 def test_the_command_finds_what_predict_finds(model: Path, tmp_path: Path) -> None:
     path, folder = tmp_path / "in.txt", tmp_path / "out"
     path.write_text("Bob lives in Oslo .\n\nRome is not Paris .\n")

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import csv
+import errno
 import io
 import json
 import os
 import re
 import runpy
+import shutil
 import subprocess
 import sys
 import tracemalloc
+from collections.abc import Iterator
 from dataclasses import fields
 from pathlib import Path
 from typing import Any
@@ -28,7 +31,8 @@ from labelwise.apps.commands import register
 from labelwise.apps.inputs import read_labels, sentence_from_object, sentence_from_text
 from labelwise.apps.results import write_results
 from labelwise.apps.runs import prepare_folders, shown_progress
-from labelwise.apps.text_files import _lines, _lines_so_far, read_texts
+from labelwise.apps.text_files import _lines, _lines_so_far, read_texts, read_units
+from labelwise.checkpoint import verify
 from labelwise.config import FINETUNE, RECOMMENDED_MODEL, ModelConfig, TrainConfig
 from labelwise.data import labels_of, read_conll, read_jsonl, write_jsonl
 from labelwise.errors import DataError
@@ -385,8 +389,30 @@ def test_tensorboard_scalars_are_logged(
 ) -> None:
     monkeypatch.chdir(tmp_path)
     options = ("--encoder", encoder, "--max-steps", 1, "--tensorboard")
-    run("pretrain", "--source", dataset, "-o", tmp_path / "m", *options)
-    assert list((tmp_path / "runs" / "m").glob("events*"))
+    run("pretrain", "--source", dataset, "-o", "runs/base", *options)
+    assert list(Path("runs", "base.tensorboard").glob("events*"))
+    verify("runs/base")
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        ("pretrain", "--source", "people"),
+        ("finetune", "--data", "people"),
+        ("fit", "--data", "people"),
+        ("export",),
+        ("demo",),
+    ],
+    ids=lambda command: command[0],
+)
+def test_an_output_that_would_be_refused_at_the_end_is_refused_first(
+    model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, command: tuple[str, ...]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    shutil.copytree(model, "m")
+    Path("m", ".gitattributes").write_text("mine")
+    message = failure(*command, "-o", "m")  # the data are not read: there are none
+    assert "'m' holds files that labelwise did not write: '.gitattributes'" in message
 
 
 def test_demo_shows_the_third_domain_before_and_after(
@@ -456,7 +482,7 @@ MISTAKES = {
         ("pretrain", "--source", SAMPLES, "-o", "m", "--encoder", "./nowhere"),
         "no encoder folder './nowhere'",
     ),
-    "foreign output": (("pretrain", "--source", SAMPLES, "-o", SAMPLES), "manifest.json"),
+    "foreign output": (("pretrain", "--source", SAMPLES, "-o", SAMPLES), "did not write"),
 }
 
 
@@ -654,6 +680,44 @@ def test_a_config_file_with_unknown_keys_is_refused(dataset: Path, tmp_path: Pat
 def test_predict_without_labels_says_how_to_give_them(tmp_path: Path) -> None:
     folder = tiny_model_folder(tmp_path)
     assert "Add --labels person,city" in failure("predict", "--model", folder, "--text", "a")
+
+
+UNREADABLE = Path("/proc/self/mem")  # opens, and fails when it is read
+
+
+@pytest.mark.skipif(not UNREADABLE.exists(), reason="it is a file of Linux")
+def test_a_file_that_fails_on_the_way_is_blamed_not_the_output(model: Path, tmp_path: Path) -> None:
+    options = ("--model", model, "--labels", "person")
+    for output in ((), ("-o", tmp_path / "out.jsonl")):
+        message = failure("predict", UNREADABLE, *options, *output)
+        assert "Cannot read '/proc/self/mem': Input/output error" in message
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_table_that_fails_on_the_way_is_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*_: object) -> Iterator[Any]:
+        yield 1, ["text"]
+        raise OSError(errno.EIO, os.strerror(errno.EIO))
+
+    path = tmp_path / "in.csv"
+    path.write_text("text\n")
+    monkeypatch.setattr("labelwise.apps.tables.csv_rows", fail)
+    with pytest.raises(DataError, match=r"Cannot read '.*in\.csv': Input/output error"):
+        list(read_units(path))
+
+
+def test_stdin_that_fails_is_named() -> None:
+    class Failing(io.RawIOBase):
+        def readable(self) -> bool:
+            return True
+
+        def readinto(self, _: object) -> int:
+            raise OSError(errno.EIO, os.strerror(errno.EIO))
+
+    with pytest.raises(DataError, match="Cannot read 'stdin': Input/output error"):
+        list(_lines_so_far(io.BufferedReader(Failing())))
 
 
 def test_predict_names_the_broken_line(model: Path, tmp_path: Path) -> None:

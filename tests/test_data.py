@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -502,6 +503,24 @@ def test_a_link_is_followed_not_replaced(tmp_path: Path) -> None:
     atomic_write_text(link, "new")
     assert link.is_symlink()
     assert target.read_text("utf-8") == "new"
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="there are no named pipes")
+def test_a_pipe_is_written_into_not_replaced(tmp_path: Path) -> None:
+    pipe, read = tmp_path / "pipe", list[str]()
+    os.mkfifo(pipe)
+    reader = threading.Thread(target=lambda: read.append(pipe.read_text("utf-8")), daemon=True)
+    reader.start()
+    atomic_write_text(pipe, "new")
+    reader.join(10)
+    assert pipe.is_fifo()
+    assert read == ["new"]
+    assert os.listdir(tmp_path) == ["pipe"]
+
+
+def test_a_folder_is_refused_before_anything_is_written(tmp_path: Path) -> None:
+    with pytest.raises(IsADirectoryError, match="Is a directory"), atomic_file(tmp_path):
+        pytest.fail("It was opened.")
 
 
 def test_a_place_that_cannot_be_written_is_named(tmp_path: Path) -> None:

@@ -127,6 +127,27 @@ def test_finetuning_an_export_reloads_it_with_torch(
     assert isinstance(tagger.backend, TorchBackend)
 
 
+def test_a_folder_that_was_replaced_since_is_not_taken_for_the_loaded_model(
+    exported: tuple[TorchBackend, dict[str, bytes]], tmp_path: Path
+) -> None:
+    backend, graphs = exported
+    save_model(tmp_path / "model", backend, extra_files=graphs)
+    tagger = Tagger.from_pretrained(tmp_path / "model")
+    tagger.fit(people_and_cities(), ["person", "city"])
+    tagger.save_pretrained(tmp_path / "model")  # with its fit it is the same model
+    tagger.save_pretrained(tmp_path / "copy")
+    other = tiny_backend(backend.config, layers=1)
+    save_model(tmp_path / "model", other, extra_files=export_towers(other, "fp32"))
+    with pytest.raises(CheckpointError, match=r"model' holds another model than the one that was"):
+        tagger.save_pretrained(tmp_path / "new")
+    with pytest.raises(CheckpointError, match="Load it anew"):
+        tagger.finetune(people_and_cities(), ["person", "city"])
+    assert not (tmp_path / "new").exists()
+    save_model(tmp_path / "model", other)  # which has no graphs at all
+    with pytest.raises(CheckpointError, match="holds another model"):
+        tagger.save_pretrained(tmp_path / "new")
+
+
 def test_int8_keeps_the_direction_of_states(
     exported: tuple[TorchBackend, dict[str, bytes]],
 ) -> None:

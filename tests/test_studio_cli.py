@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import sqlite3
 import stat
 import time
@@ -20,6 +21,7 @@ from labelwise.data import read_jsonl
 from labelwise.labels import LabelSet
 from labelwise.serve import server
 from labelwise.studio.database import APPLICATION_ID, MIGRATIONS
+from labelwise.studio.finetune_job import UNDECIDED
 from labelwise.studio.label_store import add_labels
 from labelwise.studio.nouns import Mark, NewText
 from labelwise.studio.store import Store
@@ -180,6 +182,36 @@ def test_the_page_and_the_server_share_one_model(
     monkeypatch.setattr(server, "run", serve)
     code, _, err = run("studio", tmp_path / "project.db", "--no-browser", "--model", "start")
     assert (code, loaded) == (0, ["start"]), err
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ((), r"Model: '.*finetuned-1', fine-tuned in this project\. Give --model to use another"),
+        (
+            ("--model", "x"),
+            r"Model: 'x', as --model says\. .*finetuned-1', is used without --model",
+        ),
+    ],
+    ids=["adopted", "named"],
+)
+def test_the_start_says_which_model_is_used_and_why(
+    options: tuple[str, ...], message: str, file: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with closing(Store(file)) as store:
+        store.set_setting("model", "project.models/finetuned-1")
+    monkeypatch.setattr(Tagger, "from_pretrained", lambda _: tiny_tagger())
+    monkeypatch.setattr(server, "run", lambda _app, _config, started: started("http://x"))
+    code, _, err = run("studio", file, "--no-browser", *options)
+    assert code == 0, err
+    assert re.search(message, err)
+    assert "waits" not in err
+    tuned = file.parent / "project.models" / "finetuned-2"
+    tuned.mkdir(parents=True)
+    kept = {"output": tuned.name, "loss": [], "held_f1": []}
+    tuned.with_name(UNDECIDED).write_text(json.dumps(kept))
+    code, _, err = run("studio", file, "--no-browser", *options)
+    assert "A fine-tuned model waits to be used or turned down" in err
 
 
 def test_a_fine_tuned_model_that_is_no_longer_used_goes() -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import json
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -24,7 +25,11 @@ from labelwise.labels import LabelSet
 from labelwise.studio import finetune_job
 from labelwise.studio.finetune_job import FinetuneJob, JobStatus
 from labelwise.studio.finetune_run import split
+from labelwise.studio.nouns import NewText
+from labelwise.studio.project import Project
+from labelwise.studio.store import Store
 from labelwise.tagger import Tagger
+from serving import tiny_tagger
 from studios import project
 
 LABELS = LabelSet.parse(["person", "city"]).to_dict()
@@ -186,6 +191,93 @@ def test_a_model_that_is_turned_down_is_deleted_and_one_in_use_is_not(tmp_path: 
         opened.job._status = JobStatus(stage="done", output=opened.model.model_folder)
         opened.turn_down()  # as of a page that has not heard that it is in use
         assert [f.name for f in opened.job.folder.iterdir()] == ["finetuned-1"]
+
+
+def test_fine_tuning_starts_from_the_model_in_use(
+    tmp_path: Path, model: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    started_from: list[str | None] = []
+    monkeypatch.setattr(FinetuneJob, "start", lambda _, *given: started_from.append(given[-1]))
+    tuned = str(shutil.copytree(model, tmp_path / "project.models" / "finetuned-1"))
+    store = Store(tmp_path / "project.db")
+    opened = Project(store, lambda folder: Tagger.from_pretrained(folder or model), model)
+    with contextlib.closing(opened):
+        opened.import_texts([NewText("ada is here", "test:1", ((0, 3, "person"),))])
+        opened.finetune()
+        opened.model.use_model(tuned)
+        opened.finetune()
+    assert started_from == [model, tuned]
+
+
+def test_a_model_that_is_named_at_the_start_outranks_one_that_was_adopted(tmp_path: Path) -> None:
+    tuned, loaded = tmp_path / "project.models" / "finetuned-1", list[str | None]()
+
+    def load(folder: str | None) -> Tagger:
+        loaded.append(folder)
+        return tiny_tagger()
+
+    with contextlib.closing(Project(Store(tmp_path / "project.db"), load)) as opened:
+        opened.model.use_model(str(tuned))
+    for start, used in ((None, str(tuned)), ("other", None), (str(tuned), str(tuned))):
+        loaded.clear()
+        opened = Project(Store(tmp_path / "project.db"), load, start)
+        with contextlib.closing(opened):
+            opened.model.loaded_folder()
+            assert (loaded, opened.model.model_folder) == ([used], used)
+            assert opened.model.adopted_folder == str(tuned)
+            assert opened.summary().is_finetuned == (used is not None)
+
+
+def test_a_finished_job_is_found_again_until_it_is_decided(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = tmp_path / "p.models"
+    events = [{"event": "before", "f1": 0.5}, {"event": "done", "f1": 0.75}]
+    says = "; ".join(f"echo '{json.dumps(event)}'" for event in events)
+    job = FinetuneJob(folder)
+    with processes(monkeypatch, f"mkdir '{folder / 'finetuned-1'}'; {says}"):
+        job.start(EXAMPLES, len(ROWS), LABELS, None)
+        until(lambda: job.status.stage == "done")
+    again = FinetuneJob(folder)
+    assert again.status == job.status
+    assert (again.status.before_f1, again.status.after_f1) == (0.5, 0.75)
+    again.dismiss()
+    assert FinetuneJob(folder).status == JobStatus()
+    assert [f.name for f in folder.iterdir()] == ["finetuned-1"]
+
+
+def test_a_model_that_was_adopted_is_not_asked_about_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with project(tmp_path) as opened:
+        folder = opened.job.folder
+        (folder / "finetuned-1").mkdir(parents=True)
+        (folder / finetune_job.UNDECIDED).write_text(json.dumps(KEPT))
+    with project(tmp_path) as opened:
+        assert opened.job.status.stage == "done"
+        with monkeypatch.context() as killed:
+            killed.setattr(opened.job, "dismiss", lambda: None)
+            opened.adopt()
+    with project(tmp_path) as opened:
+        assert opened.job.status == JobStatus()
+        assert opened.model.model_folder == str(folder / "finetuned-1")
+
+
+KEPT = {"output": "finetuned-1", "loss": [0.5], "held_f1": [[0.0, 0.5]]}
+
+
+@pytest.mark.parametrize(
+    "content",
+    ["", "[]", "{}", json.dumps(KEPT | {"output": "../p.models"}), json.dumps(KEPT | {"x": 1}),
+     json.dumps(KEPT | {"output": "finetuned-2"}), json.dumps(KEPT | {"held_f1": [1]}),
+     json.dumps(KEPT | {"stage": "training"})],
+)  # fmt: skip
+def test_what_is_no_finished_job_is_passed_over(tmp_path: Path, content: str) -> None:
+    (tmp_path / "finetuned-1").mkdir()
+    (tmp_path / finetune_job.UNDECIDED).write_text(json.dumps(KEPT))
+    assert FinetuneJob(tmp_path).status.stage == "done"
+    (tmp_path / finetune_job.UNDECIDED).write_text(content)
+    assert FinetuneJob(tmp_path).status == JobStatus()
 
 
 @pytest.mark.parametrize("line", ["1", "null", "[]", '"event"', "{}", "{", "\\0377"])

@@ -18,7 +18,7 @@ from typing import Any, BinaryIO
 
 from labelwise.annotation import Mention, Sentence
 from labelwise.errors import DataError, RequestError, some_of
-from labelwise.files import atomic_file, sync_folder
+from labelwise.files import atomic_file, read_errors, sync_folder
 from labelwise.guarded import folder_lock
 from labelwise.strict_json import dump_json, read_json
 
@@ -153,15 +153,10 @@ def describe_file(path: Path) -> dict[str, Any]:
         DataError: The file cannot be read.
     """
     digest, n_bytes = hashlib.sha256(), 0
-    try:
-        with path.open("rb") as stream:
-            while block := stream.read(_READ_BYTES):
-                digest.update(block)
-                n_bytes += len(block)
-    except OSError as err:
-        raise DataError(
-            f"Cannot read '{path}': {err.strerror}. Expected a file of texts. Check the path."
-        ) from err
+    with read_errors(path, "a file of texts"), path.open("rb") as stream:
+        while block := stream.read(_READ_BYTES):
+            digest.update(block)
+            n_bytes += len(block)
     return {"name": path.name, "bytes": n_bytes, "sha256": digest.hexdigest()}
 
 

@@ -5,10 +5,11 @@ Knows folders, not models: what a model puts into one is up to the caller.
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import os
 import re
-from collections.abc import Mapping
+from collections.abc import Generator, Mapping
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -16,7 +17,7 @@ from typing import Any
 
 from numpy.typing import NDArray
 
-from labelwise.errors import CheckpointError, ConfigError
+from labelwise.errors import CheckpointError, ConfigError, DataError
 from labelwise.guarded import folder_lock
 from labelwise.sealed import (
     Content,
@@ -24,6 +25,7 @@ from labelwise.sealed import (
     discard,
     read_seal,
     recover,
+    refuse_foreign,
     remove_leftovers,
     verify_files,
     write_sealed,
@@ -59,6 +61,16 @@ def write_folder(
     return write_sealed(Path(path), files, _MANIFEST, details or {})
 
 
+def check_replaceable(path: str | Path) -> None:
+    """Refuse a folder that ``write_folder`` would refuse, before hours of work go into it.
+
+    Raises:
+        CheckpointError: It holds files that are not ours, or is no folder.
+    """
+    recover(Path(path))
+    refuse_foreign(Path(path), _MANIFEST)
+
+
 def read_manifest(path: str | Path) -> Manifest:
     """Read the manifest of a model folder; the other files are not looked at.
 
@@ -79,6 +91,15 @@ def verify(path: str | Path) -> Manifest:
     manifest = read_manifest(path)
     verify_files(manifest)
     return manifest
+
+
+@contextlib.contextmanager
+def named_in_errors(path: Path) -> Generator[None, None, None]:
+    """Turn errors of code that knows no files into ones that name the file."""
+    try:
+        yield
+    except (DataError, CheckpointError) as err:
+        raise CheckpointError(f"'{path}': {err}") from err
 
 
 @dataclass(frozen=True)

@@ -8,11 +8,14 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Collection, Mapping
 from functools import partial
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from labelwise.backend import EncoderBackend, facts_of
+from labelwise.checkpoint import verify
 from labelwise.config import ModelConfig
 from labelwise.encoding import PieceTokenizer
+from labelwise.errors import CheckpointError
 from labelwise.onnx_backend import RUNTIME, OnnxBackend
 from labelwise.precision import (
     EXACT,
@@ -76,7 +79,7 @@ def open_exports(
 
     def opened(names: Mapping[str, str]) -> OnnxBackend:
         data = {tower: manifest.file(name).read_bytes() for tower, name in names.items()}
-        digest = "".join(manifest.files[name].sha256 for name in names.values())
+        digest = _digest(manifest, names)
         return OnnxBackend(data, tokenizer, config, facts, digest=digest, threads=threads)
 
     def measured() -> Mapping[str, float]:
@@ -92,6 +95,29 @@ def open_exports(
     return opened(
         choices[faster_precision(f"{RUNTIME}, {manifest.files[TEXT_GRAPH].sha256}", measured)]
     )
+
+
+def verify_loaded(folder: Path, backend: EncoderBackend) -> Manifest:
+    """Verify a folder, and that it still holds the graphs that run.
+
+    Args:
+        folder: Where the backend was loaded from.
+        backend: Runs one of its precisions.
+
+    Raises:
+        CheckpointError: Another model was written there since, or as ``checkpoint.verify``.
+    """
+    manifest = verify(folder)
+    if backend.digest not in (_digest(manifest, g) for g in _towers(manifest.files)):
+        raise CheckpointError(
+            f"'{folder}' holds another model than the one that was loaded from it. Expected the "
+            "same, whose weights are read there again. Load it anew, or put the old one back."
+        )
+    return manifest
+
+
+def _digest(manifest: Manifest, names: Mapping[str, str]) -> str:
+    return "".join(manifest.files[name].sha256 for name in names.values())
 
 
 def _towers(names: Collection[str]) -> list[dict[str, str]]:

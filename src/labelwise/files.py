@@ -21,6 +21,7 @@ def atomic_file(path: str | Path, *, scratch: Path | None = None) -> Iterator[Bi
 
     The bytes go to a temporary file, reach the disk, and are then renamed.
     An error inside the ``with`` block leaves the old file as it was and no temporary file.
+    What is no regular file, such as a pipe or ``/dev/null``, is written straight into.
 
     Args:
         path: The file to create or replace. A link is followed, not replaced.
@@ -32,7 +33,12 @@ def atomic_file(path: str | Path, *, scratch: Path | None = None) -> Iterator[Bi
     Raises:
         OSError: The folder is absent or cannot be written to.
     """
-    target = Path(path).resolve()
+    given = Path(path)
+    if given.exists() and not given.is_file():
+        with given.open("wb") as stream:
+            yield stream
+        return
+    target = given.resolve()
     temporary = (scratch or target.parent) / f".labelwise-{secrets.token_hex(8)}.tmp"
     try:
         with temporary.open("xb") as stream:
@@ -62,15 +68,31 @@ def sync_folder(path: str | Path) -> None:
         os.close(descriptor)
 
 
-def read_text(path: Path) -> str:
-    """Read a file in UTF-8; a ``DataError`` names the line that is not."""
+@contextlib.contextmanager
+def read_errors(path: str | Path, expected: str = "a file") -> Iterator[None]:
+    """Name a file that cannot be opened or read on, so that no writer is blamed for it.
+
+    Args:
+        path: The file.
+        expected: What should be there.
+
+    Raises:
+        DataError: The system refuses.
+    """
     try:
-        data = path.read_bytes()
-        return data.decode("utf-8-sig")
+        yield
     except OSError as err:
         raise DataError(
-            f"Cannot read '{path}': {err.strerror}. Expected a file. Check the path."
+            f"Cannot read '{path}': {err.strerror or err}. Expected {expected}. Check the path."
         ) from err
+
+
+def read_text(path: Path) -> str:
+    """Read a file in UTF-8; a ``DataError`` names the line that is not."""
+    with read_errors(path):
+        data = path.read_bytes()
+    try:
+        return data.decode("utf-8-sig")
     except UnicodeDecodeError as err:
         line = err.object[: err.start].count(b"\n") + 1
         raise DataError(

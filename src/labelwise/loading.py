@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import contextlib
 import importlib.util
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
 from labelwise.arrays import FloatArray
 from labelwise.backend import EncoderBackend, checked_facts, facts_of
-from labelwise.checkpoint import verify, write_folder
+from labelwise.checkpoint import named_in_errors, verify, write_folder
 from labelwise.config import ModelConfig
 from labelwise.encoder_config import check_encoder_config
 from labelwise.encoders import tokenizer_json
@@ -19,7 +18,6 @@ from labelwise.encoding import PieceTokenizer
 from labelwise.errors import (
     CheckpointError,
     ConfigError,
-    DataError,
     MissingExtraError,
     RequestError,
     require,
@@ -90,7 +88,7 @@ def load_model(
     label_set = None
     if _LABELS in manifest.files:
         spec = read_json(manifest.file(_LABELS))
-        with _named_in_errors(manifest.folder / _LABELS):
+        with named_in_errors(manifest.folder / _LABELS):
             label_set = LabelSet.parse(spec)
     if _engine(manifest, engine, device) == "onnx":
         backend = _onnx_backend(manifest, values, threads)
@@ -106,15 +104,6 @@ def _label_vectors(manifest: Manifest, backend: EncoderBackend) -> Mapping[str, 
         return {}
     path = manifest.file(_LABEL_VECTORS)
     return vectors_by_text(load_tensors(path), backend, str(path))
-
-
-@contextlib.contextmanager
-def _named_in_errors(path: Path) -> Iterator[None]:
-    """Turn errors of code that knows no files into ones that name the file."""
-    try:
-        yield
-    except (DataError, CheckpointError) as err:
-        raise CheckpointError(f"'{path}': {err}") from err
 
 
 def _engine(manifest: Manifest, engine: str, device: str) -> str:
@@ -160,6 +149,7 @@ def trainable(backend: EncoderBackend, folder: Path | None) -> TorchBackend:
         folder: Where its model was loaded from.
 
     Raises:
+        CheckpointError: The folder holds another model by now.
         RequestError: It does not run on torch and was not loaded from a folder.
     """
     if not hasattr(backend, "tensors"):
@@ -168,8 +158,15 @@ def trainable(backend: EncoderBackend, folder: Path | None) -> TorchBackend:
                 "This tagger's backend cannot train, and it was not loaded from a folder. "
                 "Expected a model with weights. Use Tagger.from_pretrained(path)."
             )
+        _verify_loaded(folder, backend)
         backend = load_model(folder, engine="torch").backend
     return cast("TorchBackend", backend)
+
+
+def _verify_loaded(folder: Path, backend: EncoderBackend) -> Manifest:
+    from labelwise.exports import verify_loaded  # noqa: PLC0415
+
+    return verify_loaded(folder, backend)
 
 
 def can_train(backend: EncoderBackend, folder: Path | None) -> bool:
@@ -215,7 +212,8 @@ def save_model(
         extra_files: More content by file name, such as a model card.
 
     Raises:
-        CheckpointError: The folder holds something else, or the disk refuses.
+        CheckpointError: The folder holds something else, the source another model by now, or the
+            disk refuses.
         RequestError: The backend has no weights of its own, and there is no ``source``.
     """
     files: dict[str, Any] = dict(extra_files or {})
@@ -224,7 +222,7 @@ def save_model(
         files = _torch_files(cast("TorchBackend", backend), dtype) | files
         will_run = _exported(files, cast("TorchBackend", backend)) or will_run
     elif source is not None:
-        manifest = verify(source)
+        manifest = _verify_loaded(source, backend)
         kept = set(manifest.files) - FIT_FILES - {_LABELS, _LABEL_VECTORS}
         files = {name: manifest.file(name).read_bytes() for name in kept} | files
         known = dict(_label_vectors(manifest, backend))
@@ -334,7 +332,7 @@ def _torch_backend(manifest: Manifest, values: dict[str, Any], device: str) -> E
 
     tokenizer = read_tokenizer(manifest)
     tensors = load_tensors(manifest.file(_WEIGHTS), upcast=True)
-    with _named_in_errors(manifest.folder / _WEIGHTS):
+    with named_in_errors(manifest.folder / _WEIGHTS):
         return backend_from_tensors(
             values["encoders"], tensors, values["model"], tokenizer, device=device
         )
@@ -343,5 +341,5 @@ def _torch_backend(manifest: Manifest, values: dict[str, Any], device: str) -> E
 def read_tokenizer(manifest: Manifest) -> PieceTokenizer:
     """Read the tokenizer of a model folder."""
     text = tokenizer_json(manifest.folder)
-    with _named_in_errors(manifest.folder / _TOKENIZER):
+    with named_in_errors(manifest.folder / _TOKENIZER):
         return PieceTokenizer.from_json(text)

@@ -91,7 +91,7 @@ def write_sealed(
         with folder_lock(target.parent):
             _recover_locked(target)
             remove_leftovers(target.parent, re.escape(target.name))
-            _refuse_foreign(path, seal)
+            refuse_foreign(path, seal)
             try:
                 _fill(temporary, files, seal, details)
                 _swap(temporary, target)
@@ -178,7 +178,12 @@ def _aside(target: Path) -> Path:
     return target.with_name(f".old-{target.name}")
 
 
-def _refuse_foreign(path: Path, seal: str) -> None:
+def refuse_foreign(path: Path, seal: str) -> None:
+    """Refuse a folder that holds what we did not write.
+
+    Raises:
+        CheckpointError: See ``checkpoint.check_replaceable``.
+    """
     if not os.path.lexists(path):
         return
     if path.is_symlink() or not path.is_dir():

@@ -13,6 +13,7 @@ from labelwise.annotation import Mention, Sentence
 from labelwise.apps.inputs import read_sources, records
 from labelwise.apps.progress import training_progress
 from labelwise.apps.render import highlight, stdout
+from labelwise.checkpoint import check_replaceable
 from labelwise.config import FINETUNE, RECOMMENDED_MODEL, TrainConfig
 from labelwise.data import read_dataset
 from labelwise.errors import MissingExtraError
@@ -42,7 +43,11 @@ def run_demo(
         seconds: How long to train it.
         output: Where the model is saved.
         is_finetuned: Whether to train both encoders too.
+
+    Raises:
+        CheckpointError: The output holds files that are not ours.
     """
+    check_replaceable(output)
     console = stdout()
     tagger = _tagger(console, model, encoder, seconds)
     label_set, examples, others = _domain()

@@ -10,7 +10,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 from labelwise.annotation import Mention, Record, Sentence
 from labelwise.apps.output import counted, note
@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 
 DATA_SUFFIXES = (".jsonl", ".conll", ".txt")
 KEPT = ("id", "meta")
+MAX_KEPT_DEPTH = 100  # Python writes nested JSON recursively, within a limit of its own
 _LABELS_SHOWN = 5
 _SEPARATORS = [x for x in (os.sep, os.altsep) if x]
 _DOCUMENTS = (".json", ".toml")
@@ -79,6 +80,8 @@ def sentence_from_object(values: Mapping[str, object], place: str, name: str = "
             "'tokens', a list of strings. Rename the keys."
         )
     kept = {key: values[key] for key in KEPT if values.get(key) not in (None, "")}
+    for key, value in kept.items():
+        _check_depth(key, value, place)
     name = str(kept.get("id", name))
     if isinstance(text, str):
         return sentence_from_text(text, name, kept)
@@ -89,6 +92,24 @@ def sentence_from_object(values: Mapping[str, object], place: str, name: str = "
         f"{found} ({place}). Expected 'text', a string, or 'tokens', a list of strings. "
         "Correct the value."
     )
+
+
+def _check_depth(key: str, value: object, place: str) -> None:
+    level = [value]
+    for _ in range(MAX_KEPT_DEPTH + 1):
+        level = [inner for outer in level for inner in _items(outer)]
+        if not level:
+            return
+    raise DataError(
+        f"'{key}' nests more than {MAX_KEPT_DEPTH} levels deep ({place}). Expected a value that "
+        "can be written again. Flatten it, or leave it out."
+    )
+
+
+def _items(value: object) -> Iterable[object]:
+    if isinstance(value, dict):
+        return cast("dict[str, object]", value).values()
+    return cast("list[object]", value) if isinstance(value, list) else ()
 
 
 def records(sentence: Sentence, mentions: Iterable[Mention]) -> list[Record]:

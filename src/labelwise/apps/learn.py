@@ -33,8 +33,10 @@ def fit(
 ) -> None:
     """Learn from examples at once: only the vectors of the labels move; needs no torch."""
     from labelwise.apps.inputs import labels_to_learn, read_split
+    from labelwise.checkpoint import check_replaceable
     from labelwise.tagger import Tagger
 
+    check_replaceable(output)
     examples = read_split(dataset, split, "train")
     tagger = Tagger.from_pretrained(model)
     label_set, examples = labels_to_learn(labels, dataset, tagger.label_set, examples)
@@ -75,12 +77,14 @@ def export(
 ) -> None:
     """Write a model that runs without torch."""
     from labelwise.apps.inputs import labels_to_predict
+    from labelwise.checkpoint import check_replaceable
     from labelwise.errors import CheckpointError
     from labelwise.loading import load_model, save_frozen, save_model
     from labelwise.onnx_export import export_towers
     from labelwise.tagger import Tagger
     from labelwise.torch_backend import TorchBackend
 
+    check_replaceable(output)
     loaded = load_model(model, engine="torch")
     backend, label_set = loaded.backend, loaded.label_set
     if not isinstance(backend, TorchBackend):

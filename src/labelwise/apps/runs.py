@@ -14,7 +14,7 @@ from labelwise.apps.inputs import labels_to_score
 from labelwise.apps.output import finite, note
 from labelwise.apps.progress import both, tensorboard_scalars, training_progress
 from labelwise.apps.render import stderr
-from labelwise.checkpoint import read_manifest
+from labelwise.checkpoint import check_replaceable
 from labelwise.data import read_dataset
 from labelwise.errors import CheckpointError, require
 from labelwise.evaluation import evaluate
@@ -58,15 +58,14 @@ def prepare_folders(
         output: Folder of the model.
         checkpoints: Folder of the checkpoints; ``OUTPUT.run`` by default.
         resume: Whether checkpoints may be there already.
-        tensorboard: Whether to log scalars, under ``runs/``.
+        tensorboard: Whether to log scalars, in ``OUTPUT.tensorboard``.
 
     Raises:
-        CheckpointError: The output holds something else than a model, or the checkpoints are
-            those of another run.
+        CheckpointError: The output holds files that are not ours, or the checkpoints are those
+            of another run.
         MissingExtraError: TensorBoard is asked for and not installed.
     """
-    if output.exists() and (not output.is_dir() or any(output.iterdir())):
-        read_manifest(output)
+    check_replaceable(output)
     folder = checkpoints or output.with_name(f"{output.name}.run")
     if not resume and any(folder.glob("step-*")):
         raise CheckpointError(
@@ -75,7 +74,7 @@ def prepare_folders(
         )
     if tensorboard:
         require("tensorboard", "train", "Logging for TensorBoard")
-    scalars = Path("runs", output.name) if tensorboard else None
+    scalars = output.with_name(f"{output.name}.tensorboard") if tensorboard else None
     return Folders(output, folder, checkpoints is None, scalars)
 
 

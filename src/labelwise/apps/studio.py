@@ -6,6 +6,7 @@ import functools
 import secrets
 import threading
 import webbrowser
+from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
@@ -13,20 +14,28 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import typer
 
 from labelwise.apps.output import counted, data, note, written
-from labelwise.apps.train import AsJson, Model
+from labelwise.apps.train import AsJson
 from labelwise.errors import DataError, require
 from labelwise.studio.nouns import Format
 
 if TYPE_CHECKING:
     from labelwise.studio.follower import Load
+    from labelwise.studio.project import Project
     from labelwise.tagger import Tagger
 
+StartModel = Annotated[
+    str | None,
+    typer.Option(
+        help="Model folder; if left out, the one that was fine-tuned in the project, or else the "
+        "installed default model."
+    ),
+]
 ProjectFile = Annotated[Path, typer.Argument(help="Project file; made where it is missing.")]
 
 
 def studio(
     file: ProjectFile = Path("project.db"),
-    model: Model = None,
+    model: StartModel = None,
     port: Annotated[
         int, typer.Option(min=0, max=65535, help="Port to listen on; 0 takes any free one.")
     ] = 0,
@@ -55,7 +64,7 @@ def studio(
     code = secrets.token_urlsafe(24)
     write_logs(config.log_level)
     load = loads_start_once(lambda folder: Tagger.from_pretrained(folder or model))
-    project = Project(Store(file), load)
+    project = Project(Store(file), load, model)
     app = create_app(
         lambda: load(None),
         config,
@@ -71,12 +80,28 @@ def studio(
     def started(url: str) -> None:
         address = f"{url}{routes.PREFIX}#code={code}"
         note(f"Studio of '{file}' on {address}\nThis address works once. Ctrl+C ends the studio.")
+        for remark in _remarks(project, model):
+            note(remark)
         if browser:
             webbrowser.open(address)
 
     with closing(project):
         run(app, config, started)
     note(f"Saved '{file}'")
+
+
+def _remarks(project: Project, model: str | None) -> Iterator[str]:
+    """Say which model a project with a fine-tuned one uses and why, and whether one waits."""
+    adopted = project.model.adopted_folder
+    if adopted is not None and project.model.model_folder is None:
+        yield (
+            f"Model: '{model}', as --model says. The one that was fine-tuned in this project, "
+            f"'{adopted}', is used without --model."
+        )
+    elif adopted is not None:
+        yield f"Model: '{adopted}', fine-tuned in this project. Give --model to use another."
+    if project.job.status.output is not None:
+        yield "A fine-tuned model waits to be used or turned down: see Fine-tune on the page."
 
 
 def loads_start_once(load: Load) -> Load:

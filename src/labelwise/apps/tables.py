@@ -10,6 +10,7 @@ from pathlib import Path
 
 from labelwise.csv_rows import BrokenRow, csv_rows, whole_row
 from labelwise.errors import DataError, some_of
+from labelwise.files import read_errors
 
 SUFFIXES = (".csv", ".tsv")
 TEXT_COLUMN = "text"
@@ -35,15 +36,13 @@ def table_rows(
         ``DataError`` to say why it cannot.
 
     Raises:
-        DataError: The file cannot be opened, or has no such column, or two; or two with ids.
+        DataError: The file cannot be read, or has no such column, or two; or two with ids.
     """
-    try:
-        stream = path.open("rb")
-    except OSError as err:
-        raise DataError(
-            f"Cannot read '{path}': {err.strerror}. Expected a table. Check the path."
-        ) from err
-    with stream, io.TextIOWrapper(stream, "utf-8-sig", "surrogateescape", newline="") as text:
+    with (
+        read_errors(path, "a table"),
+        path.open("rb") as stream,
+        io.TextIOWrapper(stream, "utf-8-sig", "surrogateescape", newline="") as text,
+    ):
         rows = csv_rows(text, path.suffix)
         _, names = next(rows, (1, []))
         columns = _columns(names, path, column or TEXT_COLUMN)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import select
 import sys
@@ -18,6 +19,7 @@ from labelwise.apps.parquet import parquet_rows
 from labelwise.batch import Unit
 from labelwise.conll import blocks, check_words_first, columns_of
 from labelwise.errors import DataError, RequestError, some_of
+from labelwise.files import read_errors
 from labelwise.rows import json_object
 from labelwise.schemes import is_tag
 
@@ -105,7 +107,7 @@ def read_units(
         max_line_bytes: Longest line that is read; None for any.
 
     Raises:
-        DataError: The file cannot be opened, lacks the column, or numbers its words first.
+        DataError: The file cannot be read, lacks the column, or numbers its words first.
     """
     suffix = path.suffix.lower()
     if suffix == ".parquet":
@@ -122,13 +124,10 @@ def read_units(
             yield from units(_lines(stream, max_line_bytes), path, n_bytes)
 
 
-def _opened(path: Path) -> BinaryIO:
-    try:
-        return path.open("rb")
-    except OSError as err:
-        raise DataError(
-            f"Cannot read '{path}': {err.strerror}. Expected a file of texts. Check the path."
-        ) from err
+@contextlib.contextmanager
+def _opened(path: Path) -> Iterator[BinaryIO]:
+    with read_errors(path, "a file of texts"), path.open("rb") as stream:
+        yield stream
 
 
 def _line_units(lines: Iterable[_Line], path: Path, n_bytes: int) -> Iterator[Unit]:
@@ -158,7 +157,7 @@ def _lines_so_far(stream: BinaryIO) -> Iterator[_Line | None]:
     """Split at line feeds; None stands where the next line is yet to come."""
     number = end = 0
     parts: list[bytes] = []
-    while block := stream.read1(_BLOCK_BYTES):  # type: ignore[attr-defined]
+    while block := _next_block(stream):
         *whole, rest = block.split(b"\n")
         for part in whole:
             data = b"".join([*parts, part])
@@ -169,6 +168,11 @@ def _lines_so_far(stream: BinaryIO) -> Iterator[_Line | None]:
             yield None
     if data := b"".join(parts):
         yield _Line(number + 1, data.removesuffix(b"\r"), end + len(data))
+
+
+def _next_block(stream: BinaryIO) -> bytes:
+    with read_errors("stdin", "texts"):
+        return stream.read1(_BLOCK_BYTES)  # type: ignore[attr-defined]
 
 
 def _would_wait(stream: BinaryIO) -> bool:

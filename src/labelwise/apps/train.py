@@ -33,7 +33,7 @@ Checkpoints = Annotated[
     typer.Option(help="Folder of the checkpoints; by default OUTPUT.run, removed at the end."),
 ]
 TensorBoard = Annotated[
-    bool, typer.Option("--tensorboard", help="Log scalars under runs/ for TensorBoard.")
+    bool, typer.Option("--tensorboard", help="Log scalars for TensorBoard in OUTPUT.tensorboard.")
 ]
 Dev = Annotated[
     list[Path] | None,

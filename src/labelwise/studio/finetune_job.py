@@ -7,6 +7,7 @@ import dataclasses
 import importlib.util
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -17,10 +18,16 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
-from labelwise.errors import MissingExtraError, RequestError
+from labelwise.errors import CheckpointError, MissingExtraError, RequestError
+from labelwise.files import atomic_write_text
+from labelwise.strict_json import read_json
 
 Stage = Literal["idle", "starting", "training", "saving", "done", "failed", "cancelled"]
 MIN_TEXTS = 4
+UNDECIDED = "undecided.json"
+"""File of a finished job beside its model, until somebody uses that or turns it down."""
+
+_FOLDER = re.compile(r"finetuned-\d+")
 _RUNNING: tuple[Stage, ...] = ("starting", "training", "saving")
 _MAX_POINTS = 200
 _GRACE_S = 3.0
@@ -71,7 +78,7 @@ def missing_for_training() -> str | None:
 
 @dataclass
 class FinetuneJob:
-    """At most one training at a time.
+    """At most one training at a time; one that was finished before a restart is found again.
 
     Attributes:
         folder: Models go into folders inside it.
@@ -82,6 +89,10 @@ class FinetuneJob:
     _process: subprocess.Popen[bytes] | None = None
     _number: int = 0  # of the last folder
     _lock: threading.Lock = field(default_factory=threading.Lock)
+
+    def __post_init__(self) -> None:
+        """Find a job that nobody has decided about."""
+        self._status = _undecided(self.folder / UNDECIDED)
 
     @property
     def status(self) -> JobStatus:
@@ -157,6 +168,8 @@ class FinetuneJob:
         with self._lock:
             if self._status.stage not in _RUNNING:
                 self._status = JobStatus()
+                with contextlib.suppress(OSError):
+                    (self.folder / UNDECIDED).unlink()
 
     def _new_folder(self) -> Path:
         """Name a folder that no job has had: that of a cancelled one is still to be deleted."""
@@ -189,7 +202,33 @@ class FinetuneJob:
             if process is not self._process or self._status.stage not in _RUNNING:
                 return False
             self._status = _after(self._status, event, output)
-            return self._status.stage == "done"
+            is_done = self._status.stage == "done"
+            if is_done:
+                _remember(self._status, self.folder / UNDECIDED)
+            return is_done
+
+
+def _remember(status: JobStatus, path: Path) -> None:
+    """Keep a finished job over a restart; where the disk is full, only until then."""
+    values = dataclasses.asdict(status)
+    del values["stage"]
+    values["output"] = Path(str(status.output)).name
+    with contextlib.suppress(OSError):
+        atomic_write_text(path, json.dumps(values))
+
+
+def _undecided(path: Path) -> JobStatus:
+    """Read what ``_remember`` has kept; a file that is damaged says nothing."""
+    try:
+        values = read_json(path)
+        name = values.pop("output")
+        values["loss"] = tuple(values["loss"])
+        values["held_f1"] = tuple((done, f1) for done, f1 in values["held_f1"])
+        if not _FOLDER.fullmatch(name) or not (path.parent / name).is_dir():
+            return JobStatus()
+        return JobStatus(**values, stage="done", output=str(path.parent / name))
+    except (CheckpointError, AttributeError, KeyError, TypeError, ValueError):
+        return JobStatus()
 
 
 def _said(line: bytes) -> Mapping[str, Any]:

@@ -56,13 +56,15 @@ class Follower:
 
     Args:
         store: The project.
-        load: Loads a model folder, or the default model for None; called by the worker.
+        load: Loads a model folder, or the model of the start for None; called by the worker.
+        start: The model of the start where somebody named it; outranks one that was adopted.
     """
 
-    def __init__(self, store: Store, load: Load) -> None:
+    def __init__(self, store: Store, load: Load, start: str | None = None) -> None:
         """Start the worker, which loads the model before anybody asks."""
         self.problem: str | None = None
         self._store, self._load = store, load
+        self._is_overruled = start is not None and not self._is_adopted(start)
         self._worker = Worker()
         self._learner: Learner | None = None
         self._scored = 0
@@ -79,8 +81,26 @@ class Follower:
     @property
     def model_folder(self) -> str | None:
         """Folder of the fine-tuned model in use; None for the model of the start."""
+        return None if self._is_overruled else self.adopted_folder
+
+    @property
+    def adopted_folder(self) -> str | None:
+        """Folder of the fine-tuned model that the project goes on with; None if there is none."""
         name = self._store.setting("model")
         return None if name is None else str(self._home / name)
+
+    def _is_adopted(self, folder: str) -> bool:
+        adopted = self.adopted_folder
+        return adopted is not None and Path(adopted).resolve() == Path(folder).resolve()
+
+    def loaded_folder(self) -> str | None:
+        """Return the folder of the model that is in use, whichever that is.
+
+        Raises:
+            LabelwiseError: No model can be loaded.
+        """
+        folder = self._wait(lambda: self._ready().folder)
+        return None if folder is None else os.path.abspath(folder)
 
     @property
     def _home(self) -> Path:
@@ -147,7 +167,7 @@ class Follower:
         """Go on with another model; it learns from the accepted texts at once.
 
         Args:
-            folder: Its folder, or None for the default model.
+            folder: Its folder, or None for the model of the start.
 
         Raises:
             LabelwiseError: It cannot be loaded.
@@ -158,7 +178,7 @@ class Follower:
             self._learner = Learner(self._load(folder))
             self._learner.generation = generation
             self._encoded = set()
-            self._scored, self.problem = 0, None
+            self._scored, self.problem, self._is_overruled = 0, None, False
             self._store.set_setting("model", folder and os.path.relpath(folder, self._home))
             self._follow()
 

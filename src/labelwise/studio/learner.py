@@ -125,6 +125,11 @@ class Learner:
         return chosen.strength * max(chosen.n_mentions, 1) / n_mentions
 
     @property
+    def folder(self) -> Path | None:
+        """Where the model was loaded from, if anywhere."""
+        return self._base.folder
+
+    @property
     def _tagger(self) -> Tagger:
         """The model as fitted."""
         label_set = self._session.label_set if self._session else None

@@ -64,7 +64,8 @@ class Project:
 
     Args:
         store: The file.
-        load: Loads a model folder, or the default model for None.
+        load: Loads a model folder, or the model of the start for None.
+        start: The model of the start where somebody named it; outranks one that was adopted.
 
     Attributes:
         store: The file.
@@ -72,11 +73,14 @@ class Project:
         job: Fine-tuning.
     """
 
-    def __init__(self, store: Store, load: Load) -> None:
+    def __init__(self, store: Store, load: Load, start: str | None = None) -> None:
         """Start the model's thread."""
         self.store = store
-        self.model = Follower(store, load)
+        self.model = Follower(store, load, start)
         self.job = FinetuneJob(store.path.resolve().with_name(f"{store.path.stem}.models"))
+        output = self.job.status.output
+        if output is not None and output == self.model.adopted_folder:  # killed while adopting it
+            self.job.dismiss()
 
     def close(self) -> None:
         """Stop the model and a training that runs, and close the file."""
@@ -204,13 +208,14 @@ class Project:
         Raises:
             MissingExtraError: Training is not installed.
             RequestError: There are too few texts, or a training runs already.
+            LabelwiseError: No model can be loaded.
         """
         labels = read_labels(self.store)
         texts = self.store.texts(self.store.accepted_ids())
         examples = export(texts, labels.names, "jsonl")
         label_set = labels.label_set
         spec = label_set.to_dict() if label_set else {}
-        self.job.start(examples, len(texts), spec, self.model.model_folder)
+        self.job.start(examples, len(texts), spec, self.model.loaded_folder())
 
     def adopt(self) -> None:
         """Go on with the model that was fine-tuned.
@@ -229,5 +234,5 @@ class Project:
         """Keep the present model, and delete one that was fine-tuned."""
         output = self.job.status.output
         self.job.dismiss()
-        if output is not None and output != self.model.model_folder:
+        if output is not None and output != self.model.adopted_folder:
             shutil.rmtree(output, ignore_errors=True)
