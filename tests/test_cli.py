@@ -513,7 +513,19 @@ def test_a_label_without_examples_is_named_and_kept(
     options = ("--data", dataset / "train.jsonl", "--labels", "person,city,drug", "--json")
     result = run("fit", "--model", model, *options, "-o", tmp_path / "m")
     assert "Labels 'drug' have no mention in the 4 examples" in result.stderr
+    assert "what is not marked counts against them. Mark them, or leave them out" in result.stderr
     assert json.loads(result.stdout)["missing"] == ["drug"]
+
+
+@pytest.mark.filterwarnings("default::UserWarning")
+def test_a_label_that_is_found_but_never_marked_is_told_of(model: Path, tmp_path: Path) -> None:
+    path = tmp_path / "a.txt"
+    path.write_text("Ada B-person\nlives O\nin O\ncity O\n")
+    options = ("--data", path, "--labels", "person,city", "--json")
+    result = run("fit", "--model", model, *options, "-o", tmp_path / "m")
+    [remark] = json.loads(result.stdout)["remarks"]
+    assert remark.startswith("No example marks 'city', but the model found some before the fit")
+    assert f"Warning: {remark}" in result.stderr.splitlines()
 
 
 LEFT_OUT = (

@@ -119,6 +119,16 @@ def test_what_looks_wrong_in_examples_is_told() -> None:
     assert "'ad' in 'ada' (examples.0)" in remark
 
 
+def test_a_label_that_is_found_but_never_marked_is_told_of() -> None:
+    examples = [{"tokens": ["ada", "takes", "drug"], "tags": ["B-person", "O", "O"]}]
+    sent = {"examples": examples, "labels": ["person", "drug"]}
+    with client() as http:
+        answer = http.post("/v1/fit", json=sent).json()
+    [remark] = answer["remarks"]
+    assert remark.startswith("No example marks 'drug', but the model found some before the fit")
+    assert answer["missing"] == ["drug"]
+
+
 def test_a_fit_can_be_built_upon() -> None:
     with client() as http:
         first = http.post("/v1/fit", json={"examples": EXAMPLES[:1]}).json()

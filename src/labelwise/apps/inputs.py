@@ -221,8 +221,9 @@ def labels_to_learn(
         if missing := [name for name in label_set.names if name not in present]:
             note(
                 f"Labels {some_of(missing)} have no mention in the "
-                f"{counted(len(examples), 'example')} of '{data}': they are learned from their "
-                "words alone."
+                f"{counted(len(examples), 'example')} of '{data}': what is not marked counts "
+                "against them. Mark them, or leave them out of --labels; in Python, only= names "
+                "the labels that are marked."
             )
         return label_set, kept
     _some_labels(present, examples, data)

@@ -94,6 +94,7 @@ async def fit(body: FitRequest, request: Request) -> Response:
         is_inferred = start is None and body.labels is None
         scheme = service.engine.backend.config.scheme
         remarks = await asyncio.to_thread(_remarks, examples, scheme, is_inferred)
+        remarks += entry.report.remarks if entry.report else ()
     return json_response(_described(entry) | _report(entry) | {"remarks": remarks})
 
 

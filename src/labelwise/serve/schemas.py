@@ -178,7 +178,9 @@ class FitResponse(LabelSetResponse):
         description="Slope and shift of the scores' logits that make them probabilities."
     )
     seconds: float
-    missing: list[str] = Field(description="Labels without an example: they keep their words.")
+    missing: list[str] = Field(
+        description="Labels without a mention: what is not marked counts against them."
+    )
     remarks: list[str] = Field(description="What looks wrong in the examples; it was learned.")
 
 
