@@ -18,7 +18,7 @@ from typing import Any, Self, cast
 
 from labelwise.documents import read_document
 from labelwise.errors import LabelError, did_you_mean, some_of
-from labelwise.label import Label, checked_name
+from labelwise.label import Label, checked_name, thresholds_of
 from labelwise.naming import words_from_name
 from labelwise.schemes import split_tag, tag_names
 
@@ -204,6 +204,25 @@ class LabelSet:
             )
         )
 
+    def with_known(self, known: LabelSet | None) -> Self:
+        """Return a copy in which a bare name of another set means the label there.
+
+        >>> known = LabelSet.parse({"name": {"words": "restaurant name", "threshold": 0.9}})
+        >>> LabelSet.parse(["name"]).with_known(known) == known
+        True
+
+        Args:
+            known: Labels with their words, descriptions and thresholds; a threshold beside the
+                bare name goes before. None knows no label.
+        """
+        if known is None:
+            return self
+        found = (known[x.name] if x.name in known and is_bare(x) else x for x in self.labels)
+        limits = thresholds_of(self.labels)
+        return type(self)(
+            tuple(replace(x, threshold=limits.get(x.name, x.threshold)) for x in found)
+        )
+
     def subset(self, names: Iterable[str]) -> Self:
         """Return the labels of these names, in the order given."""
         return type(self)(tuple(self[name] for name in names))
@@ -213,6 +232,11 @@ class LabelSet:
         return {
             label.name: {key: getattr(label, key) for key in _LABEL_KEYS} for label in self.labels
         }
+
+
+def is_bare(label: Label) -> bool:
+    """Tell whether a label is a name only: its words are made of it, and nothing describes it."""
+    return label.description is None and label.words == words_from_name(label.name)
 
 
 def verbalize(tag: str, label_set: LabelSet) -> str:

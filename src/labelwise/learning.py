@@ -297,8 +297,8 @@ class Learning:
     def table(self, labels: Labels | None = None) -> TagTable:
         """Fitted vectors of the labels that were fitted, those of their words for all others.
 
-        A label was fitted if its name and words are the same, or it is named without words; order
-        and company are free.
+        A label was fitted if its name and words are the same, or it is a bare name; order and
+        company are free.
         """
         label_set = self._label_set(labels)
         fitted = self._known.fitted

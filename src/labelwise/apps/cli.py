@@ -8,7 +8,7 @@ from __future__ import annotations
 import os
 import sys
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
@@ -22,6 +22,9 @@ from labelwise.apps.studio import project, studio
 from labelwise.apps.train import AsJson, Device, Model, Split, finetune, pretrain
 from labelwise.config import PRESETS, RECOMMENDED_MODEL, ModelConfig, ServeConfig
 from labelwise.errors import MissingExtraError
+
+if TYPE_CHECKING:
+    from labelwise.labels import LabelSet
 
 app = typer.Typer(
     name="labelwise",
@@ -151,7 +154,8 @@ def labels(
         own = loaded.fitted.label_set if loaded.fitted else loaded.label_set
         label_set, config = labels_to_predict(None, own), loaded.backend.config
     else:
-        label_set, config = read_labels(labels), _config_of(model)
+        own, config = _labels_and_config_of(model)
+        label_set = read_labels(labels).with_known(own)
     scheme_name = scheme or config.scheme
     for names in label_set.same_words():
         note(f"Labels {', '.join(names)} read alike; no model can tell them apart.")
@@ -164,15 +168,16 @@ def labels(
     stdout().print(label_table(label_set, scheme_name))
 
 
-def _config_of(model: str | None) -> ModelConfig:
-    """Settings of a model, or of the one to come where none is installed."""
+def _labels_and_config_of(model: str | None) -> tuple[LabelSet | None, ModelConfig]:
+    """Own labels and settings of a model, or of the one to come where none is installed."""
     from labelwise.checkpoint import read_manifest
-    from labelwise.loading import find_model, read_config
+    from labelwise.loading import find_model, read_config, read_own_labels
 
     try:
-        return read_config(read_manifest(find_model(model)))["model"]
+        manifest = read_manifest(find_model(model))
     except MissingExtraError:
-        return RECOMMENDED_MODEL
+        return None, RECOMMENDED_MODEL
+    return read_own_labels(manifest), read_config(manifest)["model"]
 
 
 def demo(

@@ -18,7 +18,6 @@ from labelwise.annotation import LabelledSpan, Record
 from labelwise.config import ServeConfig
 from labelwise.errors import DataError, RequestError
 from labelwise.label_studio import spans_of_regions, value_of, without_overlaps
-from labelwise.labels import LabelSet
 from labelwise.rows import Row, sentences_from_rows
 from labelwise.serve.json_route import JsonRoute
 from labelwise.serve.limits import check_examples, check_labels, check_texts
@@ -233,10 +232,10 @@ async def webhook(body: Event, request: Request) -> Response:
     service, n_examples, n_overlapping = service_of(request), 0, 0
     if body.project is not None and (ids := body.ids()):
         config = _checked(LabelConfig.parse(str(body.project.get("label_config", ""))), service)
-        label_set = LabelSet.parse(config.labels)
         example, n_overlapping = _example(body, config, service.config)
         async with Admitted(service, request) as deadline:
             project = projects_of(request).open(body.project.get("id"))
+            label_set = service.label_set(config.labels)
             await project.learn(ids, example, label_set, service, deadline)
             n_examples = len(project.examples)
     answer = {"n_examples": n_examples, "n_overlapping": n_overlapping}
