@@ -36,6 +36,7 @@ from labelwise.checkpoint import verify
 from labelwise.config import FINETUNE, RECOMMENDED_MODEL, ModelConfig, TrainConfig
 from labelwise.data import labels_of, read_conll, read_jsonl, write_jsonl
 from labelwise.errors import DataError
+from labelwise.labels import LabelSet
 from labelwise.tagger import Tagger
 
 REPOSITORY = Path(__file__).resolve().parents[1]
@@ -554,7 +555,38 @@ def test_a_label_without_examples_is_named_and_kept(
     options = ("--data", dataset / "train.jsonl", "--labels", "person,city,drug", "--json")
     result = run("fit", "--model", model, *options, "-o", tmp_path / "m")
     assert "Labels 'drug' have no mention in the 4 examples" in result.stderr
+    assert "what is not marked counts against them. Mark them, or leave them out" in result.stderr
     assert json.loads(result.stdout)["missing"] == ["drug"]
+
+
+def test_a_bare_name_means_the_label_of_the_models_own(
+    model: Path, dataset: Path, tmp_path: Path
+) -> None:
+    own = LabelSet.parse({"person": {"words": "somebody", "threshold": 0.9}, "city": "a town"})
+    tagger = Tagger.from_pretrained(model)
+    tagger.label_set = own
+    tagger.save_pretrained(tmp_path / "own")
+    named = ("--model", tmp_path / "own", "--labels", "city,person")
+    shown = json_of("labels", *named, "--json")
+    assert shown["labels"] == own.to_dict()
+    text = ("--text", "Ada lives in New York.", "--json")
+    assert json_of("predict", *named, *text) == json_of("predict", *named[:2], *text)
+    run("finetune", *named, "--data", dataset, "-o", tmp_path / "m", "--max-steps", 1, *LEARN)
+    assert Tagger.from_pretrained(tmp_path / "m").label_set == own.subset(["city", "person"])
+    (dataset / "meta.json").unlink()
+    run("fit", *named[:2], "--data", dataset, "-o", tmp_path / "m")
+    assert Tagger.from_pretrained(tmp_path / "m").label_set == own.subset(["city", "person"])
+
+
+@pytest.mark.filterwarnings("default::UserWarning")
+def test_a_label_that_is_found_but_never_marked_is_told_of(model: Path, tmp_path: Path) -> None:
+    path = tmp_path / "a.txt"
+    path.write_text("Ada B-person\nlives O\nin O\ncity O\n")
+    options = ("--data", path, "--labels", "person,city", "--json")
+    result = run("fit", "--model", model, *options, "-o", tmp_path / "m")
+    [remark] = json.loads(result.stdout)["remarks"]
+    assert remark.startswith("No example marks 'city', but the model found some before the fit")
+    assert f"Warning: {remark}" in result.stderr.splitlines()
 
 
 LEFT_OUT = (

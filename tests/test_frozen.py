@@ -48,6 +48,11 @@ def test_a_frozen_model_finds_the_same_in_less_space(folders: Path) -> None:
     assert frozen.predict(TEXT, LABELS.subset(some)) == whole.predict(TEXT, LABELS.subset(some))
 
 
+def test_a_frozen_model_knows_its_labels_by_their_bare_names(folders: Path) -> None:
+    frozen = Tagger.from_pretrained(folders / "frozen")
+    assert frozen.predict(TEXT, list(LABELS.names)) == frozen.predict(TEXT)
+
+
 def test_a_frozen_model_learns_its_labels_and_is_saved_again(folders: Path, tmp_path: Path) -> None:
     whole, frozen = (Tagger.from_pretrained(folders / name) for name in ("whole", "frozen"))
     for tagger in (whole, frozen):

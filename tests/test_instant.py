@@ -14,7 +14,7 @@ from scipy.special import softmax
 
 from labelwise.errors import ConfigError, ShapeError
 from labelwise.fit_settings import FitSettings, balanced_loss
-from labelwise.instant import default_strength, fit_tag_vectors, mention_runs
+from labelwise.instant import default_strength, fit_tag_vectors, mention_runs, unmarked_runs
 from labelwise.map_problem import MapProblem
 from labelwise.tag_params import TagParams
 
@@ -471,3 +471,12 @@ def test_settings_take_numbers_of_numpy():
 def test_import_is_light():
     code = "import sys, labelwise.instant; sys.exit('scipy' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+def test_unmarked_runs_are_of_labels_that_are_marked_nowhere_beside_others() -> None:
+    """Labels a and b of two tags each; three sentences, the last without any mark."""
+    gold = np.array([1, 2, 0, 0, 0, 1, 0, 0, 0])
+    found = np.array([3, 4, 3, 4, 1, 0, 3, 3, 0])
+    sentences = np.array([0, 0, 0, 0, 0, 1, 1, 2, 2])
+    runs = zip(*unmarked_runs(found, gold, sentences, 2), strict=True)
+    assert [tuple(map(int, run)) for run in runs] == [(1, 6, 7)]

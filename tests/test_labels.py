@@ -513,6 +513,18 @@ def test_errors_name_the_file(
         LabelSet.read(path)
 
 
+def test_a_bare_name_is_known_by_the_labels_of_another_set() -> None:
+    known = LabelSet.parse({"PER": "a human", "name": {"words": "dish", "threshold": 0.9}})
+    given = LabelSet.parse({"name": {"threshold": 0.0}, "city": None, "PER": "a person"})
+    found = given.with_known(known)
+    assert found.names == given.names
+    assert found["name"] == Label("name", "dish", threshold=0.0)
+    assert (found["city"], found["PER"]) == (given["city"], given["PER"])
+    assert LabelSet.parse(["PER"]).with_known(known) == known.subset(["PER"])
+    assert given.with_known(None) == given
+    assert found.with_known(known) == found
+
+
 def test_missing_files_and_folders_without_meta_are_refused(tmp_path: Path) -> None:
     with pytest.raises(DataError, match=r"Cannot read '.*none\.json': No such file"):
         LabelSet.read(tmp_path / "none.json")

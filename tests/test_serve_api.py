@@ -132,6 +132,16 @@ def test_a_description_that_is_read_in_part_is_told_of() -> None:
     assert other["remarks"] == []
 
 
+def test_a_label_that_is_found_but_never_marked_is_told_of() -> None:
+    examples = [{"tokens": ["ada", "takes", "drug"], "tags": ["B-person", "O", "O"]}]
+    sent = {"examples": examples, "labels": ["person", "drug"]}
+    with client() as http:
+        answer = http.post("/v1/fit", json=sent).json()
+    [remark] = answer["remarks"]
+    assert remark.startswith("No example marks 'drug', but the model found some before the fit")
+    assert answer["missing"] == ["drug"]
+
+
 def test_a_fit_can_be_built_upon() -> None:
     with client() as http:
         first = http.post("/v1/fit", json={"examples": EXAMPLES[:1]}).json()
@@ -145,6 +155,7 @@ def test_a_fit_can_be_built_upon() -> None:
 @pytest.mark.parametrize(
     "labels", [None, [*LABELS[::-1], "year"], {"person": "other words", "city": "too"}]
 )
+@pytest.mark.filterwarnings("ignore:No example marks")
 def test_what_the_model_was_fitted_to_is_built_upon(labels: Any) -> None:
     tagger = tiny_tagger()
     tagger.fit(EXAMPLES[:1], LABELS)
@@ -157,6 +168,22 @@ def test_what_the_model_was_fitted_to_is_built_upon(labels: Any) -> None:
         fit = http.post("/v1/fit", json=sent).json()
         answer = http.post("/v1/predict", json={"texts": TEXTS, "label_set": fit["id"]}).json()
     assert [r["entities"] for r in answer["results"]] == same.predict(TEXTS)
+
+
+def test_a_bare_name_means_the_label_of_the_models_own() -> None:
+    own = LabelSet.parse({"name": {"words": "person", "threshold": 0.9}, "city": "a town"})
+    examples = [{"tokens": ["ada", "takes"], "tags": ["B-name", "O"]}]
+    names = list(own.names)
+    with client(tiny_tagger(label_set=own)) as http:
+        default = http.post("/v1/predict", json={"texts": TEXTS}).json()
+        named = http.post("/v1/predict", json={"texts": TEXTS, "labels": names}).json()
+        registered = http.post("/v1/labels", json={"labels": names}).json()
+        fits = [{"labels": ["name"]}, {}]
+        fitted = [http.post("/v1/fit", json={"examples": examples} | x).json() for x in fits]
+    assert named["results"] == default["results"]
+    assert registered["labels"] == own.to_dict()
+    for fit in fitted:
+        assert fit["labels"] == own.subset(["name"]).to_dict()
 
 
 def test_a_fit_upon_the_models_own_has_an_id_of_what_it_was_fitted_to() -> None:

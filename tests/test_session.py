@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 
 from builders import (
+    WORDS,
     people_and_cities,
     sentence,
     tiny_backend,
@@ -33,6 +34,7 @@ from labelwise.tagger import Tagger
 
 LABELS = ["person", "city"]
 EXAMPLES = people_and_cities()
+LABEL_WORDS = ["person", "city", "drug"]
 CONFIGS = {
     "paper": ModelConfig(max_pieces=64),
     "sum": ModelConfig(
@@ -119,6 +121,44 @@ def test_labels_not_spoken_about_are_not_counted_as_absent(tagger: Tagger) -> No
         table.logits(oslo, [1])[0, city] for table in (counted, tagger.table())
     )
     assert counted_score < free_score
+
+
+PARTLY_MARKED = "[Bob](person) takes drug."
+
+
+def _tagger_of_words() -> Tagger:
+    """A tagger that finds the words of labels and nothing else."""
+    tokenizer = tiny_tokenizer()
+    ids = [int(pieces[1]) for pieces in tokenizer.encode_texts([*WORDS, "."], 8)]
+    vectors = {piece: np.eye(8)[-1] for piece in ids}
+    vectors |= {ids[WORDS.index(name)]: 4 * np.eye(8)[i] for i, name in enumerate(LABEL_WORDS)}
+    return Tagger(FakeBackend(tokenizer, vectors, ModelConfig(scheme="io")))
+
+
+def test_labels_that_no_example_marks_are_told_of_where_they_were_found() -> None:
+    tagger = _tagger_of_words()
+    labels = ["person", "drug"]
+    said = r"No example marks 'drug', but .* first 'drug' in 'Bob takes drug\.' \(examples\[1\]\): "
+    with pytest.warns(UserWarning, match=rf"{said}.*only=\['person'\]") as told:
+        report = tagger.fit(["[Bob](person)", PARTLY_MARKED], labels)
+    assert [warning.filename for warning in told] == [__file__]
+    assert (report.missing, len(report.remarks)) == (("drug",), 1)
+    with pytest.warns(UserWarning, match=said):
+        assert tagger.partial_fit(["[Bob](person)"]).remarks == report.remarks
+    assert tagger.partial_fit(["[aspirin](drug)"]).remarks == ()
+
+
+@pytest.mark.parametrize(
+    ("example", "only"),
+    [(PARTLY_MARKED, ["person"]), ("Bob takes drug.", None), ("[Bob takes drug](person)", None)],
+    ids=["only", "nothing is in it", "another label"],
+)
+def test_what_examples_rightly_leave_unmarked_is_not_told_of(
+    example: str, only: list[str] | None
+) -> None:
+    tagger = _tagger_of_words()
+    report = tagger.fit(["[Ada](person)", example], ["person", "drug"], only=only)
+    assert (report.missing, report.remarks) == (("drug",), ())
 
 
 def test_a_sentence_without_mentions_teaches_what_is_nothing(tagger: Tagger) -> None:
@@ -340,6 +380,7 @@ def test_more_examples_may_bring_labels(tagger: Tagger, labels: list[str] | None
     assert (record["text"], record["label"]) == ("Aspirin", "drug")
 
 
+@pytest.mark.filterwarnings("ignore:No example marks")
 def test_examples_say_nothing_of_labels_that_came_later(tagger: Tagger) -> None:
     text = "Oslo is cold."
     tagger.fit(["[Ada](person) left.", text], ["person"], settings=WEAK)

@@ -427,6 +427,46 @@ def test_own_label_set_is_the_default() -> None:
     assert tagger.predict(TEXT, ["person"]) == TAGGER.predict(TEXT, ["person"])
 
 
+OWN = LabelSet.parse(
+    {"name": {"words": "location", "threshold": 0.9}, "kind": "a drug or disease", "city": None}
+)
+
+
+@pytest.mark.parametrize(
+    ("given", "meant"),
+    [
+        (["name"], OWN.subset(["name"])),
+        (["city", "kind"], OWN.subset(["city", "kind"])),
+        ({"name": {"threshold": 0.2}}, {"name": {"words": "location", "threshold": 0.2}}),
+        ({"name": {"words": "person"}}, {"name": {"words": "person"}}),
+        ({"name": "a city"}, {"name": {"words": "name", "description": "a city"}}),
+        (["drug"], ["drug"]),
+    ],
+    ids=str,
+)
+@pytest.mark.parametrize("how", ["set", "saved", "fine-tuned"])
+def test_a_bare_name_means_the_label_of_the_models_own(
+    given: Any, meant: Any, how: str, tmp_path: Path
+) -> None:
+    tagger = Tagger(TINY.backend, label_set=OWN)
+    if how == "saved":
+        tagger.save_pretrained(tmp_path / "m")
+        tagger = Tagger.from_pretrained(tmp_path / "m")
+    if how == "fine-tuned":
+        tagger = Tagger(tiny_backend(ModelConfig(max_pieces=32)))
+        tagger.finetune([sentence("Oslo/B-city")], OWN, config=FAST.replace(max_steps=1))
+    plain = Tagger(tagger.backend).table(meant)
+    table = tagger.table(given)
+    assert table.label_set == plain.label_set == LabelSet.parse(meant)
+    np.testing.assert_allclose(table.matrix, plain.matrix, atol=1e-5)
+
+
+def test_a_fit_of_a_bare_name_starts_from_the_models_own_words() -> None:
+    tagger = Tagger(TINY.backend, label_set=OWN)
+    tagger.fit([], ["name"])
+    assert tagger.label_set == OWN.subset(["name"])
+
+
 def test_missing_labels_are_asked_for() -> None:
     for call in (TAGGER.predict, TAGGER.predict_entities):
         with pytest.raises(RequestError, match=r"No labels given.*labels=\['person', 'city'\]"):

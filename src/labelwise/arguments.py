@@ -19,7 +19,7 @@ def resolve_labels(
     """Find the label set of a call.
 
     Args:
-        given: What the call names.
+        given: What the call names; a bare name of ``own`` means the label there.
         own: The label set of the model, which serves where nothing is named.
         examples: Annotated sentences, whose labels serve where neither is there.
 
@@ -27,7 +27,7 @@ def resolve_labels(
         RequestError: There are none of the three.
     """
     if given is not None:
-        return _told_apart(LabelSet.parse(given))
+        return _told_apart(LabelSet.parse(given).with_known(own))
     if own is not None:
         return own
     if examples is not None:

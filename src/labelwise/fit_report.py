@@ -29,8 +29,10 @@ class FitReport:
         curve: Makes scores of mentions probabilities, found on held-out mentions; where there
             are too few, that of the fit this one began from, or else the identity.
         seconds: Time of the solve; encoding and the import of the solver left out.
-        missing: Labels without a mention; they keep the vectors of their words.
+        missing: Labels without a mention. Words that are not marked count against them, unless
+            ``only`` says that the examples do not speak about them.
         method: ``"instant"``, or ``"finetune"`` where both encoders were trained instead.
+        remarks: What looks wrong in the examples, a line each; it was learned.
     """
 
     n_examples: int
@@ -40,6 +42,7 @@ class FitReport:
     seconds: float
     missing: tuple[str, ...]
     method: str = "instant"
+    remarks: tuple[str, ...] = ()
 
     @classmethod
     def of_training(cls, examples: Sequence[Sentence], label_set: LabelSet, seconds: float) -> Self:

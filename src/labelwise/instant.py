@@ -42,6 +42,7 @@ class FitResult:
         params: Where the parts have moved to.
         strength: Strength of the prior that was used.
         kept: Share of the centre in ``params``.
+        centre_tags: Best tag of every word at the centre. Shape ``(words,)``.
         loss: Objective at the end: mean cross-entropy plus prior, mean over the spread, before
             the centre was mixed in.
         n_iterations: Iterations of the last solves.
@@ -51,6 +52,7 @@ class FitResult:
     params: TagParams
     strength: float
     kept: float
+    centre_tags: IntArray
     loss: float
     n_iterations: int
     held_out: HeldOut | None
@@ -92,9 +94,10 @@ def fit_tag_vectors(  # noqa: PLR0913
     check_examples(states, tag_ids, sentence_ids, prior, allowed, weights)
     with one_blas_thread():
         problem = MapProblem.build(states, tag_ids, prior, settings.bias_reach, allowed, weights)
+        centre_tags = problem.offset.argmax(axis=1)
         kept = settings.keep_start
         if kept is None:
-            kept = _share_to_keep(problem, sentence_ids)
+            kept = _share_to_keep(problem, centre_tags, sentence_ids)
         strength, held_out = settings.strength, None
         if strength is None:
             strength, held_out = _choose_strength(problem, sentence_ids, settings, kept)
@@ -108,13 +111,14 @@ def fit_tag_vectors(  # noqa: PLR0913
         params=problem.params_at((1 - kept) * np.mean([s.moves for s in solutions], axis=0)),
         strength=strength,
         kept=kept,
+        centre_tags=centre_tags,
         loss=float(np.mean([s.loss for s in solutions])),
         n_iterations=sum(s.n_iterations for s in solutions),
         held_out=held_out,
     )
 
 
-def _share_to_keep(problem: MapProblem, sentence_ids: IntArray) -> float:
+def _share_to_keep(problem: MapProblem, centre_tags: IntArray, sentence_ids: IntArray) -> float:
     """Share of the centre in the result: more, the better it does on the examples by itself.
 
     How well is the micro-F1 of runs of words of one label, by the best tag of every word.
@@ -122,7 +126,7 @@ def _share_to_keep(problem: MapProblem, sentence_ids: IntArray) -> float:
     n_marks = problem.prior.n_marks
     found, gold = (
         set(zip(*(x.tolist() for x in mention_runs(tags, sentence_ids, n_marks)), strict=True))
-        for tags in (problem.offset.argmax(axis=1), problem.tag_ids)
+        for tags in (centre_tags, problem.tag_ids)
     )
     f1 = 2 * len(found & gold) / max(len(found) + len(gold), 1)
     return float(np.clip(_KEPT_A_POINT * (f1 - _KEPT_FROM), 0, 1))
@@ -166,6 +170,31 @@ def mention_runs(
     ends = np.append(starts[1:], len(labels))
     is_mention = labels[starts] >= 0
     return labels[starts][is_mention], starts[is_mention], ends[is_mention]
+
+
+def unmarked_runs(
+    found: IntArray, tag_ids: IntArray, sentence_ids: IntArray, n_marks: int
+) -> tuple[IntArray, IntArray, IntArray]:
+    """Find runs of labels that are marked nowhere, in sentences where something else is marked.
+
+    A sentence without any mark says that nothing is in it, so what is found there is wrong.
+
+    Args:
+        found: Tags that were found. Shape ``(words,)``.
+        tag_ids: Gold tags. Shape ``(words,)``.
+        sentence_ids: Shape ``(words,)``.
+        n_marks: Tags a label.
+
+    Returns:
+        Label, first word and end of every run whose words are all unmarked. Shapes ``(runs,)``.
+    """
+    label_ids, starts, ends = mention_runs(found, sentence_ids, n_marks)
+    is_marked = tag_ids > 0
+    n_marked = np.append(0, np.cumsum(is_marked))
+    is_absent = ~np.isin(label_ids, (tag_ids[is_marked] - 1) // n_marks)
+    has_marks = np.isin(sentence_ids[starts], sentence_ids[is_marked])
+    rows = is_absent & has_marks & (n_marked[starts] == n_marked[ends])
+    return label_ids[rows], starts[rows], ends[rows]
 
 
 def _choose_strength(

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import cast
 
 from labelwise.errors import LabelError
+from labelwise.naming import words_from_name
 from labelwise.numeric import is_number
 
 _UNREADABLE = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]")
@@ -112,6 +113,26 @@ def _checked_text(text: object, what: str) -> str:
             "Expected printable text. Remove it."
         )
     return collapsed
+
+
+def is_bare(label: Label) -> bool:
+    """Tell whether a label is a name only: its words are made of it, and nothing describes it."""
+    return label.description is None and label.words == words_from_name(label.name)
+
+
+def all_labels(given: object) -> tuple[Label, ...]:
+    """Check that all that a label set is given are labels.
+
+    Raises:
+        LabelError: One is not.
+    """
+    items = tuple(cast("Iterable[object]", given)) if isinstance(given, Iterable) else (given,)
+    if other := [item for item in items if not isinstance(item, Label)]:
+        raise LabelError(
+            f"LabelSet() is given {other[0]!r:.60} of type '{type(other[0]).__name__}'. Expected "
+            "Label values. For names, with descriptions or without, use LabelSet.parse."
+        )
+    return cast("tuple[Label, ...]", items)
 
 
 def _checked_threshold(threshold: object, name: str) -> float | None:

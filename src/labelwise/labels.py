@@ -18,7 +18,7 @@ from typing import Any, Self, cast
 
 from labelwise.documents import read_document
 from labelwise.errors import LabelError, did_you_mean, some_of
-from labelwise.label import Label, checked_name
+from labelwise.label import Label, all_labels, checked_name, is_bare, thresholds_of
 from labelwise.naming import words_from_name
 from labelwise.schemes import split_tag, tag_names
 
@@ -45,7 +45,7 @@ class LabelSet:
 
     def __post_init__(self) -> None:
         """Refuse an empty set, duplicates, and what is no label yet."""
-        object.__setattr__(self, "labels", _all_labels(self.labels))
+        object.__setattr__(self, "labels", all_labels(self.labels))
         if not self.labels:
             raise LabelError("No labels are given. Expected at least one, such as ['person'].")
         if len(self._positions) < len(self.labels):
@@ -204,6 +204,25 @@ class LabelSet:
             )
         )
 
+    def with_known(self, known: LabelSet | None) -> Self:
+        """Return a copy in which a bare name of another set means the label there.
+
+        >>> known = LabelSet.parse({"name": {"words": "restaurant name", "threshold": 0.9}})
+        >>> LabelSet.parse(["name"]).with_known(known) == known
+        True
+
+        Args:
+            known: Labels with their words, descriptions and thresholds; a threshold beside the
+                bare name goes before. None knows no label.
+        """
+        if known is None:
+            return self
+        found = (known[x.name] if x.name in known and is_bare(x) else x for x in self.labels)
+        limits = thresholds_of(self.labels)
+        return type(self)(
+            tuple(replace(x, threshold=limits.get(x.name, x.threshold)) for x in found)
+        )
+
     def subset(self, names: Iterable[str]) -> Self:
         """Return the labels of these names, in the order given."""
         return type(self)(tuple(self[name] for name in names))
@@ -261,16 +280,6 @@ def swapped(label_set: LabelSet, seed: int) -> LabelSet:
             for label, giver in zip(label_set, givers, strict=True)
         )
     )
-
-
-def _all_labels(given: object) -> tuple[Label, ...]:
-    items = tuple(cast("Iterable[object]", given)) if isinstance(given, Iterable) else (given,)
-    if other := [item for item in items if not isinstance(item, Label)]:
-        raise LabelError(
-            f"LabelSet() is given {other[0]!r:.60} of type '{type(other[0]).__name__}'. Expected "
-            "Label values. For names, with descriptions or without, use LabelSet.parse."
-        )
-    return cast("tuple[Label, ...]", items)
 
 
 def _label(name: object, value: object) -> Label:

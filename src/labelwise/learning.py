@@ -150,12 +150,13 @@ class Learning:
         if choose_method(method, given, is_plain=is_plain, can_train=may_train) == "finetune":
             progress = self.finetune(given, labels)
             return FitReport.of_training(given, label_set, progress.elapsed_s)
-        self._remark(given, labels)
+        remarks = self._remark(given, labels)
         session = Session(self.engine, label_set, settings)
         session.add(given, labels=only)
         report = session.fit()
         self._known = _Known.of(session, inferred=inferred)
-        return report
+        _warn(report.remarks)
+        return replace(report, remarks=(*remarks, *report.remarks))
 
     def partial_fit(
         self,
@@ -182,14 +183,15 @@ class Learning:
         session = narrow.widened(named)
         about = frozenset(session.label_set.names if only is None else label_names(only))
         earlier = [*zip(session.examples, (x & about for x in session.spoken), strict=True)]
-        self._remark(given, labels, earlier)
+        remarks = self._remark(given, labels, earlier)
         warn_if_alike(session.label_set, narrow.label_set.names, stacklevel=3)
         session.add(given, labels=about if only is not None else None)
         report = session.fit()
         if session.label_set.names != self.labels:
             before = known if given else None
         self._known = _Known.of(session, inferred=inferred, before=before)
-        return report
+        _warn(report.remarks)
+        return replace(report, remarks=(*remarks, *report.remarks))
 
     def undo(self) -> Sentence:
         """Take back the last example, with labels that it brought, and fit again; returns it.
@@ -275,13 +277,14 @@ class Learning:
 
     def _remark(
         self, examples: Sequence[Sentence], labels: Labels | None, earlier: Sequence[Earlier] = ()
-    ) -> None:
+    ) -> list[str]:
         """Warn the caller's caller of likely mistakes; of labels that somebody named, of none."""
         remarks = remarks_on(examples, self.backend.config.scheme, earlier=earlier)
         if self._infers(labels):
-            remarks.append(slips(examples, (sentence for sentence, _ in earlier)))
-        for remark in filter(None, remarks):
-            warnings.warn(remark, stacklevel=3)
+            slip = slips(examples, (sentence for sentence, _ in earlier))
+            remarks += [slip] if slip else []
+        _warn(remarks, stacklevel=4)
+        return remarks
 
     def _infers(self, labels: Labels | None) -> bool:
         """Tell whether it is for the examples to give the label set, as nobody else has."""
@@ -299,11 +302,16 @@ class Learning:
     def table(self, labels: Labels | None = None) -> TagTable:
         """Fitted vectors of the labels that were fitted, those of their words for all others.
 
-        A label was fitted if its name and words are the same, or it is named without words; order
-        and company are free.
+        A label was fitted if its name and words are the same, or it is a bare name; order and
+        company are free.
         """
         label_set = self._label_set(labels)
         fitted = self._known.fitted
         if fitted is None:
             return self.engine.tag_table(label_set)
         return fitted.for_labels(label_set, self.engine.tag_table)
+
+
+def _warn(remarks: Iterable[str], stacklevel: int = 3) -> None:
+    for remark in remarks:
+        warnings.warn(remark, stacklevel=stacklevel)

@@ -85,11 +85,7 @@ def load_model(
     threads = check_whole(threads, "threads", "Leave it out, or give 0, for all cores.")
     manifest = verify(find_model(name_or_path))
     values = read_config(manifest)
-    label_set = None
-    if _LABELS in manifest.files:
-        spec = read_json(manifest.file(_LABELS))
-        with named_in_errors(manifest.folder / _LABELS):
-            label_set = LabelSet.parse(spec)
+    label_set = read_own_labels(manifest)
     if _engine(manifest, engine, device) == "onnx":
         backend = _onnx_backend(manifest, values, threads)
     else:
@@ -97,6 +93,15 @@ def load_model(
     fitted = read_fit(manifest, label_set, backend) if label_set else None
     vectors = _label_vectors(manifest, backend)
     return LoadedModel(backend, label_set, manifest.folder, fitted, vectors)
+
+
+def read_own_labels(manifest: Manifest) -> LabelSet | None:
+    """Read the labels saved with a model, if there are any."""
+    if _LABELS not in manifest.files:
+        return None
+    spec = read_json(manifest.file(_LABELS))
+    with named_in_errors(manifest.folder / _LABELS):
+        return LabelSet.parse(spec)
 
 
 def _label_vectors(manifest: Manifest, backend: EncoderBackend) -> Mapping[str, FloatArray]:
@@ -124,8 +129,7 @@ def find_model(name_or_path: str | Path | None) -> Path:
         CheckpointError: There is no such folder.
     """
     if name_or_path is None or str(name_or_path) == DEFAULT_MODEL:
-        package = DEFAULT_MODEL.replace("-", "_")
-        spec = importlib.util.find_spec(package)
+        spec = importlib.util.find_spec(DEFAULT_MODEL.replace("-", "_"))
         if spec is None or spec.origin is None:
             raise MissingExtraError(
                 f"The default model '{DEFAULT_MODEL}' is not installed. "

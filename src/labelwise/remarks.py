@@ -10,11 +10,13 @@ import re
 from bisect import bisect_left, bisect_right
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence, Set
+from dataclasses import replace
 from difflib import get_close_matches
 from itertools import accumulate, pairwise
 from typing import NamedTuple
 
-from labelwise.annotation import LabelledSpan, Sentence
+from labelwise.annotation import LabelledSpan, Mention, Sentence
+from labelwise.errors import some_of
 from labelwise.sentences import parts_of, with_text
 from labelwise.words import split_words
 
@@ -25,6 +27,7 @@ Earlier = tuple[Sentence, Set[str]]
 """An example, and labels of which it says wherever they are."""
 
 _SHOWN = 60  # characters of a text
+_NAMED = 5  # labels of many
 _FEW, _SELDOM = 2, 50  # a name with a slip has few mentions, or a fiftieth of the right one's
 _SLIP = 0.8  # likeness of two names; "compnay" is 0.86 like "company"
 _DIGITS = re.compile(r"\d+")
@@ -126,6 +129,33 @@ unless both are meant."
                 f"{counts[other]:,}. Expected one name a label. Correct it, unless both are meant."
             )
     return ""
+
+
+def never_marked(
+    labels: Sequence[str], marked: Sequence[str], example: Sentence, first: Mention, name: str
+) -> str:
+    """Say that labels which no example marks were found in the examples before they were fitted.
+
+    Args:
+        labels: Those labels.
+        marked: The labels that examples mark.
+        example: The first example with one of them.
+        first: Where it is, in words.
+        name: Names the example where it has no id.
+
+    >>> example = Sentence(("Ada", "left", "Oslo"))
+    >>> never_marked(["city"], ["person"], example, Mention(2, 3, "city"), "x").split(":")[0]
+    "No example marks 'city', but the model found some before the fit, the first 'Oslo' in \
+'Ada left Oslo' (x)"
+    """
+    text, [(start, end, _)], place = _marked(replace(example, mentions=(first,)), name)
+    shown = [f"'{label}'" for label in marked[:_NAMED]] + ["..."] * (len(marked) > _NAMED)
+    return (
+        f"No example marks {some_of(labels)}, but the model found some before the fit, the first "
+        f"{text[start:end][:_SHOWN]!r} in {text[:_SHOWN]!r} ({place}): what is not marked counts "
+        "against a label. Expected every mention to be marked. Mark them, or say which labels the "
+        f"examples mark, only=[{', '.join(shown)}], or leave the others out of the labels."
+    )
 
 
 def likely_slips(

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from labelwise.annotation import Sentence
+from labelwise.annotation import Mention, Sentence
 from labelwise.arrays import BoolArray, FloatArray, IntArray
 from labelwise.calibration import IDENTITY, RatedMentions, choose_thresholds, fit_score_curve
 from labelwise.data import labels_of
@@ -23,10 +23,11 @@ from labelwise.engine import Engine
 from labelwise.errors import LabelError, RequestError, did_you_mean, some_of
 from labelwise.fit_report import FitReport
 from labelwise.fit_settings import FitSettings
-from labelwise.instant import fit_tag_vectors
+from labelwise.instant import FitResult, fit_tag_vectors, unmarked_runs
 from labelwise.label import Label, label_names, thresholds_of
 from labelwise.labels import LabelSet
 from labelwise.map_problem import load_minimize
+from labelwise.remarks import never_marked
 from labelwise.schemes import MARKS
 from labelwise.sentences import parts_of
 from labelwise.subset import first_place
@@ -35,12 +36,13 @@ from labelwise.tag_table import TagTable, decode_tags
 from labelwise.tags import tag_ids
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)
 class _EncodedExample:
     sentence: Sentence
     spoken: frozenset[str] | None
     states: FloatArray
     tags: IntArray
+    places: IntArray  # of the words that the states are of
 
 
 class Session:
@@ -144,9 +146,9 @@ class Session:
         for sentence, parts in zip(sentences, texts, strict=True):
             tags = tag_ids(len(sentence.words), sentence.mentions, label_ids, scheme)
             states = np.concatenate([next(found) for _ in parts])
-            readable = states.any(1)
+            read = np.flatnonzero(states.any(1))
             wide = add_neighbours(states, np.repeat(np.arange(len(parts)), [len(p) for p in parts]))
-            self._examples.append(_EncodedExample(sentence, spoken, wide[readable], tags[readable]))
+            self._examples.append(_EncodedExample(sentence, spoken, wide[read], tags[read], read))
 
     def widened(self, labels: LabelSet) -> Session:
         """Look for more labels, about which the examples so far say nothing.
@@ -191,12 +193,13 @@ class Session:
         """
         load_minimize()
         started = time.perf_counter()
-        self._params, strength = self._prior, float("inf")
+        self._params, strength, remark = self._prior, float("inf"), ""
         examples = [e for e in self._examples if len(e.tags)]
         if not examples or self.settings.strength is None:
             self._forget_scores()
         if examples:
-            strength = self._solve(examples)
+            result = self._solve(examples)
+            strength, remark = result.strength, self._never_marked(examples, result.centre_tags)
         present = {m.label for s in self.examples for m in s.mentions}
         return FitReport(
             n_examples=len(self._examples),
@@ -205,12 +208,12 @@ class Session:
             curve=self._curve,
             seconds=time.perf_counter() - started,
             missing=tuple(n for n in self.label_set.names if n not in present),
+            remarks=(remark,) if remark else (),
         )
 
-    def _solve(self, examples: Sequence[_EncodedExample]) -> float:
-        """Fit to examples; returns the strength of the prior."""
-        tags = np.concatenate([e.tags for e in examples])
-        owner = np.repeat(np.arange(len(examples)), [len(e.tags) for e in examples])
+    def _solve(self, examples: Sequence[_EncodedExample]) -> FitResult:
+        """Move the tag vectors, and learn about scores from what was held out."""
+        tags, owner = _joined(examples)
         result = fit_tag_vectors(
             np.concatenate([e.states for e in examples]),
             tags,
@@ -224,7 +227,26 @@ class Session:
         if held_out := result.held_out:
             rows = held_out.rows
             self._calibrate(self._rated(held_out.logits, tags[rows], owner[rows]))
-        return result.strength
+        return result
+
+    def _never_marked(self, examples: Sequence[_EncodedExample], found: IntArray) -> str:
+        """Tell of labels that the start finds in the examples, and that none of these marks."""
+        tags, owner = _joined(examples)
+        n_marks = len(MARKS[self._engine.backend.config.scheme])
+        label_ids, starts, ends = unmarked_runs(found, tags, owner, n_marks)
+        if not len(label_ids):
+            return ""
+        names = self.label_set.names
+        i = int(owner[starts[0]])
+        example, n_before = examples[i], np.searchsorted(owner, i)
+        first, last = example.places[[starts[0] - n_before, ends[0] - 1 - n_before]].tolist()
+        return never_marked(
+            [names[i] for i in np.unique(label_ids)],
+            sorted(labels_of(e.sentence for e in examples)),
+            example.sentence,
+            Mention(first, last + 1, names[label_ids[0]]),
+            f"examples[{self._examples.index(example)}]",
+        )
 
     def _calibrate(self, found: RatedMentions) -> None:
         """Learn from held-out mentions how often those of a score are right."""
@@ -274,6 +296,12 @@ class Session:
         scale, n_marks = self._engine.backend.scale, len(MARKS[self._engine.backend.config.scheme])
         params = TagParams.independent(table.matrix / scale, n_marks, scale=scale)
         return dataclasses.replace(params, biases=table.bias)
+
+
+def _joined(examples: Sequence[_EncodedExample]) -> tuple[IntArray, IntArray]:
+    """Tags of the words of all examples, and which example each is of. Shapes ``(words,)``."""
+    owner = np.repeat(np.arange(len(examples)), [len(e.tags) for e in examples])
+    return np.concatenate([e.tags for e in examples]), owner
 
 
 def _check_spoken(sentences: Iterable[Sentence], spoken: frozenset[str] | None) -> None:

@@ -23,9 +23,8 @@ from labelwise.decode import (
     label_probabilities,
     mentions_from_tag_ids,
 )
-from labelwise.label import Label, thresholds_of
+from labelwise.label import Label, is_bare, thresholds_of
 from labelwise.labels import LabelSet
-from labelwise.naming import words_from_name
 from labelwise.schemes import MARKS
 from labelwise.segments import Segment
 from labelwise.tag_params import add_neighbours
@@ -53,8 +52,8 @@ class TagTable:
     def positions(self, label_set: LabelSet) -> IntArray:
         """Find the labels of another set here, by name; -1 where one is not or reads otherwise.
 
-        A label named without words means the one here, whatever its words. A description has had
-        its say in these vectors, so another one makes no other label.
+        A bare name means the label here, whatever its words. A description has had its say in
+        these vectors, so beside the same words another one makes no other label.
 
         Args:
             label_set: The labels to find.
@@ -68,7 +67,7 @@ class TagTable:
         if label.name not in self.label_set:
             return -1
         own = self.label_set[label.name]
-        is_same = label.words == own.words or label.words == words_from_name(label.name)
+        is_same = label.words == own.words or is_bare(label)
         return self.label_set.index(label.name) if is_same else -1
 
     def for_labels(

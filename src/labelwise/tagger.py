@@ -124,6 +124,7 @@ class Tagger(Learning):
         Args:
             texts: A text, or an iterable of texts, of any length.
             labels: Names, ``{name: description}`` or a ``LabelSet``; the model's own by default.
+                A bare name of one of its own means that label, its words and threshold included.
             threshold: Drop entities whose score is lower; a label's own threshold goes before.
 
         Returns:

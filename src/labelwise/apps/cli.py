@@ -25,6 +25,7 @@ from labelwise.errors import MissingExtraError
 
 if TYPE_CHECKING:
     from labelwise.encoding import PieceTokenizer
+    from labelwise.labels import LabelSet
 
 app = typer.Typer(
     name="labelwise",
@@ -156,7 +157,8 @@ def labels(
         label_set, config = labels_to_predict(None, own), loaded.backend.config
         tokenizer = loaded.backend.tokenizer
     else:
-        label_set, (config, tokenizer) = read_labels(labels), _reader_of(model)
+        own, config, tokenizer = _reader_of(model)
+        label_set = read_labels(labels).with_known(own)
     scheme_name = scheme or config.scheme
     for names in label_set.same_words():
         note(f"Labels {', '.join(names)} read alike; no model can tell them apart.")
@@ -171,16 +173,16 @@ def labels(
     stdout().print(label_table(label_set, scheme_name))
 
 
-def _reader_of(model: str | None) -> tuple[ModelConfig, PieceTokenizer | None]:
-    """Settings and tokenizer of a model, or settings of the one to come where none is installed."""
+def _reader_of(model: str | None) -> tuple[LabelSet | None, ModelConfig, PieceTokenizer | None]:
+    """Own labels, settings and tokenizer of a model, or settings of the one that is to come."""
     from labelwise.checkpoint import read_manifest
-    from labelwise.loading import find_model, read_config, read_tokenizer
+    from labelwise.loading import find_model, read_config, read_own_labels, read_tokenizer
 
     try:
         manifest = read_manifest(find_model(model))
     except MissingExtraError:
-        return RECOMMENDED_MODEL, None
-    return read_config(manifest)["model"], read_tokenizer(manifest)
+        return None, RECOMMENDED_MODEL, None
+    return read_own_labels(manifest), read_config(manifest)["model"], read_tokenizer(manifest)
 
 
 def demo(

@@ -175,13 +175,13 @@ def _names_in(path: Path) -> LabelSet:
 
 
 def labels_to_predict(given: str | None, own: LabelSet | None) -> LabelSet:
-    """Return the labels asked for, or else the model's own.
+    """Return the labels asked for, of which bare names may mean the model's own, or else its own.
 
     Raises:
         RequestError: There are none.
     """
     if given is not None:
-        return read_labels(given)
+        return read_labels(given).with_known(own)
     if own is None:
         raise RequestError(
             "No labels are given, and the model has none of its own. Expected what to look for. "
@@ -211,12 +211,13 @@ def labels_to_score(
     _check_any(sentences, data)
     if given is not None:
         label_set = read_labels(given) if isinstance(given, str) else given
+        label_set = label_set.with_known(own)
         return label_set, _with_labels(sentences, label_set, data)
     present = labels_of(sentences)
     if own is not None and all(name in own for name in present):
         return own, sentences
     found = read_label_set(data) or LabelSet.parse(_some_labels(present, sentences, data))
-    return found, sentences
+    return found.with_known(own), sentences
 
 
 def labels_to_learn(
@@ -237,25 +238,21 @@ def labels_to_learn(
     _check_any(examples, data)
     present = labels_of(examples)
     if given is not None:
-        label_set = read_labels(given)
+        label_set = read_labels(given).with_known(own)
         kept = _with_labels(examples, label_set, data)
         if missing := [name for name in label_set.names if name not in present]:
             note(
                 f"Labels {some_of(missing)} have no mention in the "
-                f"{counted(len(examples), 'example')} of '{data}': they are learned from their "
-                "words alone."
+                f"{counted(len(examples), 'example')} of '{data}': what is not marked counts "
+                "against them. Mark them, or leave them out of --labels; in Python, only= names "
+                "the labels that are marked."
             )
         return label_set, kept
     _some_labels(present, examples, data)
     if misspelt := slips(examples):
         note(misspelt)
-    known = [label_set for label_set in (read_label_set(data), own) if label_set is not None]
-    found = {name: next((k[name] for k in known if name in k), None) for name in present}
-    spec = {
-        name: {"words": label.words, "description": label.description} if label else None
-        for name, label in found.items()
-    }
-    return LabelSet.parse(spec), examples
+    found, told = LabelSet.parse(present), read_label_set(data)
+    return found.with_known(told).with_known(own), examples
 
 
 def _with_labels(

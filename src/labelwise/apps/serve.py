@@ -72,7 +72,8 @@ def serve(
 
     def load() -> Tagger:
         tagger = Tagger.from_pretrained(model, engine=engine, threads=threads)
-        tagger.label_set = label_set or tagger.label_set
+        if label_set is not None:
+            tagger.label_set = label_set.with_known(tagger.label_set)
         return tagger
 
     run(create_app(load, settings, token=token), settings, lambda url: note(f"Serving on {url}"))

@@ -19,7 +19,6 @@ from labelwise.annotation import LabelledSpan, Record
 from labelwise.config import ServeConfig
 from labelwise.errors import DataError, RequestError
 from labelwise.label_studio import Units, spans_of_regions, value_of, without_overlaps
-from labelwise.labels import LabelSet
 from labelwise.rows import Row, sentences_from_rows
 from labelwise.serve.json_route import JsonRoute, StrictRequest
 from labelwise.serve.limits import check_examples, check_fit_size, check_labels, check_texts
@@ -241,11 +240,11 @@ async def webhook(body: Event, request: StrictRequest) -> Response:
     service, n_examples, n_overlapping = service_of(request), 0, 0
     if body.project is not None and (ids := body.ids()):
         config = _checked(LabelConfig.parse(str(body.project.get("label_config", ""))), service)
-        label_set = LabelSet.parse(config.labels)
         async with Admitted(service, request) as deadline:
             read = partial(_example, config=config, limits=service.config)
             example, n_overlapping = await request.call(read, body)
             project = projects_of(request).open(body.project.get("id"))
+            label_set = service.label_set(config.labels)
             await project.learn(ids, example, label_set, service, deadline)
             n_examples = len(project.examples)
     answer = {"n_examples": n_examples, "n_overlapping": n_overlapping}

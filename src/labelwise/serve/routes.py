@@ -11,7 +11,6 @@ from fastapi import APIRouter, Path, Request, Response
 
 from labelwise.annotation import Sentence
 from labelwise.data import labels_of
-from labelwise.labels import LabelSet
 from labelwise.remarks import remarks_on, slips
 from labelwise.rows import Row, sentences_from_rows
 from labelwise.serve.json_route import JsonRoute
@@ -95,14 +94,15 @@ async def fit(body: FitRequest, request: Request) -> Response:
         examples = await asyncio.to_thread(sentences_from_rows, rows)
         check_examples(examples, service.config)
         start = service.known(body.label_set) if body.label_set is not None else None
-        label_set = _labels_to_fit(body, examples, start)
+        label_set = start.label_set if start else service.label_set(_labels_to_fit(body, examples))
         check_fit_size(examples, label_set, service.config)
         entry = await service.fit(examples, label_set, start, deadline)
         is_inferred = start is None and body.labels is None
         scheme = service.engine.backend.config.scheme
         remarks = await asyncio.to_thread(_remarks, examples, scheme, is_inferred)
     described = _described(entry)
-    remarks = [*described["remarks"], *remarks]
+    learned = entry.report.remarks if entry.report else ()
+    remarks = [*described["remarks"], *remarks, *learned]
     return json_response(described | _report(entry) | {"remarks": remarks})
 
 
@@ -112,14 +112,8 @@ def _remarks(examples: Sequence[Sentence], scheme: str, is_inferred: bool) -> li
     return [remark for remark in found if remark]
 
 
-def _labels_to_fit(
-    body: FitRequest, examples: Sequence[Sentence], start: LabelEntry | None
-) -> LabelSet:
-    if start is not None:
-        return start.label_set
-    return LabelSet.parse(
-        labels_of(examples) if body.labels is None else body.model_dump()["labels"]
-    )
+def _labels_to_fit(body: FitRequest, examples: Sequence[Sentence]) -> object:
+    return labels_of(examples) if body.labels is None else body.model_dump()["labels"]
 
 
 def _described(entry: LabelEntry) -> dict[str, Any]:

@@ -217,7 +217,9 @@ class FitResponse(LabelSetResponse):
         description="Slope and shift of the scores' logits that make them probabilities."
     )
     seconds: float
-    missing: list[str] = Field(description="Labels without an example: they keep their words.")
+    missing: list[str] = Field(
+        description="Labels without a mention: what is not marked counts against them."
+    )
 
 
 class Health(BaseModel):

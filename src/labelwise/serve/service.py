@@ -232,6 +232,15 @@ class Service:
             )
         return entry
 
+    def label_set(self, spec: object) -> LabelSet:
+        """Read the labels that a caller describes; bare names of the model's own mean those.
+
+        Raises:
+            LabelError: The description is no label set.
+            NotReadyError: The model is not loaded.
+        """
+        return LabelSet.parse(spec).with_known(self.tagger.label_set)
+
     async def encode(self, spec: object, deadline: float = math.inf) -> LabelEntry:
         """Return the label set that a caller describes, encoded now if it is not known.
 
@@ -243,7 +252,7 @@ class Service:
         self.metrics.looked_up(found=entry is not None)
         if entry is not None:
             return entry
-        label_set = LabelSet.parse(spec)
+        label_set = self.label_set(spec)
         entry = await self.learn(self._encoded_once, engine, label_set, key, deadline=deadline)
         return self.label_sets.put(entry, key)
 

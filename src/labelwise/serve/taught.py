@@ -137,7 +137,7 @@ class TaughtProject:
         fitted = self.entry
         if fitted is None:
             return await service.encode(list(names), deadline)
-        label_set = LabelSet.parse(names)
+        label_set = service.label_set(names)
         if label_set.digest == fitted.label_set.digest:
             return fitted
         learned = fitted.table
