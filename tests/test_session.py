@@ -22,14 +22,16 @@ from builders import (
 from labelwise.annotation import Sentence
 from labelwise.backend import FakeBackend
 from labelwise.calibration import IDENTITY
-from labelwise.config import ModelConfig
+from labelwise.config import FINETUNE, ModelConfig
 from labelwise.engine import Engine
 from labelwise.errors import ConfigError, LabelError, RequestError
 from labelwise.fit_report import FINETUNE_FROM, choose_method
 from labelwise.fit_settings import FitSettings
+from labelwise.label import Label
 from labelwise.labels import LabelSet
 from labelwise.rows import to_sentences
 from labelwise.session import Session
+from labelwise.tag_table import TagTable
 from labelwise.tagger import Tagger
 
 LABELS = ["person", "city"]
@@ -462,6 +464,136 @@ def test_undo_after_the_label_set_was_replaced_returns_each_example_once(tagger:
     assert [tagger.undo(), tagger.undo()] == [EXAMPLES[1], EXAMPLES[0]]
 
 
+THRESHOLDS = LabelSet.parse({"person": {"threshold": 0.4}, "city": {"threshold": 0.3}})
+
+
+def test_thresholds_that_were_set_stay(tagger: Tagger) -> None:
+    tagger.fit(EXAMPLES[:1], LABELS)
+    tagger.label_set = THRESHOLDS
+    tagger.partial_fit(EXAMPLES[1:2])
+    assert tagger.label_set == tagger.table().label_set == THRESHOLDS
+    tagger.partial_fit(["[Aspirin](drug) helps."], ["drug"])
+    assert tagger.label_set.names == (*LABELS, "drug")
+    tagger.label_set = LabelSet((*THRESHOLDS, Label("drug", "drug", threshold=0.2)))
+    for _ in range(2):
+        tagger.undo()
+        assert tagger.label_set == tagger.table().label_set == THRESHOLDS
+
+
+def test_more_examples_may_come_with_a_threshold(tagger: Tagger) -> None:
+    tagger.fit(EXAMPLES[:1], LABELS)
+    tagger.partial_fit(EXAMPLES[1:2], {"person": {"threshold": 0.4}})
+    assert [x.threshold for x in tagger.label_set or ()] == [0.4, None]
+    tagger.partial_fit(EXAMPLES[2:3], ["city", "person"])
+    assert _limits(tagger) == [0.4, None]
+
+
+@pytest.mark.parametrize("how", ["named", "set"])
+@pytest.mark.parametrize(
+    ("other", "reading"),
+    [
+        ({"words": "politician", "threshold": 0.9}, "'politician'"),
+        ({"words": "person", "description": "a human"}, r"'person' \('a human'\)"),
+    ],
+    ids=["words", "description"],
+)
+def test_another_reading_of_a_known_label_is_refused(
+    other: Any, reading: str, how: str, tagger: Tagger
+) -> None:
+    tagger.fit(EXAMPLES[:1], LABELS)
+    before = tagger.table()
+    labels = LabelSet.parse({"person": other, "city": None})
+    if how == "set":
+        tagger.label_set = labels
+    said = rf"'person' reads as {reading}, but as 'person' in what was learned.*start afresh"
+    with pytest.raises(LabelError, match=said):
+        tagger.partial_fit(EXAMPLES[1:2], labels if how == "named" else None)
+    tagger.label_set = before.label_set
+    np.testing.assert_array_equal(tagger.table().matrix, before.matrix)
+    assert tagger.partial_fit(EXAMPLES[1:2]).n_examples == 2
+
+
+def test_labels_are_known_by_bare_names_to_more_examples(tagger: Tagger) -> None:
+    labels = LabelSet.parse({"person": {"words": "somebody", "threshold": 0.4}, "city": "a town"})
+    tagger.fit(EXAMPLES[:1], labels)
+    tagger.partial_fit(EXAMPLES[1:2], ["city"])
+    tagger.label_set = LabelSet.parse(["city"])
+    tagger.partial_fit(EXAMPLES[1:2], ["person"])
+    assert tagger.label_set == labels.subset(["city", "person"])
+
+
+def test_fewer_labels_that_were_set_stay_so(tagger: Tagger) -> None:
+    tagger.fit(EXAMPLES[:1], LABELS)
+    tagger.label_set = LabelSet.parse(["city"])
+    tagger.partial_fit(EXAMPLES[1:3])
+    assert tagger.labels == ("city",)
+    tagger.partial_fit(["[Aspirin](drug) helps."], ["drug"])
+    assert tagger.labels == ("city", "drug")
+    for _ in range(3):
+        tagger.undo()
+        assert tagger.labels == ("city",)
+    before = Tagger(tagger.backend)
+    before.fit(EXAMPLES[:1], LABELS)
+    np.testing.assert_allclose(tagger.table(LABELS).matrix, before.table().matrix, atol=0.05)
+
+
+@pytest.mark.filterwarnings("ignore:No example marks")
+def test_examples_say_nothing_of_labels_that_are_not_looked_for(tagger: Tagger) -> None:
+    oslo = next(iter(tagger.engine.states([["Oslo"]])))
+    tables: list[TagTable] = []
+    for looked_for in (LABELS, ["person"]):
+        tagger.fit(["Ada left."], LABELS, settings=WEAK)
+        tagger.label_set = LabelSet.parse(looked_for)
+        tagger.partial_fit(["[Ada](person) saw Oslo."])
+        tables.append(tagger.table(LABELS))
+    counted, free = (table.logits(oslo, [1])[0, -1] for table in tables)
+    assert counted < free
+
+
+@pytest.mark.parametrize("how", ["fit", "partial_fit"])
+def test_undo_takes_back_each_label_that_examples_gave_at_once(how: str, tagger: Tagger) -> None:
+    learn = getattr(tagger, how)
+    learn(["[Ada](person) left.", "Nothing here.", "[Oslo](city) is where [Bob](person) is."])
+    tagger.undo()
+    assert tagger.labels == ("person",)
+    again = Tagger(tagger.backend)
+    getattr(again, how)(["[Ada](person) left.", "Nothing here."])
+    np.testing.assert_allclose(tagger.table().matrix, again.table().matrix, atol=0.05)
+    tagger.partial_fit(["[Rome](city) is here."])
+    assert tagger.labels == ("person", "city")
+    for labels in (("person",), ("person",), ()):
+        tagger.undo()
+        assert tagger.labels == labels
+    with pytest.raises(RequestError, match="no example to take back"):
+        tagger.undo()
+
+
+def test_undo_leaves_labels_that_were_given(tagger: Tagger) -> None:
+    tagger.fit(EXAMPLES, LABELS)
+    for _ in EXAMPLES:
+        tagger.undo()
+    assert tagger.labels == tuple(LABELS)
+
+
+def test_undo_keeps_an_example_without_mentions(tagger: Tagger) -> None:
+    tagger.fit(["Nothing here.", "[Ada](person) left."])
+    assert tagger.undo().words[0] == "Ada"
+    assert tagger.undo().words[0] == "Nothing"
+    assert tagger.labels == ()
+
+
+@pytest.mark.filterwarnings("ignore:No example marks")
+def test_labels_of_a_finetuned_model_stay_when_examples_are_taken_back() -> None:
+    tagger = Tagger(tiny_backend(CONFIGS["sum"]))
+    tagger.finetune(EXAMPLES[:1], config=FINETUNE.replace(max_steps=1, precision="fp32"))
+    tagger.partial_fit(["[Aspirin](drug) helps.", "[Oslo](city)", "[Monday](date)"])
+    names = ("city", "person", "date", "drug")
+    for n in (3, 3, 2):
+        tagger.undo()
+        names = tuple(x for x in names if x in ("city", "person", "drug")[:n])
+        assert set(tagger.labels) == set(names)
+
+
 def _noisy() -> list[Sentence]:
     """Examples, and sentences of their words with nothing marked, so that thresholds pay."""
     vocabulary, draw = sorted({w for s in EXAMPLES for w in s.words}), random.Random(0)
@@ -514,6 +646,18 @@ def test_auto_trains_both_encoders_where_examples_are_many(tagger: Tagger) -> No
     report = tagger.fit(few, LABELS, method="finetune")
     assert (report.method, report.n_examples) == ("finetune", 2)
     assert tagger.backend.digest != before
+
+
+@pytest.mark.filterwarnings("always:Labels .* read as the same words")
+def test_labels_of_a_generator_reach_the_training() -> None:
+    tagger = Tagger(FakeBackend(tiny_tokenizer()))
+    labels = (name for name in ["person", "city", "PER"])
+    with (
+        pytest.warns(UserWarning, match="read as the same words") as told,
+        pytest.raises(RequestError, match="backend cannot train"),
+    ):
+        tagger.fit(EXAMPLES, labels, method="finetune")
+    assert len(told) == 1
 
 
 def test_auto_is_instant_where_the_model_has_no_weights_to_train() -> None:

@@ -10,7 +10,9 @@ import subprocess
 import sys
 import textwrap
 import threading
-from collections.abc import Callable, Iterator
+import time
+from collections.abc import Callable, Iterable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -629,6 +631,56 @@ def test_examples_without_mentions_need_labels() -> None:
 def test_backend_without_weights_cannot_be_trained() -> None:
     with pytest.raises(RequestError, match="cannot train"):
         fake_tagger().finetune(people_and_cities())
+
+
+class _SlowBackend(FakeBackend):
+    """A backend that takes its time in threads of one name."""
+
+    def word_states(self, batch: Any) -> Any:
+        if threading.current_thread().name == "slow":
+            time.sleep(0.05)
+        return super().word_states(batch)
+
+
+def _run_slowly(calls: Iterable[Callable[[], object]]) -> list[threading.Thread]:
+    threads = [threading.Thread(target=call, name="slow") for call in calls]
+    for thread in threads:
+        thread.start()
+    return threads
+
+
+def test_threads_lose_no_example_of_each_other() -> None:
+    tagger = Tagger(_SlowBackend(TOKENIZER))
+    learn = [partial(tagger.partial_fit, [f"[x{i}](label{i})"], [f"label{i}"]) for i in range(4)]
+    for thread in _run_slowly(learn):
+        thread.join()
+    assert sorted(tagger.labels) == [f"label{i}" for i in range(4)]
+    assert tagger.partial_fit([]).n_examples == 4
+
+
+def test_prediction_does_not_wait_for_a_fit() -> None:
+    tagger = Tagger(_SlowBackend(TOKENIZER))
+    tagger.fit(["[Ada](person)"])
+    before = tagger.predict(TEXT)
+    [learner] = _run_slowly([lambda: tagger.fit(["[Oslo](city)"] * 40)])
+    time.sleep(0.02)
+    assert tagger.predict(TEXT) == before
+    assert learner.is_alive()
+    learner.join()
+    assert tagger.labels == ("city",)
+
+
+def test_what_follows_a_training_may_predict_and_learn() -> None:
+    tagger, found = Tagger(tiny_backend(ModelConfig(max_pieces=32))), list[object]()
+
+    def watch(progress: object) -> None:
+        other = threading.Thread(target=lambda: found.append(tagger.predict(TEXT)))
+        other.start()
+        other.join()
+        tagger.label_set = LabelSet.parse(["city", "person"])
+
+    tagger.finetune(people_and_cities(), config=FAST.replace(max_steps=1), on_progress=watch)
+    assert len(found) == 1
 
 
 def test_threads_share_one_tagger() -> None:

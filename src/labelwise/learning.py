@@ -5,10 +5,12 @@ Keeps the label set, what was fitted to it, and the session of examples; predict
 
 from __future__ import annotations
 
+import threading
 import warnings
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from labelwise.annotation import Sentence
 from labelwise.arguments import Labels, check_texts, resolve_labels, warn_if_alike
@@ -16,10 +18,12 @@ from labelwise.backend import EncoderBackend
 from labelwise.config import TrainConfig
 from labelwise.data import labels_of
 from labelwise.engine import Engine
-from labelwise.errors import RequestError, require
+from labelwise.errors import require
 from labelwise.fit_report import FitReport, choose_method
 from labelwise.fit_settings import FitSettings
+from labelwise.known import Known, joined
 from labelwise.label import Label, label_names
+from labelwise.label_checks import check_labels
 from labelwise.labels import LabelSet
 from labelwise.loading import can_train, trainable
 from labelwise.numeric import check_whole
@@ -27,35 +31,20 @@ from labelwise.records import split_text
 from labelwise.remarks import Earlier, remarks_on, slips
 from labelwise.rows import Example, to_sentences
 from labelwise.sentences import words_by_sentence
-from labelwise.session import Session, check_labels
+from labelwise.session import Session
 from labelwise.suggest import most_instructive
 from labelwise.tag_table import TagTable
 from labelwise.training import OnProgress, Progress, prepare_finetune
 
-
-@dataclass(frozen=True)
-class _Known:
-    """What a tagger knows of its labels."""
-
-    label_set: LabelSet | None
-    inferred: LabelSet | None = None  # the label set, where examples have given it
-    fitted: TagTable | None = None
-    session: Session | None = None
-    before: _Known | None = None  # what was known before examples last brought labels
-
-    @classmethod
-    def of(cls, session: Session, *, inferred: bool, before: _Known | None = None) -> _Known:
-        """Take over what a session has fitted."""
-        label_set = session.label_set  # without thresholds that the fit has chosen
-        return cls(label_set, label_set if inferred else None, session.fitted, session, before)
-
-    @property
-    def n_examples(self) -> int:
-        return len(self.session.examples) if self.session else 0
+if TYPE_CHECKING:
+    from labelwise.training_run import Run
 
 
 class Learning:
     """What a tagger knows of its labels, and how it learns more.
+
+    What learns, or sets the labels, does so one call at a time, whatever thread it is called in.
+    Prediction does not wait for it, and goes by what was known when it began.
 
     Args:
         engine: Encodes words and labels.
@@ -72,11 +61,22 @@ class Learning:
         fitted: TagTable | None = None,
     ) -> None:
         """Start from what an earlier fit has found, if there was one."""
-        self.engine = engine
         self.folder = folder
         own = None if label_set is None else LabelSet.parse(label_set)
-        self._known = _Known(own, fitted=fitted)
+        self._known = Known(engine, own, vectors=fitted)
+        self._lock = threading.RLock()  # after the engine, which tells why it is not pickled
         self.engine.trained_names = self.labels
+
+    @property
+    def engine(self) -> Engine:
+        """What encodes words and labels."""
+        return self._known.engine
+
+    @engine.setter
+    def engine(self, engine: Engine) -> None:
+        """Encode with another engine of the same model."""
+        with self._lock:
+            self._known = replace(self._known, engine=engine)
 
     @property
     def backend(self) -> EncoderBackend:
@@ -90,25 +90,25 @@ class Learning:
 
     @label_set.setter
     def label_set(self, label_set: Labels | None) -> None:
-        """Look for other labels, in any form of ``LabelSet.parse``; what was fitted stays."""
+        """Look for other labels, or with other thresholds; what was fitted stays.
+
+        Takes any form of ``LabelSet.parse``. ``partial_fit`` goes on with these labels, and refuses
+        other words for those that were fitted. A bare name of such a label keeps its threshold; 0
+        takes it off.
+        """
         own = None if label_set is None else resolve_labels(label_set, None)
-        self._known = replace(self._known, label_set=own)
+        with self._lock:
+            self._known = replace(self._known, label_set=own, is_inferred=False)
 
     @property
     def labels(self) -> tuple[str, ...]:
         """Names of the labels in the label set."""
-        return self.label_set.names if self.label_set else ()
-
-    @property
-    def _is_fitted(self) -> bool:
-        """Whether any label of the label set has been fitted."""
-        fitted, label_set = self._known.fitted, self.label_set
-        return bool(fitted and label_set and (fitted.positions(label_set) >= 0).any())
+        return self._known.names
 
     @property
     def fitted(self) -> TagTable | None:
         """Fitted vectors of the label set, beside those of the words of its new labels."""
-        return self.table() if self._is_fitted else None
+        return self._known.fitted
 
     def fit(
         self,
@@ -143,18 +143,23 @@ class Learning:
             ConfigError: The method does not exist.
             RequestError: ``only`` or ``settings`` are given to the method "finetune".
         """
-        given = to_sentences(examples)
-        label_set, inferred = self._label_set(labels, given), self._infers(labels)
+        given, labels, only = _read(examples, labels, only)
         is_plain = only is None and settings is None
-        may_train = can_train(self.backend, self.folder)
-        if choose_method(method, given, is_plain=is_plain, can_train=may_train) == "finetune":
-            progress = self.finetune(given, labels)
-            return FitReport.of_training(given, label_set, progress.elapsed_s)
-        remarks = self._remark(given, labels)
-        session = Session(self.engine, label_set, settings)
-        session.add(given, labels=only)
-        report = session.fit()
-        self._known = _Known.of(session, inferred=inferred)
+        with self._lock:
+            label_set, inferred = self._known.resolve(labels, given), self._known.infers(labels)
+            may_train = can_train(self.backend, self.folder)
+            chosen = choose_method(method, given, is_plain=is_plain, can_train=may_train)
+            remarks = self._remark(given, inferred=inferred)
+            if chosen == "finetune":
+                progress = self._begun(given, label_set, inferred=inferred).train(None, None)
+                report = FitReport.of_training(given, label_set, progress.elapsed_s)
+                return replace(report, remarks=tuple(remarks))
+            session = Session(self.engine, label_set, settings)
+            session.add(given, labels=only)
+            report = session.fit()
+            brought = frozenset(labels_of(given) if inferred else ())
+            fitted = session.fitted
+            self._known = Known(self.engine, label_set, inferred, fitted, session, brought)
         _warn(report.remarks)
         return replace(report, remarks=(*remarks, *report.remarks))
 
@@ -169,45 +174,51 @@ class Learning:
 
         Args:
             examples: As for ``fit``.
-            labels: Labels to look for beside those of the last fit, whose examples say nothing
-                about them. Where examples have given the label set, new labels in these do too.
-            only: As for ``fit``.
+            labels: Labels to look for beside the present ones; earlier examples say nothing about
+                those that are new. A known one may have another threshold. Where examples have
+                given the label set, new labels in these do too.
+            only: As for ``fit``; by default the labels that are looked for, and those marked.
 
         Returns:
             What the fit did, over all examples.
+
+        Raises:
+            LabelError: The examples bear labels that are not known, or a known label is given
+                other words or another description.
         """
-        given = to_sentences(examples)
-        named, inferred = self._label_set(labels, given), self._infers(labels)
-        known, before = self._known, self._known.before
-        narrow = known.session or Session(self.engine, self.label_set or named, start=self.fitted)
-        session = narrow.widened(named)
-        about = frozenset(session.label_set.names if only is None else label_names(only))
-        earlier = [*zip(session.examples, (x & about for x in session.spoken), strict=True)]
-        remarks = self._remark(given, labels, earlier)
-        warn_if_alike(session.label_set, narrow.label_set.names, stacklevel=3)
-        session.add(given, labels=about if only is not None else None)
-        report = session.fit()
-        if session.label_set.names != self.labels:
-            before = known if given else None
-        self._known = _Known.of(session, inferred=inferred, before=before)
+        given, labels, only = _read(examples, labels, only)
+        with self._lock:
+            known, inferred = self._known, self._known.infers(labels)
+            named = known.resolve(labels, given)
+            start = known.label_set or named
+            narrow = known.session or Session(known.engine, start, start=known.fitted)
+            named = named.with_known(narrow.label_set)
+            own = (known.label_set or narrow.label_set).with_known(narrow.label_set)
+            label_set = joined(own, named)
+            session = narrow.widened(label_set)
+            about = frozenset((*label_set.names, *labels_of(given)) if only is None else only)
+            earlier = [*zip(session.examples, (x & about for x in session.spoken), strict=True)]
+            remarks = self._remark(given, earlier, inferred=inferred)
+            warn_if_alike(session.label_set, narrow.label_set.names, stacklevel=3)
+            session.add(given, labels=None if about == {*session.label_set.names} else about)
+            report = session.fit()
+            self._known = known.after_more(
+                session, label_set, is_inferred=inferred, has_examples=bool(given)
+            )
         _warn(report.remarks)
         return replace(report, remarks=(*remarks, *report.remarks))
 
     def undo(self) -> Sentence:
         """Take back the last example, with labels that it brought, and fit again; returns it.
 
+        Labels that examples have given go when no example is left that marks them; labels that
+        were named with examples go with the first of these; all others stay.
+
         Raises:
             RequestError: There is none.
         """
-        session, before = self._known.session, self._known.before
-        if session is None:
-            raise RequestError("There is no example to take back. Add one with fit().")
-        if before and before.n_examples == self._known.n_examples - 1:
-            self._known = before
-            return session.examples[-1]
-        inferred = self._infers(None)
-        removed = session.undo()
-        self._known = _Known.of(session, inferred=inferred, before=before)
+        with self._lock:
+            self._known, removed = self._known.without_last()
         return removed
 
     def suggest(self, texts: Iterable[str], k: int = 5, labels: Labels | None = None) -> list[int]:
@@ -227,7 +238,7 @@ class Learning:
         k = check_whole(k, "k", "Say how many texts to pick, such as 5.")
         read = (split_text(text, i) for i, text in enumerate(check_texts(texts)))
         sentences = (words_by_sentence(*text) for text in read)
-        return most_instructive(self.engine, self.table(labels), sentences, k)
+        return most_instructive(*self._now(labels), sentences, k)
 
     def finetune(
         self,
@@ -260,44 +271,47 @@ class Learning:
             CheckpointError: ``output_dir`` cannot take this run's checkpoints.
             MissingExtraError: torch is not installed.
         """
+        given, labels, _ = _read(examples, labels)
+        with self._lock:
+            label_set, inferred = self._known.resolve(labels, given), self._known.infers(labels)
+            self._remark(given, inferred=inferred)
+            run = self._begun(
+                given, label_set, config, inferred=inferred, output_dir=output_dir, resume=resume
+            )
+            return run.train(evaluate, on_progress)
+
+    def _begun(
+        self,
+        given: Sequence[Sentence],
+        label_set: LabelSet,
+        config: TrainConfig | None = None,
+        *,
+        inferred: bool,
+        output_dir: str | Path | None = None,
+        resume: bool = False,
+    ) -> Run:
+        """Prepare a training and, if it is not refused, drop what was fitted."""
         require("torch", "train", "Fine-tuning")
-        given = to_sentences(examples)
-        label_set, inferred = self._label_set(labels, given), self._infers(labels)
         check_labels(given, label_set)
-        self._remark(given, labels)
         backend = trainable(self.backend, self.folder)
         run = prepare_finetune(
             backend, given, label_set, config, output_dir=output_dir, resume=resume
         )
-        self._known = _Known(label_set, label_set if inferred else None)
-        if backend is not self.backend:
-            self.engine = Engine(backend)
-        self.engine.trained_names = self.labels
-        return run.train(evaluate, on_progress)
+        engine = self.engine if backend is self.backend else Engine(backend)
+        engine.trained_names = label_set.names
+        self._known = Known(engine, label_set, inferred)
+        return run
 
     def _remark(
-        self, examples: Sequence[Sentence], labels: Labels | None, earlier: Sequence[Earlier] = ()
+        self, examples: Sequence[Sentence], earlier: Sequence[Earlier] = (), *, inferred: bool
     ) -> list[str]:
         """Warn the caller's caller of likely mistakes; of labels that somebody named, of none."""
         remarks = remarks_on(examples, self.backend.config.scheme, earlier=earlier)
-        if self._infers(labels):
+        if inferred:
             slip = slips(examples, (sentence for sentence, _ in earlier))
             remarks += [slip] if slip else []
         _warn(remarks, stacklevel=4)
         return remarks
-
-    def _infers(self, labels: Labels | None) -> bool:
-        """Tell whether it is for the examples to give the label set, as nobody else has."""
-        return labels is None and self.label_set is self._known.inferred
-
-    def _label_set(
-        self, labels: Labels | None, examples: Sequence[Sentence] | None = None
-    ) -> LabelSet:
-        is_given = not (examples and self._infers(labels) and labels_of(examples))
-        label_set = resolve_labels(labels, self.label_set if is_given else None, examples)
-        if remark := self.engine.read_in_part(label_set):
-            warnings.warn(remark, stacklevel=3)
-        return label_set
 
     def table(self, labels: Labels | None = None) -> TagTable:
         """Fitted vectors of the labels that were fitted, those of their words for all others.
@@ -305,11 +319,23 @@ class Learning:
         A label was fitted if its name and words are the same, or it is a bare name; order and
         company are free.
         """
-        label_set = self._label_set(labels)
-        fitted = self._known.fitted
-        if fitted is None:
-            return self.engine.tag_table(label_set)
-        return fitted.for_labels(label_set, self.engine.tag_table)
+        return self._known.table(labels)
+
+    def _now(self, labels: Labels | None) -> tuple[Engine, TagTable]:
+        """The engine and a table for it: another thread may be learning."""
+        known = self._known
+        return known.engine, known.table(labels)
+
+
+def _read(
+    examples: Iterable[Example], labels: Labels | None, only: Iterable[str | Label] | None = None
+) -> tuple[list[Sentence], LabelSet | None, tuple[str, ...] | None]:
+    """Read what a caller gives, each iterable once, while no other call waits for it."""
+    return (
+        to_sentences(examples),
+        None if labels is None else LabelSet.parse(labels),
+        None if only is None else label_names(only),
+    )
 
 
 def _warn(remarks: Iterable[str], stacklevel: int = 3) -> None:

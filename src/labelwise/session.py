@@ -20,17 +20,17 @@ from labelwise.calibration import IDENTITY, RatedMentions, choose_thresholds, fi
 from labelwise.data import labels_of
 from labelwise.decode import label_probabilities, mentions_from_tag_ids
 from labelwise.engine import Engine
-from labelwise.errors import LabelError, RequestError, did_you_mean, some_of
+from labelwise.errors import RequestError
 from labelwise.fit_report import FitReport
 from labelwise.fit_settings import FitSettings
 from labelwise.instant import FitResult, fit_tag_vectors, unmarked_runs
 from labelwise.label import Label, label_names, thresholds_of
+from labelwise.label_checks import check_labels, check_same, check_spoken
 from labelwise.labels import LabelSet
 from labelwise.map_problem import load_minimize
 from labelwise.remarks import never_marked
 from labelwise.schemes import MARKS
 from labelwise.sentences import parts_of
-from labelwise.subset import first_place
 from labelwise.tag_params import WITH_NEIGHBOURS, TagParams, add_neighbours
 from labelwise.tag_table import TagTable, decode_tags
 from labelwise.tags import tag_ids
@@ -138,13 +138,11 @@ class Session:
         sentences = list(examples)
         spoken = None if labels is None else frozenset(label_names(labels))
         check_labels(sentences, self.label_set, spoken or ())
-        _check_spoken(sentences, spoken)
-        label_ids = {name: i for i, name in enumerate(self.label_set.names)}
-        scheme = self._engine.backend.config.scheme
+        check_spoken(sentences, spoken)
         texts = [list(parts_of(sentence)) for sentence in sentences]
         found = self._engine.states([part for parts in texts for part in parts])
         for sentence, parts in zip(sentences, texts, strict=True):
-            tags = tag_ids(len(sentence.words), sentence.mentions, label_ids, scheme)
+            tags = self._tags_of(sentence)
             states = np.concatenate([next(found) for _ in parts])
             read = np.flatnonzero(states.any(1))
             wide = add_neighbours(states, np.repeat(np.arange(len(parts)), [len(p) for p in parts]))
@@ -154,36 +152,66 @@ class Session:
         """Look for more labels, about which the examples so far say nothing.
 
         Args:
-            labels: What to look for as well; a label that is looked for stays as it is.
+            labels: What to look for as well. Bare names of labels that are looked for mean these;
+                thresholds change nothing here.
 
         Returns:
             Another session with these examples, or this one where no label is new.
+
+        Raises:
+            LabelError: A label that is looked for is given other words, or another description.
         """
+        labels = labels.with_known(self.label_set)
+        check_same(labels, self.label_set)
         more = [x for x in labels if x.name not in self.label_set]
-        if not more:
-            return self
+        return self._with_labels(LabelSet((*self.label_set, *more))) if more else self
+
+    def narrowed(self, names: Iterable[str]) -> Session:
+        """Return another session with these examples, for some of its labels.
+
+        Args:
+            names: Those labels, all that the examples mark among them.
+        """
+        return self._with_labels(self.label_set.subset(names))
+
+    def _with_labels(self, label_set: LabelSet) -> Session:
+        """Return a session of other labels; of those that are new the examples say nothing."""
         old = frozenset(self.label_set.names)
-        label_set = LabelSet((*self.label_set, *more))  # old ones first: tags keep their ids
+        every = None if old.issuperset(label_set.names) else old
         start = self._start and self._start.for_labels(label_set, self._engine.tag_table)
-        wider = Session(self._engine, label_set, self.settings, start=start)
-        wider._curve, wider._limits = self._curve, self._limits
-        wider._examples = [
-            dataclasses.replace(e, spoken=old if e.spoken is None else e.spoken)
+        other = Session(self._engine, label_set, self.settings, start=start)
+        other._curve, other._limits = self._curve, self._limits
+        other._examples = [
+            dataclasses.replace(
+                e,
+                spoken=every if e.spoken is None else e.spoken,
+                tags=other._tags_of(e.sentence)[e.places],
+            )
             for e in self._examples
         ]
-        return wider
+        return other
+
+    def _tags_of(self, sentence: Sentence) -> IntArray:
+        """Gold tags of a sentence. Shape ``(words,)``."""
+        label_ids = {name: i for i, name in enumerate(self.label_set.names)}
+        scheme = self._engine.backend.config.scheme
+        return tag_ids(len(sentence.words), sentence.mentions, label_ids, scheme)
 
     def undo(self) -> Sentence:
-        """Take the last example back and fit again.
+        """Take the last example back and fit again; errors as of ``take_back``."""
+        removed = self.take_back()
+        self.fit()
+        return removed
+
+    def take_back(self) -> Sentence:
+        """Take the last example back without fitting yet.
 
         Raises:
             RequestError: There is no example left.
         """
         if not self._examples:
             raise RequestError("There is no example to take back. Add one with fit().")
-        removed = self._examples.pop()
-        self.fit()
-        return removed.sentence
+        return self._examples.pop().sentence
 
     def fit(self) -> FitReport:
         """Move the tag vectors to where all examples pull them; without any, back to the start.
@@ -302,36 +330,3 @@ def _joined(examples: Sequence[_EncodedExample]) -> tuple[IntArray, IntArray]:
     """Tags of the words of all examples, and which example each is of. Shapes ``(words,)``."""
     owner = np.repeat(np.arange(len(examples)), [len(e.tags) for e in examples])
     return np.concatenate([e.tags for e in examples]), owner
-
-
-def _check_spoken(sentences: Iterable[Sentence], spoken: frozenset[str] | None) -> None:
-    if spoken is not None and (other := sorted({*labels_of(sentences)} - spoken)):
-        raise LabelError(
-            f"The examples mark {some_of(other)}, but are said to speak about "
-            f"{some_of(sorted(spoken)) + ' only' if spoken else 'no label'}. Expected all labels "
-            "that they mark. Name them, or drop those marks."
-        )
-
-
-def check_labels(
-    sentences: Sequence[Sentence], label_set: LabelSet, also: Iterable[str] = ()
-) -> None:
-    """Refuse examples whose labels a label set lacks.
-
-    Args:
-        sentences: Annotated sentences.
-        label_set: The labels that are looked for.
-        also: More names that must be in it.
-
-    Raises:
-        LabelError: A label is not in the label set.
-    """
-    unknown = [n for n in sorted({*labels_of(sentences), *also}) if n not in label_set]
-    if unknown:
-        place = first_place(unknown[0], sentences)
-        raise LabelError(
-            f"The examples bear labels that are not in the label set: {some_of(unknown)}"
-            f"{place and f' (the first in {place})'}. Expected {some_of(label_set.names)}."
-            f"{did_you_mean(unknown[0], label_set.names)} Add them to the labels, or leave their "
-            "mentions out with labelwise.keep_labels."
-        )

@@ -95,14 +95,17 @@ class Tagger(Learning):
 
     def __repr__(self) -> str:
         """Say which model it is, what runs it and what it looks for."""
-        names = some_of(self.labels) or "none of its own"
-        fitted = ", fitted" if self._is_fitted else ""
-        backend = type(self.backend).__name__
+        known = self._known
+        names = some_of(known.names) or "none of its own"
+        fitted = ", fitted" if known.is_fitted else ""
+        backend = type(known.engine.backend).__name__
         return f"<Tagger '{self.folder or 'unsaved'}' on {backend}, labels: {names}{fitted}>"
 
     def save_pretrained(self, path: str | Path) -> None:
         """Write the model, its label set and what it was fitted to, whole or not at all."""
-        save_model(path, self.backend, self.label_set, fitted=self.fitted, source=self.folder)
+        known = self._known
+        backend = known.engine.backend
+        save_model(path, backend, known.label_set, fitted=known.fitted, source=self.folder)
 
     @overload
     def predict(
@@ -161,11 +164,11 @@ class Tagger(Learning):
         *,
         live: bool = False,
     ) -> Iterator[list[Record]]:
-        table, limit = self.table(labels), check_threshold(threshold)
+        (engine, table), limit = self._now(labels), check_threshold(threshold)
         numbered = enumerate(check_texts(texts))
         for_words, for_records = itertools.tee(split_text(t, i) for i, t in numbered)
         sentences = (words_by_sentence(*read) for read in for_words)
-        mentions = self.engine.tag_by_sentence(sentences, table, live=live)
+        mentions = engine.tag_by_sentence(sentences, table, live=live)
         for (text, _, offsets), found in zip(for_records, mentions, strict=True):
             yield records_in(text, offsets, above_threshold(found, table.label_set, limit))
 
@@ -276,9 +279,9 @@ class Tagger(Learning):
         Yields:
             Mentions of each sentence, in words.
         """
-        table, limit = self.table(labels), check_threshold(threshold)
+        (engine, table), limit = self._now(labels), check_threshold(threshold)
         live = not isinstance(sentences, Sequence)
-        for found in self.engine.tag(check_sentences(sentences), table, live=live):
+        for found in engine.tag(check_sentences(sentences), table, live=live):
             yield above_threshold(found, table.label_set, limit)
 
     def tag_texts(
@@ -302,7 +305,7 @@ class Tagger(Learning):
         Raises:
             RequestError: One is no ``Sentence``.
         """
-        table, limit = self.table(labels), check_threshold(threshold)
+        (engine, table), limit = self._now(labels), check_threshold(threshold)
         parts = map(parts_of, check_read_texts(sentences))
-        for found in self.engine.tag_by_sentence(parts, table):
+        for found in engine.tag_by_sentence(parts, table):
             yield above_threshold(found, table.label_set, limit)
