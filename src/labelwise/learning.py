@@ -148,7 +148,7 @@ class Learning:
         is_plain = only is None and settings is None
         may_train = can_train(self.backend, self.folder)
         if choose_method(method, given, is_plain=is_plain, can_train=may_train) == "finetune":
-            progress = self.finetune(given, labels)
+            progress = self.finetune(given, None if labels is None else label_set)
             return FitReport.of_training(given, label_set, progress.elapsed_s)
         remarks = self._remark(given, labels)
         session = Session(self.engine, label_set, settings)
@@ -194,7 +194,9 @@ class Learning:
         return replace(report, remarks=(*remarks, *report.remarks))
 
     def undo(self) -> Sentence:
-        """Take back the last example, with labels that it brought, and fit again; returns it.
+        """Take back the last example, and fit again; returns it.
+
+        Labels that it brought go too if it was the only example of its call.
 
         Raises:
             RequestError: There is none.
