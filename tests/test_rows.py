@@ -113,6 +113,15 @@ def test_offsets_may_be_of_numpy(kind: Any) -> None:
         assert type(found.mentions[0].start) is int
 
 
+@pytest.mark.parametrize("key", ["tokens", "tags"])
+def test_a_row_that_nests_deep_is_refused_as_any_other(key: str) -> None:
+    deep: list[Any] = []
+    for _ in range(900):
+        deep = [deep]
+    with pytest.raises(DataError, match=f"'{key}' is not a list of strings"):
+        to_sentences([{"tokens": ["Ada"], "tags": ["O"], key: deep}])
+
+
 @pytest.mark.parametrize("number", [True, np.True_, 0.0, np.float64(0), "0", None], ids=repr)
 def test_offsets_that_are_no_whole_numbers_are_refused(number: Any) -> None:
     with pytest.raises(DataError, match="is not understood. Expected whole numbers"):

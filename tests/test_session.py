@@ -643,8 +643,9 @@ def test_auto_trains_both_encoders_where_examples_are_many(tagger: Tagger) -> No
     before = tagger.backend.digest
     assert tagger.fit(few, LABELS, method="auto").method == "instant"
     assert tagger.backend.digest == before
-    report = tagger.fit(few, LABELS, method="finetune")
+    report = tagger.fit(few, iter(LABELS), method="finetune")
     assert (report.method, report.n_examples) == ("finetune", 2)
+    assert tagger.labels == LabelSet.parse(LABELS).names
     assert tagger.backend.digest != before
 
 

@@ -26,7 +26,6 @@ from builders import (
     people_and_cities,
     sentence,
     tiny_backend,
-    tiny_model_folder,
     tiny_tokenizer,
 )
 from labelwise.annotation import Mention, Sentence
@@ -35,6 +34,8 @@ from labelwise.checkpoint import save_step
 from labelwise.config import ModelConfig, train_preset
 from labelwise.errors import LabelError, LabelwiseError, RequestError
 from labelwise.labels import LabelSet
+from labelwise.loading import save_model
+from labelwise.onnx_export import export_towers
 from labelwise.segments import CHUNK_WORDS
 from labelwise.spans import tidy_mentions
 from labelwise.tagger import Tagger
@@ -580,16 +581,23 @@ REFUSED = {
 }
 
 
+@pytest.fixture(scope="module")
+def exported_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A tiny model that runs on ONNX, with its weights beside it."""
+    backend, folder = tiny_backend(), tmp_path_factory.mktemp("exported") / "model"
+    save_model(folder, backend, extra_files=export_towers(backend, "fp32"))
+    return folder
+
+
 @pytest.mark.parametrize(("changes", "match"), REFUSED.values(), ids=REFUSED)
 def test_refused_finetuning_leaves_the_tagger_as_it_was(
-    changes: dict[str, Any], match: str, tmp_path: Path
+    changes: dict[str, Any], match: str, tmp_path: Path, exported_folder: Path
 ) -> None:
     save_step(tmp_path / "run", 1, {}, {})
     (tmp_path / "file").touch()
     if "output_dir" in changes:
         changes = changes | {"output_dir": tmp_path / changes["output_dir"]}
-    tagger = fake_tagger()
-    tagger.folder = tiny_model_folder(tmp_path)  # where there are weights to train
+    tagger = Tagger.from_pretrained(exported_folder)  # where there are weights to train
     tagger.fit(people_and_cities())
     before, engine = tagger.predict(TEXT), tagger.engine
     arguments = {"examples": people_and_cities(), "on_progress": pytest.fail, "config": FAST}

@@ -209,7 +209,7 @@ class Learning:
         return replace(report, remarks=(*remarks, *report.remarks))
 
     def undo(self) -> Sentence:
-        """Take back the last example, with labels that it brought, and fit again; returns it.
+        """Take back the last example, and fit again; returns it.
 
         Labels that examples have given go when no example is left that marks them; labels that
         were named with examples go with the first of these; all others stay.

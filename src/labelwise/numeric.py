@@ -22,16 +22,20 @@ def whole_number(value: Any) -> int | None:
         return None
 
 
-def plain(value: Any) -> Any:
+def plain(value: Any, depth: int = 2) -> Any:
     """Turn arrays and numbers of numpy or torch, in lists too, into lists and numbers of Python.
+
+    Args:
+        value: Anything.
+        depth: Levels of lists to look into; spans have two. What lies deeper stays as it is.
 
     >>> plain(("Ada", [1]))
     ['Ada', [1]]
     """
     value = value.tolist() if hasattr(value, "tolist") else value
-    if not isinstance(value, list | tuple):
+    if not depth or not isinstance(value, list | tuple):
         return value
-    return [plain(item) for item in cast("list[Any]", value)]
+    return [plain(item, depth - 1) for item in cast("list[Any]", value)]
 
 
 def is_number(value: object) -> TypeGuard[float]:
