@@ -10,7 +10,6 @@ import subprocess
 import sys
 import textwrap
 import threading
-import time
 from collections.abc import Callable, Iterable, Iterator
 from functools import partial
 from pathlib import Path
@@ -642,11 +641,15 @@ def test_backend_without_weights_cannot_be_trained() -> None:
 
 
 class _SlowBackend(FakeBackend):
-    """A backend that takes its time in threads of one name."""
+    """A backend that keeps threads of one name until it is told to go on."""
+
+    def __init__(self) -> None:
+        super().__init__(TOKENIZER)
+        self.go_on = threading.Event()
 
     def word_states(self, batch: Any) -> Any:
         if threading.current_thread().name == "slow":
-            time.sleep(0.05)
+            self.go_on.wait(30)
         return super().word_states(batch)
 
 
@@ -658,22 +661,26 @@ def _run_slowly(calls: Iterable[Callable[[], object]]) -> list[threading.Thread]
 
 
 def test_threads_lose_no_example_of_each_other() -> None:
-    tagger = Tagger(_SlowBackend(TOKENIZER))
+    backend = _SlowBackend()
+    tagger = Tagger(backend)
     learn = [partial(tagger.partial_fit, [f"[x{i}](label{i})"], [f"label{i}"]) for i in range(4)]
-    for thread in _run_slowly(learn):
+    threads = _run_slowly(learn)
+    backend.go_on.set()
+    for thread in threads:
         thread.join()
     assert sorted(tagger.labels) == [f"label{i}" for i in range(4)]
     assert tagger.partial_fit([]).n_examples == 4
 
 
 def test_prediction_does_not_wait_for_a_fit() -> None:
-    tagger = Tagger(_SlowBackend(TOKENIZER))
+    backend = _SlowBackend()
+    tagger = Tagger(backend)
     tagger.fit(["[Ada](person)"])
     before = tagger.predict(TEXT)
-    [learner] = _run_slowly([lambda: tagger.fit(["[Oslo](city)"] * 40)])
-    time.sleep(0.02)
+    [learner] = _run_slowly([lambda: tagger.fit(["[Oslo](city)"])])
     assert tagger.predict(TEXT) == before
     assert learner.is_alive()
+    backend.go_on.set()
     learner.join()
     assert tagger.labels == ("city",)
 
