@@ -22,7 +22,7 @@ class Solution:
     """Where a solve ended.
 
     Attributes:
-        moves: Shape ``(parts, dim)``.
+        moves: Shape ``(tags, dim)``.
         loss: Objective there.
         n_iterations: Iterations taken.
     """
@@ -36,12 +36,14 @@ class Solution:
 class MapProblem:
     """Weighted cross-entropy plus ``strength / 2`` times the squared length of the moves.
 
-    Logits are ``offset + features @ (composition @ moves).T``. Moves are zero at the centre of
+    Logits are ``offset + features @ (mixing @ moves).T``. Moves are zero at the centre of
     the prior and measured in logits: features of a typical word have length 1. They are states
     less most of what all words have in common: a label should learn what sets its words apart,
     and a vector that moves along the mean state moves the logits of every word. The prior is the
     same in all directions, so parts never leave the centre in directions that no state has;
     with fewer words than ``dim``, features are coordinates in the span of the states alone.
+    Nor do parts move in ways that no tag shows: a move a tag says it all, and ``mixing``, whose
+    square is that of the composition, makes it as long as the least moves of parts that do it.
 
     Attributes:
         features: Shape ``(words, dim)``.
@@ -49,6 +51,7 @@ class MapProblem:
         tag_ids: Shape ``(words,)``.
         weights: Share of every word in the loss. Shape ``(words,)``.
         prior: Centre of the prior.
+        mixing: Share of every move in every tag, lower triangular. Shape ``(tags, tags)``.
         to_parts: Moves to changes of vectors, then of the bias. Shape ``(dim, dim)``.
         to_moves: The other way. Shape ``(dim, dim)``.
     """
@@ -58,6 +61,7 @@ class MapProblem:
     tag_ids: IntArray
     weights: FloatArray
     prior: TagParams
+    mixing: FloatArray
     to_parts: FloatArray
     to_moves: FloatArray
 
@@ -108,6 +112,7 @@ class MapProblem:
             tag_ids=np.asarray(tag_ids),
             weights=shares,
             prior=prior,
+            mixing=np.linalg.cholesky(prior.composition @ prior.composition.T),
             to_parts=to_parts,
             to_moves=to_moves,
         )
@@ -153,8 +158,8 @@ class MapProblem:
         return 1 / odds.sum(axis=1)
 
     def no_moves(self) -> FloatArray:
-        """Stand at the centre of the prior. Shape ``(parts, dim)``."""
-        return np.zeros((len(self.prior.parts), self.features.shape[1]), np.float32)
+        """Stand at the centre of the prior. Shape ``(tags, dim)``."""
+        return np.zeros((len(self.mixing), self.features.shape[1]), np.float32)
 
     def moves_to(self, params: TagParams) -> FloatArray:
         """Express parameters as moves from the centre, as far as the states can tell.
@@ -163,21 +168,23 @@ class MapProblem:
             params: Parameters with the parts of the prior.
 
         Returns:
-            Shape ``(parts, dim)``.
+            Shape ``(tags, dim)``.
         """
         change = np.c_[params.parts - self.prior.parts, params.biases - self.prior.biases]
-        return (change @ self.to_moves).astype(np.float32)
+        by_tag = self.prior.composition @ (change @ self.to_moves)
+        return np.linalg.solve(self.mixing, by_tag).astype(np.float32)
 
     def params_at(self, moves: FloatArray) -> TagParams:
         """Move the parts of the prior.
 
         Args:
-            moves: Shape ``(parts, dim)``.
+            moves: Shape ``(tags, dim)``.
 
         Returns:
             The parameters.
         """
-        change = moves @ self.to_parts  # (parts, dim)
+        by_tag = np.linalg.solve(self.mixing.T, moves @ self.to_parts)
+        change = self.prior.composition.T @ by_tag  # (parts, dim)
         return dataclasses.replace(
             self.prior,
             parts=self.prior.parts + change[:, :-1],
@@ -188,24 +195,24 @@ class MapProblem:
         """Score words of the problem.
 
         Args:
-            moves: Shape ``(parts, dim)``.
+            moves: Shape ``(tags, dim)``.
             rows: Which words; all by default. Shape ``(words,)``.
 
         Returns:
             Shape ``(words, tags)``.
         """
-        by_tag = self.prior.composition @ moves  # (tags, dim)
+        by_tag = self.mixing @ moves  # (tags, dim)
         return self.features[rows] @ by_tag.T.astype(self.features.dtype) + self.offset[rows]
 
     def loss_and_gradient(self, moves: FloatArray, strength: float) -> tuple[float, FloatArray]:
         """Evaluate the objective.
 
         Args:
-            moves: Shape ``(parts, dim)``.
+            moves: Shape ``(tags, dim)``.
             strength: Strength of the prior.
 
         Returns:
-            Loss, and its gradient. Shape ``(parts, dim)``.
+            Loss, and its gradient. Shape ``(tags, dim)``.
         """
         residual = self.logits_at(moves)
         residual -= residual.max(axis=1, keepdims=True)
@@ -217,7 +224,7 @@ class MapProblem:
         residual *= (self.weights / totals)[:, None]
         residual[words, self.tag_ids] -= self.weights
         by_tag = residual.T @ self.features  # (tags, dim)
-        return float(loss), self.prior.composition.T @ by_tag + strength * moves
+        return float(loss), self.mixing.T @ by_tag + strength * moves
 
     def solve(
         self, strength: float, start: FloatArray, max_iterations: int, tolerance: float
@@ -228,7 +235,7 @@ class MapProblem:
 
         Args:
             strength: Strength of the prior.
-            start: Moves to start from. Shape ``(parts, dim)``.
+            start: Moves to start from. Shape ``(tags, dim)``.
             max_iterations: Limit.
             tolerance: Largest slope, in nats a logit, at which the solve ends; a thousandth of
                 it is the relative gain of one iteration at which it ends.
