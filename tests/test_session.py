@@ -21,7 +21,7 @@ from builders import (
 )
 from labelwise.annotation import Sentence
 from labelwise.backend import FakeBackend
-from labelwise.calibration import IDENTITY
+from labelwise.calibration import IDENTITY, USUAL
 from labelwise.config import FINETUNE, ModelConfig
 from labelwise.engine import Engine
 from labelwise.errors import ConfigError, LabelError, RequestError
@@ -319,6 +319,13 @@ def test_scores_follow_the_curve_that_held_out_mentions_drew(tagger: Tagger) -> 
     for plain, curved in zip(raw, tagger.tag(words), strict=True):
         scores = report.curve(np.array([m.score for m in plain]))
         np.testing.assert_allclose([m.score for m in curved], scores, atol=1e-5)
+
+
+def test_few_examples_promise_less_than_the_softmax(tagger: Tagger) -> None:
+    assert tagger.fit(EXAMPLES[:1], LABELS).curve == USUAL
+    assert tagger.fit(EXAMPLES[:1], LABELS, settings=FitSettings(strength=0.01)).curve == USUAL
+    assert tagger.fit([], LABELS).curve == IDENTITY
+    assert [float(USUAL(np.array([x]))[0]) < x for x in (0.3, 0.6, 0.9)] == [True] * 3
 
 
 def _calibrated(tagger: Tagger) -> Tagger:

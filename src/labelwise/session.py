@@ -16,7 +16,13 @@ import numpy as np
 
 from labelwise.annotation import Mention, Sentence
 from labelwise.arrays import BoolArray, FloatArray, IntArray
-from labelwise.calibration import IDENTITY, RatedMentions, choose_thresholds, fit_score_curve
+from labelwise.calibration import (
+    IDENTITY,
+    USUAL,
+    RatedMentions,
+    choose_thresholds,
+    fit_score_curve,
+)
 from labelwise.data import labels_of
 from labelwise.decode import label_probabilities, mentions_from_tag_ids
 from labelwise.engine import Engine
@@ -226,6 +232,7 @@ class Session:
         if not examples or self.settings.strength is None:
             self._forget_scores()
         if examples:
+            self._curve = USUAL if self._curve == IDENTITY else self._curve
             result = self._solve(examples)
             strength, remark = result.strength, self._never_marked(examples, result.centre_tags)
         present = {m.label for s in self.examples for m in s.mentions}
