@@ -24,7 +24,7 @@ N_SHOWN = 4
 
 def main() -> None:
     """Predict, fit, predict again, and save what a terminal would show."""
-    folder = sample_path("contracts")
+    folder = sample_path("support")
     # Names only: a picture of what a list of words can do.
     labels = LabelSet.parse(list(LabelSet.read(folder).names))
     test = read_dataset(folder, "test")

@@ -91,7 +91,7 @@ class Person:
 
     def drag(self, start: int, end: int, *, exactly: bool = False) -> None:
         """Select characters of the current text with the mouse."""
-        self.text.scroll_into_view_if_needed()
+        self.text.evaluate("e => e.scrollIntoView({ block: 'nearest' })")
         first, last = self.text.evaluate(_BOX, [start, end])
         is_rtl = self.text.evaluate("e => getComputedStyle(e).direction") == "rtl"
         inset = -1 if is_rtl else 1

@@ -423,7 +423,7 @@ def test_demo_shows_the_third_domain_before_and_after(
     monkeypatch.setattr("labelwise.training.FINETUNE", short)
     output = tmp_path / "demo"
     shown = run("demo", "--encoder", encoder, "--seconds", 0.2, "-o", output).stdout
-    for part in ("Zero-shot: contracts", "instant fit", "F1 on the", "labelwise predict"):
+    for part in ("Zero-shot: support", "instant fit", "F1 on the", "labelwise predict"):
         assert part in shown
     assert re.search(r"Fine-tuning .* 150 updates.*--no-finetune.*\n +\d+%  step 1 .* left", shown)
     assert (output / "manifest.json").is_file()

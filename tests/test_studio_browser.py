@@ -44,11 +44,11 @@ def studio(tmp_path: Path) -> Iterator[Running]:
         yield started
 
 
-def gold_of_sample() -> dict[str, set[tuple[int, int, str]]]:
-    """Gold marks of the sample by text, in code points."""
+def gold_of_sample(name: str) -> dict[str, set[tuple[int, int, str]]]:
+    """Gold marks of a sample by text, in code points."""
     found = {}
     for part in ("train", "test"):
-        for s in read_jsonl(sample_path("contracts") / f"{part}.jsonl"):
+        for s in read_jsonl(sample_path(name) / f"{part}.jsonl"):
             offsets = s.offsets or ()
             found[s.text or ""] = {
                 (offsets[m.start][0], offsets[m.end - 1][1], m.label) for m in s.mentions
@@ -112,8 +112,8 @@ def drop_in(person: Person, name: str, content: str) -> None:
     person.click("dialog .button.main:not([disabled])")
 
 
-def start_sample(person: Person) -> None:
-    person.click("[data-sample=contracts]")
+def start_sample(person: Person, name: str = "contracts") -> None:
+    person.click(f"[data-sample={name}]")
     person.page.wait_for_selector(".card .mark")
 
 
@@ -147,12 +147,12 @@ def f1_on_rest(person: Person, gold: dict[str, set[tuple[int, int, str]]]) -> fl
 def test_five_corrections_make_a_useful_model(
     chromium: Any, studio: Running, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    gold = gold_of_sample()
+    gold = gold_of_sample("support")
     with person_at(chromium, studio) as person:
         page = person.page
         person.picture("start")
         started = time.perf_counter()
-        start_sample(person)
+        start_sample(person, "support")
         names = page.locator(".label-name").all_inner_texts()
         keys = {name: str(i) for i, name in enumerate(names, start=1)}
         before = f1_on_rest(person, gold)
@@ -174,7 +174,7 @@ def test_five_corrections_make_a_useful_model(
         person.picture("learn")
     with capsys.disabled():
         print(
-            f"\nSample 'contracts', five corrections: {person.n_clicks} clicks, {person.n_keys} "
+            f"\nSample 'support', five corrections: {person.n_clicks} clicks, {person.n_keys} "
             f"keys, {computing:.2f} s of computing, {seconds:.0f} s in all; F1 on the other 67 "
             f"texts {100 * before:.1f} -> {100 * after:.1f}"
         )

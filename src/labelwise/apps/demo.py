@@ -25,9 +25,9 @@ from labelwise.sample_data import SAMPLES
 from labelwise.sampling import sample_support_set
 from labelwise.tagger import Tagger
 
-SEEN, UNSEEN = ("support", "incidents"), "contracts"
+SEEN, UNSEEN = ("contracts", "incidents"), "support"
 N_SHOWN, K, SEED = 4, 5, 0
-DEMO_TEXT = "Invoice 311 of Larkfield Foods Ltd over EUR 4,200 is due on 3 May."
+DEMO_TEXT = "My Orlo Lamp 3 from Brightside flickers since Monday, I paid with PayPal."
 
 
 def run_demo(
@@ -158,7 +158,7 @@ def _heading(console: Console, text: str) -> None:
 def _next_commands(model: Path) -> tuple[str, ...]:
     return (
         f"labelwise predict --model {model} --text '{DEMO_TEXT}'",
-        f"labelwise predict --model {model} --labels 'company,amount' --text '{DEMO_TEXT}'",
+        f"labelwise predict --model {model} --labels 'product,symptom' --text '{DEMO_TEXT}'",
         f"labelwise evaluate --model {model} --data {SAMPLES / UNSEEN}",
         f"labelwise sample --data {SAMPLES / UNSEEN} --k 1 --seed 0 -o one-shot.jsonl",
     )
