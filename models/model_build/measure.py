@@ -109,6 +109,7 @@ def _few_shot(
     for seed in SEEDS:
         support = sample_support_set(pool, k, seed, labels=label_set.names, allow_short=True)
         short |= {name for name, n in support.counts.items() if n < k}
+        tagger.label_set = None  # a bare name would mean the label of the last fit, as described
         report = tagger.fit(support.sentences, label_set)
         found = _tag(tagger, test)
         every.append(found)
