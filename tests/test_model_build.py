@@ -5,6 +5,7 @@ import json
 import shutil
 import sys
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -14,6 +15,7 @@ from labelwise.annotation import Mention, Sentence
 from labelwise.config import FINETUNE, ModelConfig, TrainConfig
 from labelwise.data import write_jsonl
 from labelwise.errors import CheckpointError, ConfigError, DataError
+from labelwise.fit_report import FitReport
 from labelwise.labels import LabelSet
 from labelwise.leaks import normalized
 from labelwise.loading import find_model, load_model, save_model
@@ -441,6 +443,23 @@ def test_confusions_count_wrong_labels_on_right_spans() -> None:
     gold = [[Mention(0, 2, "a"), Mention(3, 4, "b")]] * 2
     found = [[Mention(0, 2, "b"), Mention(3, 4, "b")], [Mention(0, 1, "b"), Mention(3, 4, "a")]]
     assert measure.confusions(gold, found) == [["a", "b", 1], ["b", "a", 1]]
+
+
+def test_names_are_measured_without_the_descriptions_of_the_fit_before(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder, seen, fit = write_data(tmp_path) / "target/places", list[bool](), Tagger.fit
+
+    def watched(tagger: Tagger, *arguments: Any) -> FitReport:
+        report = fit(tagger, *arguments)
+        seen.append(any(label.description for label in tagger.label_set or ()))
+        return report
+
+    monkeypatch.setattr(Tagger, "fit", watched)
+    described = {"label_descriptions": {"place": "a town or a country"}}
+    (folder / "meta.json").write_text(json.dumps(described), encoding="utf-8")
+    measure.measure_target(tiny_backend(), folder)
+    assert seen == 4 * [False, False, False, True, True, True]
 
 
 def test_labels_too_rare_for_the_shots_are_named(built: Path) -> None:
