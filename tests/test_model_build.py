@@ -456,8 +456,8 @@ def test_names_are_measured_without_the_descriptions_of_the_fit_before(
         return report
 
     monkeypatch.setattr(Tagger, "fit", watched)
-    described = {"label_descriptions": {"place": "a town or a country"}}
-    (folder / "meta.json").write_text(json.dumps(described), encoding="utf-8")
+    meta = {"label_words": {"place": "place"}, "label_descriptions": {"place": "a town"}}
+    (folder / "meta.json").write_text(json.dumps(meta), encoding="utf-8")
     measure.measure_target(tiny_backend(), folder)
     assert seen == 4 * [False, False, False, True, True, True]
 
