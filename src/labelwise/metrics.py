@@ -214,14 +214,19 @@ def _paired(
 
 
 def _mentions(given: object, place: str) -> set[Mention]:
-    items = list(cast("Iterable[object]", given)) if isinstance(given, Iterable) else [None]
-    if not all(isinstance(item, Mention) for item in items):
+    items = _items(given)
+    mentions = [item for item in items or () if isinstance(item, Mention)]
+    if items is None or len(mentions) < len(items):
         raise DataError(
             f"{place} is {type(given).__name__} {str(given)[:60]!r}. Expected the Mention values "
             "of one sentence, such as sentence.mentions. Turn tags into them with "
             "labelwise.schemes.mentions_from_tags; to score a tagger, use labelwise.evaluate."
         )
-    return cast("set[Mention]", set(items))
+    return set(mentions)
+
+
+def _items(given: object) -> list[object] | None:
+    return list(cast("Iterable[object]", given)) if isinstance(given, Iterable) else None
 
 
 def _overlaps(one: Mention, other: Mention) -> bool:
