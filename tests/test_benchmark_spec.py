@@ -196,6 +196,12 @@ def test_a_store_that_is_only_read_is_not_made(tmp_path: Path) -> None:
         CellStore(tmp_path / "run", Spec.from_dict(SMALL | {"seed": 1}), create=False)
 
 
+def test_a_folder_that_cannot_be_made_is_named(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    with pytest.raises(CheckpointError, match=r"Cannot make '.*cells': Not a directory\."):
+        CellStore(tmp_path / "file", Spec.from_dict(SMALL))
+
+
 def test_rivals_have_three_settings_or_more_to_choose_from() -> None:
     for grid in preset_spec("tuning").grids[:2]:
         for method in ("prototype", "nnshot", "structshot", "towers", "linear_head"):
