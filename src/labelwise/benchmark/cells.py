@@ -167,6 +167,6 @@ def _make(folder: Path) -> None:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as err:
         raise CheckpointError(
-            f"Cannot make '{folder}': {err.strerror}. Expected a new folder for the run, or that of "
-            "a run to continue. Choose another output folder."
+            f"Cannot make '{folder}': {err.strerror}. Expected a new folder for the run, or that "
+            "of a run to continue. Choose another output folder."
         ) from err
