@@ -32,6 +32,7 @@ FORMS: dict[str, Any] = {
     "spacy": (TEXT, {"entities": SPANS}),
     "entities": {"text": TEXT, "entities": ENTITIES},
     "triples": {"text": TEXT, "entities": [list(span) for span in SPANS]},
+    "doccano": {"text": TEXT, "label": [list(span) for span in SPANS]},
     "tags": {"tokens": WORDS, "tags": ["B-person", "O", "O", "B-city", "I-city", "O"]},
     "gliner": {"tokenized_text": WORDS, "ner": [[0, 0, "person"], [3, 4, "city"]]},
     "sentence": Sentence(tuple(WORDS), (Mention(0, 1, "person"), Mention(3, 5, "city"))),
@@ -191,3 +192,9 @@ def test_rows_that_prodigy_did_not_accept_are_refused(answer: str, row: dict[str
 def test_an_answer_beside_other_annotation_says_nothing() -> None:
     row = {"text": "Ada left", "entities": [[0, 3, "person"]], "answer": "reject"}
     assert to_sentences([row])[0].mentions == (Mention(0, 1, "person"),)
+
+
+@pytest.mark.parametrize("label", ["good", ["good"], [0, 1], 1])
+def test_the_class_of_a_text_is_no_annotation(label: Any) -> None:
+    with pytest.raises(DataError, match=r"The keys are 'text', 'label' \(examples\[0\]\)"):
+        to_sentences([{"text": "Ada left", "label": label}])

@@ -23,12 +23,16 @@ from labelwise.words import cut_words, is_unseen, split_words, without_surrogate
 Example = Sentence | str | Mapping[str, Any] | tuple[str, Any] | list[Any]
 """What ``to_sentences`` reads."""
 
-_FORMS = "'tokens' and 'tags'; 'text' and 'entities' (or 'spans'); or 'tokenized_text' and 'ner'"
+_FORMS = (
+    "'tokens' and 'tags'; 'text' and 'entities' (or 'spans', or a list 'label'); "
+    "or 'tokenized_text' and 'ner'"
+)
 _PAIRS_OF_KEYS = (
     ("tokens", "tags"),
     ("tokenized_text", "ner"),
     ("text", "entities"),
     ("text", "spans"),
+    ("text", "label"),
 )
 _KEYS = frozenset(key for pair in _PAIRS_OF_KEYS for key in pair)
 
@@ -195,7 +199,14 @@ def annotation_key(values: Mapping[str, Any]) -> str | None:
     >>> annotation_key({"text": "Oslo", "spans": []}), annotation_key({"text": "Oslo"})
     ('spans', None)
     """
-    return next((key for given, key in _PAIRS_OF_KEYS if given in values and key in values), None)
+    known = (key for given, key in _PAIRS_OF_KEYS if given in values and key in values)
+    return next((key for key in known if key != "label" or _is_spans(values[key])), None)
+
+
+def _is_spans(value: object) -> bool:
+    """Whether it is what Doccano exports as 'label', rather than the class of a text."""
+    items = cast("Sequence[object]", value) if isinstance(value, list | tuple) else [None]
+    return all(isinstance(item, list | tuple | Mapping) for item in items)
 
 
 def _sentence(row: Row, scheme: str, strict: bool) -> Sentence:
