@@ -411,6 +411,13 @@ def test_a_table_without_the_column_is_refused(content: str, tmp_path: Path) -> 
         next(read_units(path))
 
 
+def test_the_encoding_of_a_table_is_named_before_its_columns(tmp_path: Path) -> None:
+    path = tmp_path / "in.csv"
+    path.write_text("id,text\n1,Bob\n", "utf-16")
+    with pytest.raises(DataError, match=r"in\.csv:1\) is not UTF-8.*iconv -f UTF-16"):
+        next(read_units(path))
+
+
 @pytest.mark.parametrize(
     ("header", "found"),
     [

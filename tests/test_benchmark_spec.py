@@ -177,12 +177,29 @@ def test_a_damaged_cell_reads_as_missing(tmp_path: Path, damage: str | None) -> 
     assert (store.read(cell), store.seconds(cell)) == (None, 0.0)
 
 
+def test_a_byte_order_mark_is_no_part_of_a_specification(tmp_path: Path) -> None:
+    path = tmp_path / "spec.toml"
+    path.write_text('sources = ["sample:contracts"]\ntargets = ["sample:support"]\n', "utf-8-sig")
+    assert read_spec(path).sources == ("sample:contracts",)
+
+
+def test_a_specification_that_is_not_there_is_named(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match=r"from '.*spec\.toml': No such file or directory\. Exp"):
+        read_spec(tmp_path / "spec.toml")
+
+
 def test_a_store_that_is_only_read_is_not_made(tmp_path: Path) -> None:
     CellStore(tmp_path / "run", Spec.from_dict(SMALL), create=False)
     assert not list(tmp_path.iterdir())
     CellStore(tmp_path / "run", Spec.from_dict(SMALL))
     with pytest.raises(CheckpointError, match="has changed since the run"):
         CellStore(tmp_path / "run", Spec.from_dict(SMALL | {"seed": 1}), create=False)
+
+
+def test_a_folder_that_cannot_be_made_is_named(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    with pytest.raises(CheckpointError, match=r"Cannot make '.*cells': Not a directory\."):
+        CellStore(tmp_path / "file", Spec.from_dict(SMALL))
 
 
 def test_rivals_have_three_settings_or_more_to_choose_from() -> None:

@@ -249,6 +249,12 @@ def test_a_file_of_names_has_one_label_a_line(tmp_path: Path) -> None:
     assert message in failure("labels", "--labels", path)
 
 
+@pytest.mark.parametrize("given", ['["person","city"]', ' {"person": "a man or a woman"}'])
+def test_labels_given_as_json_are_refused(given: str) -> None:
+    message = f"Labels are given as '{given}', which looks like JSON."
+    assert message in failure("labels", "--labels", given)
+
+
 def test_what_labels_prints_is_read_as_labels(tmp_path: Path) -> None:
     path = tmp_path / "labels.json"
     path.write_text(run("labels", "--labels", "person,city", "--json").stdout)

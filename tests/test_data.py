@@ -219,6 +219,15 @@ def test_what_is_no_utf8_file_is_named(
         read(tmp_path)
 
 
+@pytest.mark.parametrize(("encoding", "named"), [("utf-16", "UTF-16"), ("cp1252", "WINDOWS-1252")])
+def test_the_likely_encoding_is_named(tmp_path: Path, encoding: str, named: str) -> None:
+    path = tmp_path / "train.conll"
+    path.write_text("Zoë\tB-person\n", encoding)
+    message = rf"train\.conll:1\) is not UTF-8\. .*'iconv -f {named} -t UTF-8'"
+    with pytest.raises(DataError, match=message):
+        read_conll(path)
+
+
 CONLL_03 = """-DOCSTART- -X- -X- O
 
 Ana NNP B-NP I-PER

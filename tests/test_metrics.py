@@ -11,8 +11,8 @@ from hypothesis import given
 from seqeval.metrics import classification_report, f1_score, precision_score, recall_score
 from seqeval.scheme import IOB2, IOBES
 
-from labelwise.annotation import Mention
-from labelwise.errors import LabelError, ShapeError
+from labelwise.annotation import Mention, Sentence
+from labelwise.errors import DataError, LabelError, ShapeError
 from labelwise.labels import LabelSet
 from labelwise.metrics import ErrorBreakdown, Scores, error_breakdown, score_mentions
 from labelwise.schemes import mentions_from_tags, tags_from_mentions
@@ -143,6 +143,24 @@ def test_labels_to_score_are_a_label_set_or_names() -> None:
     by_name = score_mentions(gold, gold, ["PER"])
     assert by_name.micro_f1 == 1.0
     assert score_mentions(gold, gold, LabelSet.parse(["PER"])) == by_name
+
+
+NO_MENTIONS = {
+    "sentence": Sentence(("Ada",), (Mention(0, 1, "PER"),)),
+    "tags": ["B-PER"],
+    "tags in a string": "B-PER O",
+    "records": [{"text": "Ada", "label": "PER", "start": 0, "end": 3, "score": 1.0}],
+    "one mention": Mention(0, 1, "PER"),
+}
+
+
+@pytest.mark.parametrize("given", NO_MENTIONS.values(), ids=NO_MENTIONS)
+def test_sentences_that_are_not_given_as_their_mentions_are_refused(given: Any) -> None:
+    for score in (score_mentions, error_breakdown):
+        with pytest.raises(DataError, match=r"predicted\[1\] is .*Expected the Mention values"):
+            score([[], []], [[], given])
+        with pytest.raises(DataError, match=r"gold\[0\] is "):
+            score([given], [[]])
 
 
 @pytest.mark.parametrize("labels", ["PER", [3], 5], ids=repr)

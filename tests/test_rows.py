@@ -16,7 +16,8 @@ from labelwise.config import ModelConfig
 from labelwise.data import read_jsonl, write_jsonl
 from labelwise.errors import DataError
 from labelwise.evaluation import evaluate
-from labelwise.rows import read_marks, to_sentences
+from labelwise.marks import read_marks
+from labelwise.rows import to_sentences
 from labelwise.sampling import sample_support_set
 from labelwise.sentences import with_text
 from labelwise.tagger import Tagger
@@ -31,6 +32,7 @@ FORMS: dict[str, Any] = {
     "spacy": (TEXT, {"entities": SPANS}),
     "entities": {"text": TEXT, "entities": ENTITIES},
     "triples": {"text": TEXT, "entities": [list(span) for span in SPANS]},
+    "doccano": {"text": TEXT, "label": [list(span) for span in SPANS]},
     "tags": {"tokens": WORDS, "tags": ["B-person", "O", "O", "B-city", "I-city", "O"]},
     "gliner": {"tokenized_text": WORDS, "ner": [[0, 0, "person"], [3, 4, "city"]]},
     "sentence": Sentence(tuple(WORDS), (Mention(0, 1, "person"), Mention(3, 5, "city"))),
@@ -174,3 +176,25 @@ def test_a_support_set_is_a_list_of_examples() -> None:
     support = sample_support_set(people_and_cities(), 1, 0)
     assert to_sentences(support) == list(support.sentences)
     assert len(support) == len(support.sentences)
+
+
+@pytest.mark.parametrize("row", [{"spans": [[0, 3, "person"]]}, {}], ids=["spans", "text alone"])
+@pytest.mark.parametrize("answer", ["reject", "ignore"])
+def test_rows_that_prodigy_did_not_accept_are_refused(answer: str, row: dict[str, Any]) -> None:
+    accepted = {"text": "Ada left", "spans": [[0, 3, "person"]], "answer": "accept"}
+    with pytest.raises(
+        DataError, match=rf"'{answer}' \(examples\[1\]\): 1 of 2 rows .*select\(\.answer"
+    ):
+        to_sentences([accepted, {"text": "Bob left", "answer": answer, **row}])
+    assert to_sentences([accepted])[0].mentions == (Mention(0, 1, "person"),)
+
+
+def test_an_answer_beside_other_annotation_says_nothing() -> None:
+    row = {"text": "Ada left", "entities": [[0, 3, "person"]], "answer": "reject"}
+    assert to_sentences([row])[0].mentions == (Mention(0, 1, "person"),)
+
+
+@pytest.mark.parametrize("label", ["good", ["good"], [0, 1], 1])
+def test_the_class_of_a_text_is_no_annotation(label: Any) -> None:
+    with pytest.raises(DataError, match=r"The keys are 'text', 'label' \(examples\[0\]\)"):
+        to_sentences([{"text": "Ada left", "label": label}])

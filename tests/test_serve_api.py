@@ -65,7 +65,7 @@ def test_every_row_of_the_guide_is_an_example() -> None:
     rows = [
         json.loads(row) for row in re.findall(r"^\| JSONL, .* \| `(.*)` \|$", page, re.MULTILINE)
     ]
-    assert len(rows) == 3
+    assert len(rows) == 4
     spans = {"text": "Ada left", "spans": [{"start": 0, "end": 3, "type": "person", "text": None}]}
     with client() as http:
         answers = [http.post("/v1/fit", json={"examples": [row]}).json() for row in (*rows, spans)]

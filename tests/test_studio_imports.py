@@ -112,6 +112,12 @@ def test_a_csv_column_can_be_chosen() -> None:
         parse("a.csv", content, column="none")
 
 
+def test_annotations_of_doccano_are_taken_and_classes_of_texts_are_not() -> None:
+    rows = [{"text": "Ada left", "label": [[0, 3, "P"]]}, {"text": "Fine.", "label": ["good"]}]
+    found = parse("all.jsonl", "\n".join(map(json.dumps, rows)))
+    assert [text.spans for text in found.texts] == [((0, 3, "P"),), None]
+
+
 def test_csv_rows_that_do_not_fit_the_columns_are_left_out_and_told_of() -> None:
     content = 'text,id\nAda left, and Bob stayed,1\nBob\n"Ada, too",2\n"Eve\nCarl,3\n'
     found = parse("a.csv", content)

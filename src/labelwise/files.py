@@ -95,7 +95,18 @@ def read_text(path: Path) -> str:
         return data.decode("utf-8-sig")
     except UnicodeDecodeError as err:
         line = err.object[: err.start].count(b"\n") + 1
-        raise DataError(
-            f"Byte 0x{err.object[err.start]:02x} ({path}:{line}) is not UTF-8. "
-            "Expected a UTF-8 file. Convert it."
-        ) from err
+        raise not_utf8(err.object[err.start], f"{path}:{line}") from err
+
+
+def not_utf8(byte: int, place: str) -> DataError:
+    """Make the error of a byte that is not UTF-8, with what the text is likely to be in.
+
+    Args:
+        byte: The byte; UTF-16 begins with 0xff or 0xfe.
+        place: Where it is, for the message.
+    """
+    likely = "UTF-16" if byte in (0xFE, 0xFF) else "WINDOWS-1252"
+    return DataError(
+        f"Byte 0x{byte:02x} ({place}) is not UTF-8. Expected UTF-8. Save the file as UTF-8 where "
+        f"it was made, or convert it: if it is in {likely}, by 'iconv -f {likely} -t UTF-8'."
+    )

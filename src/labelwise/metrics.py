@@ -9,9 +9,10 @@ import dataclasses
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
+from typing import cast
 
 from labelwise.annotation import Mention
-from labelwise.errors import ShapeError
+from labelwise.errors import DataError, ShapeError
 from labelwise.label import Label, label_names
 
 
@@ -156,6 +157,7 @@ def score_mentions(
 
     Raises:
         ShapeError: The numbers of sentences differ.
+        DataError: A sentence is given as something else than its mentions.
         LabelError: ``labels`` is one string, or holds something else than names.
 
     >>> score_mentions([[Mention(0, 1, "PER")]], [[Mention(0, 1, "LOC")]]).micro_f1
@@ -182,6 +184,7 @@ def error_breakdown(
 
     Raises:
         ShapeError: The numbers of sentences differ.
+        DataError: A sentence is given as something else than its mentions.
 
     >>> error_breakdown([[Mention(0, 2, "PER")]], [[Mention(1, 2, "PER")]]).boundary
     1
@@ -204,7 +207,26 @@ def _paired(
             f"There are {len(gold)} gold and {len(predicted)} predicted sentences. Expected "
             "one list of mentions a sentence on both sides. Score the sentences that were tagged."
         )
-    return [(set(wanted), set(found)) for wanted, found in zip(gold, predicted, strict=True)]
+    return [
+        (_mentions(wanted, f"gold[{i}]"), _mentions(found, f"predicted[{i}]"))
+        for i, (wanted, found) in enumerate(zip(gold, predicted, strict=True))
+    ]
+
+
+def _mentions(given: object, place: str) -> set[Mention]:
+    items = _items(given)
+    mentions = [item for item in items or () if isinstance(item, Mention)]
+    if items is None or len(mentions) < len(items):
+        raise DataError(
+            f"{place} is {type(given).__name__} {str(given)[:60]!r}. Expected the Mention values "
+            "of one sentence, such as sentence.mentions. Turn tags into them with "
+            "labelwise.schemes.mentions_from_tags; to score a tagger, use labelwise.evaluate."
+        )
+    return set(mentions)
+
+
+def _items(given: object) -> list[object] | None:
+    return list(cast("Iterable[object]", given)) if isinstance(given, Iterable) else None
 
 
 def _overlaps(one: Mention, other: Mention) -> bool:

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import json
 import os
-import re
 from bisect import bisect_left, bisect_right
 from collections.abc import Iterable, Mapping, Sequence
 from itertools import pairwise
@@ -16,6 +15,7 @@ from typing import Any, NamedTuple, TypeGuard, cast
 
 from labelwise.annotation import LabelledSpan, Mention, Sentence
 from labelwise.errors import DataError, some_of
+from labelwise.marks import read_marks
 from labelwise.numeric import plain, whole_number
 from labelwise.schemes import check_scheme, detect_scheme, mentions_from_tags, tags_from_mentions
 from labelwise.words import cut_words, is_unseen, split_words, without_surrogates
@@ -23,13 +23,16 @@ from labelwise.words import cut_words, is_unseen, split_words, without_surrogate
 Example = Sentence | str | Mapping[str, Any] | tuple[str, Any] | list[Any]
 """What ``to_sentences`` reads."""
 
-_MARKED = re.compile(r"\[([^\[\]]+)\]\(([^()]+)\)")
-_FORMS = "'tokens' and 'tags'; 'text' and 'entities' (or 'spans'); or 'tokenized_text' and 'ner'"
+_FORMS = (
+    "'tokens' and 'tags'; 'text' and 'entities' (or 'spans', or a list 'label'); "
+    "or 'tokenized_text' and 'ner'"
+)
 _PAIRS_OF_KEYS = (
     ("tokens", "tags"),
     ("tokenized_text", "ner"),
     ("text", "entities"),
     ("text", "spans"),
+    ("text", "label"),
 )
 _KEYS = frozenset(key for pair in _PAIRS_OF_KEYS for key in pair)
 
@@ -81,12 +84,30 @@ def sentences_from_rows(
         strict: Refuse tags that break the scheme.
 
     Raises:
-        DataError: A row has no known form, or its tags or spans do not fit its words.
+        DataError: A row has no known form, its tags or spans do not fit its words, or it was
+            rejected or ignored in Prodigy.
     """
     rows = [row._replace(values=_plain_values(row.values)) for row in rows]
+    _check_answers(rows)
     tag_lists = (row.values["tags"] for row in rows if _is_strings(row.values.get("tags")))
     scheme = check_scheme(scheme or detect_scheme(tag_lists))
     return [_sentence(row, scheme, strict) for row in rows]
+
+
+def _check_answers(rows: Sequence[Row]) -> None:
+    refused = [row for row in rows if _is_refused(row.values)]
+    if refused:
+        answer, place = refused[0].values["answer"], refused[0].place
+        raise DataError(
+            f"The answer is '{answer}' ({place}): {len(refused):,} of {len(rows):,} rows were "
+            "rejected or ignored in Prodigy, so that their spans are wrong or unfinished. Expected "
+            "accepted rows. Leave the others out, as jq -c 'select(.answer == \"accept\")' does."
+        )
+
+
+def _is_refused(values: Mapping[str, Any]) -> bool:
+    is_prodigy = annotation_key(values) in ("spans", None)
+    return is_prodigy and str(values.get("answer")) in ("reject", "ignore")
 
 
 def _plain_values(values: Mapping[str, Any]) -> Mapping[str, Any]:
@@ -120,39 +141,6 @@ def to_sentences(examples: Iterable[Example]) -> list[Sentence]:
     rows = [_row(x, f"examples[{i}]") for i, x in enumerate(given) if not isinstance(x, Sentence)]
     made = iter(sentences_from_rows(rows))
     return [x if isinstance(x, Sentence) else next(made) for x in given]
-
-
-def read_marks(text: str, place: str) -> dict[str, Any]:
-    """Read a text with mentions marked as in ``[Oslo](city)`` as a row of text and entities.
-
-    Args:
-        text: The marked text.
-        place: Where it is, for messages.
-
-    Raises:
-        DataError: A mark is not closed, has no text or no label, or is a link.
-    """
-    plain, at = "", 0
-    entities: list[dict[str, Any]] = []
-    for found in _MARKED.finditer(text):
-        plain += text[at : found.start()]
-        surface, label = found.groups()
-        if "://" in label:
-            raise DataError(
-                f"A mark is a link ({place}): {found[0][:80]!r}. Expected a label, such as "
-                "'[Oslo](city)'. For a text with links, give the text and its spans."
-            )
-        entities.append({"start": len(plain), "end": len(plain) + len(surface), "label": label})
-        plain += surface
-        at = found.end()
-    plain += text[at:]
-    if "](" in plain:
-        raise DataError(
-            f"A mark is not closed or is empty ({place}): {text[:80]!r}. Expected marks such as "
-            "'[Oslo](city)'. Correct it; for a text that holds '](' itself, give the text and "
-            "its spans."
-        )
-    return {"text": plain, "entities": entities}
 
 
 def _row(example: object, place: str) -> Row:
@@ -211,7 +199,14 @@ def annotation_key(values: Mapping[str, Any]) -> str | None:
     >>> annotation_key({"text": "Oslo", "spans": []}), annotation_key({"text": "Oslo"})
     ('spans', None)
     """
-    return next((key for given, key in _PAIRS_OF_KEYS if given in values and key in values), None)
+    known = (key for given, key in _PAIRS_OF_KEYS if given in values and key in values)
+    return next((key for key in known if key != "label" or _is_spans(values[key])), None)
+
+
+def _is_spans(value: object) -> bool:
+    """Whether it is what Doccano exports as 'label', rather than the class of a text."""
+    items = cast("Sequence[object]", value) if isinstance(value, list | tuple) else [None]
+    return all(isinstance(item, list | tuple | Mapping) for item in items)
 
 
 def _sentence(row: Row, scheme: str, strict: bool) -> Sentence:

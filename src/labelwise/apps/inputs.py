@@ -140,6 +140,11 @@ def read_labels(given: str) -> LabelSet:
             f"{some_of([*_DOCUMENTS, '.txt'])}, or the names themselves with commas between them. "
             "Convert the file."
         )
+    if given.lstrip().startswith(("[", "{")):
+        raise LabelError(
+            f"Labels are given as '{given[:60]}', which looks like JSON. Expected names with "
+            "commas between them, or a file. Write person,city, or save the JSON in a file."
+        )
     if "," not in given and os.sep in given:
         raise DataError(
             f"There is nothing at '{given}'. Expected a file or folder of labels, or names with "

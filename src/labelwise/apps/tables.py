@@ -10,7 +10,7 @@ from pathlib import Path
 
 from labelwise.csv_rows import BrokenRow, csv_rows, whole_row
 from labelwise.errors import DataError, some_of
-from labelwise.files import read_errors
+from labelwise.files import not_utf8, read_errors
 
 SUFFIXES = (".csv", ".tsv")
 TEXT_COLUMN = "text"
@@ -56,6 +56,7 @@ def _columns(names: list[str] | BrokenRow, path: Path, column: str) -> list[str]
     names = [] if isinstance(names, BrokenRow) else names
     columns = [name.strip().casefold() for name in names]
     if column.strip().casefold() not in columns:
+        _check_bytes(names, f"{path.name}:1")
         raise DataError(
             f"'{path}' has no column '{column}'; its first line is {some_of(names) or 'empty'}. "
             "Expected the names of the columns there. Name the one with the texts by --column."
@@ -73,8 +74,10 @@ def _columns(names: list[str] | BrokenRow, path: Path, column: str) -> list[str]
 
 def _values(row: list[str] | BrokenRow, columns: Sequence[str], place: str) -> dict[str, str]:
     fields = whole_row(row, len(columns), place)
-    if bad := _ESCAPED_BYTE.search("".join(fields)):
-        raise DataError(
-            f"Byte 0x{ord(bad[0]) - 0xDC00:02x} ({place}) is not UTF-8. Expected UTF-8. Convert it."
-        )
+    _check_bytes(fields, place)
     return dict(zip(columns, fields, strict=True))
+
+
+def _check_bytes(fields: Sequence[str], place: str) -> None:
+    if bad := _ESCAPED_BYTE.search("".join(fields)):
+        raise not_utf8(ord(bad[0]) - 0xDC00, place)

@@ -19,7 +19,7 @@ from labelwise.apps.parquet import parquet_rows
 from labelwise.batch import Unit
 from labelwise.conll import blocks, check_words_first, columns_of
 from labelwise.errors import DataError, RequestError, some_of
-from labelwise.files import read_errors
+from labelwise.files import not_utf8, read_errors
 from labelwise.rows import json_object
 from labelwise.schemes import is_tag
 
@@ -204,10 +204,7 @@ def _decoded(line: _Line, path: Path) -> str:
     try:
         return line.data.decode(_encoding(line))
     except UnicodeDecodeError as err:
-        raise DataError(
-            f"Byte 0x{err.object[err.start]:02x} ({place}) is not UTF-8. Expected UTF-8. "
-            "Convert it."
-        ) from err
+        raise not_utf8(err.object[err.start], place) from err
 
 
 def _from_text(line: _Line, path: Path) -> Sentence:

@@ -88,12 +88,12 @@ class CellStore:
         """Open or create the folder.
 
         Raises:
-            CheckpointError: It belongs to a run with another specification.
+            CheckpointError: It belongs to a run with another specification, or cannot be made.
         """
         self.folder, self._digest, self._create = Path(folder), spec.digest, create
         path, text = self.folder / "spec.json", json.dumps(spec.to_dict(), indent=1) + "\n"
         if create:
-            (self.folder / "cells").mkdir(parents=True, exist_ok=True)
+            _make(self.folder / "cells")
         if not path.exists():
             if create:
                 atomic_write_text(path, text)
@@ -160,3 +160,13 @@ class CellStore:
 
 def _sha256(body: dict[str, Any]) -> str:
     return hashlib.sha256(json.dumps(body, sort_keys=True).encode()).hexdigest()
+
+
+def _make(folder: Path) -> None:
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as err:
+        raise CheckpointError(
+            f"Cannot make '{folder}': {err.strerror}. Expected a new folder for the run, or that "
+            "of a run to continue. Choose another output folder."
+        ) from err

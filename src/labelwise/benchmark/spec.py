@@ -302,10 +302,11 @@ def read_spec(path: str | Path) -> Spec:
         ConfigError: It cannot be read or is wrong.
     """
     try:
-        values = tomllib.loads(Path(path).read_text(encoding="utf-8"))
+        values = tomllib.loads(Path(path).read_text(encoding="utf-8-sig"))
     except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as err:
+        reason = err.strerror if isinstance(err, OSError) else err
         raise ConfigError(
-            f"Cannot read a benchmark from '{path}': {err}. Expected a TOML file."
+            f"Cannot read a benchmark from '{path}': {reason}. Expected a TOML file."
         ) from err
     try:
         return Spec.from_dict(values)

@@ -186,7 +186,7 @@ Example = Annotated[
     dict[str, Any],
     Field(
         description="A row as in a file of examples, read by the same reader: 'text' and "
-        "'entities' (or 'spans'), 'tokens' and 'tags' in any common scheme, or 'tokenized_text' "
+        "'entities' (or 'spans', 'label'), 'tokens' and 'tags' in any scheme, or 'tokenized_text' "
         "and 'ner'. What predict returned can be sent back; other keys are not read.",
         examples=[
             {"text": "Ada left", "entities": [{"start": 0, "end": 3, "label": "person"}]},
