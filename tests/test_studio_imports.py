@@ -94,6 +94,19 @@ def test_label_studio_offsets_count_utf16_units_or_code_points() -> None:
     assert parse("min.json", json.dumps([task])).texts[0].spans == ((15, 19, "C"),)
 
 
+def test_lists_of_other_tools_bring_their_annotations() -> None:
+    items: list[object] = [
+        {"tokenized_text": ["Ada", "left"], "ner": [[0, 0, "P"]]},
+        ["Ada left", {"entities": [[0, 3, "P"]]}],
+        {"text": "Ada left", "entities": []},
+        {"text": "Ada left"},
+        "Ada left",
+    ]
+    found = parse("a.json", json.dumps(items)).texts
+    assert [t.text for t in found] == ["Ada left"] * 5
+    assert [t.spans for t in found] == [((0, 3, "P"),), ((0, 3, "P"),), (), None, None]
+
+
 def test_of_overlapping_annotations_the_longer_is_kept_and_the_loss_is_told() -> None:
     results = [
         {"value": {"start": 0, "end": 3, "labels": ["a"]}},

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from labelwise.errors import LabelwiseError
     from labelwise.evaluation import evaluate
     from labelwise.fit_settings import FitSettings
+    from labelwise.json_lists import read_json
     from labelwise.label import Label
     from labelwise.labels import LabelSet
     from labelwise.metrics import score_mentions
@@ -51,6 +52,7 @@ __all__ = [
     "pretrain",
     "read_conll",
     "read_dataset",
+    "read_json",
     "read_jsonl",
     "sample_support_set",
     "score_mentions",
@@ -72,6 +74,7 @@ _HOMES = {
     "errors": ("LabelwiseError",),
     "evaluation": ("evaluate",),
     "fit_settings": ("FitSettings",),
+    "json_lists": ("read_json",),
     "label": ("Label",),
     "labels": ("LabelSet",),
     "metrics": ("score_mentions",),

@@ -17,6 +17,7 @@ from labelwise.conll import DOCUMENT_START, blocks, check_words_first, columns_o
 from labelwise.documents import read_document
 from labelwise.errors import DataError, some_of
 from labelwise.files import atomic_write_text, read_text
+from labelwise.json_lists import read_json
 from labelwise.labels import LabelSet
 from labelwise.numeric import plain
 from labelwise.rows import Example, Row, json_object, row_of, sentences_from_rows, to_sentences
@@ -171,7 +172,8 @@ def read_dataset(path: str | Path, split: str) -> list[Sentence]:
     for suffix, read in _READERS.items():
         if (file := path / f"{split}{suffix}").is_file():
             return read(file)
-    found = sorted(file.stem for file in path.iterdir() if file.suffix in _READERS)
+    files = (file for file in path.iterdir() if file.name != _META)
+    found = sorted(file.stem for file in files if file.suffix in _READERS)
     raise DataError(
         f"'{path}' has no split '{split}'. Expected '{split}.jsonl' or '{split}.conll' in it. "
         f"It has {some_of(found) or 'no data files'}; name one of these or add the file."
@@ -196,7 +198,7 @@ def read_label_set(path: str | Path) -> LabelSet | None:
         DataError: ``meta.json`` cannot be read.
     """
     folder = Path(path) if Path(path).is_dir() else Path(path).parent
-    meta = folder / "meta.json"
+    meta = folder / _META
     try:
         document: Any = read_document(meta) if meta.is_file() else {}
     except DataError as err:
@@ -271,7 +273,9 @@ def _read_txt(path: str | Path) -> list[Sentence]:
         ) from err
 
 
-_READERS = {".jsonl": read_jsonl, ".conll": read_conll, ".txt": _read_txt}
+_READERS = {".jsonl": read_jsonl, ".json": read_json, ".conll": read_conll, ".txt": _read_txt}
+DATA_SUFFIXES = tuple(_READERS)
+_META = "meta.json"  # beside the splits
 
 
 def _reader(path: Path) -> Callable[[Path], list[Sentence]]:

@@ -1,4 +1,4 @@
-"""Regions of Label Studio and the spans they mark: its page counts UTF-16 units, we code points.
+"""Tasks of Label Studio, and the spans of their regions: its page counts UTF-16, we code points.
 
 Knows no files and no HTTP.
 """
@@ -7,11 +7,12 @@ from __future__ import annotations
 
 from bisect import bisect_left
 from collections.abc import Callable, Iterable, Sequence
-from typing import Any
+from typing import Any, cast
 
 from labelwise.annotation import LabelledSpan
 from labelwise.errors import DataError
 from labelwise.label import checked_name
+from labelwise.plain_texts import plain_text
 from labelwise.words import without_surrogates
 
 
@@ -35,6 +36,47 @@ class Units:
     def code_points(self, unit: int) -> int:
         """Count the code points before a unit, and on beyond the end; half a pair is none."""
         return unit - bisect_left(self._pair_units, unit)
+
+
+def is_task(item: object) -> bool:
+    """Tell a task, in the long or the short form of an export, from other objects.
+
+    >>> is_task({"data": {"text": "Oslo"}, "annotations": []}), is_task({"text": "Oslo"})
+    (True, False)
+    """
+    values = cast("dict[str, Any]", item) if isinstance(item, dict) else {}
+    regions = values.get("label")
+    is_short = isinstance(regions, list) and any(isinstance(r, dict) for r in regions)
+    return isinstance(values.get("data"), dict) or is_short
+
+
+def read_task(task: object, place: str) -> tuple[str, list[Any] | None]:
+    """Read the text of a task, and the results of its first annotation that was not cancelled.
+
+    Args:
+        task: In the long or the short form of an export.
+        place: Where it is, for messages.
+
+    Returns:
+        The text, and the results; None where there is no such annotation.
+
+    Raises:
+        DataError: It is no object, or has no text.
+    """
+    if not isinstance(task, dict):
+        raise DataError(f"A task is {type(task).__name__} ({place}). Expected an object.")
+    values = cast("dict[str, Any]", task)
+    data = values.get("data")
+    fields = cast("dict[str, Any]", data) if isinstance(data, dict) else values
+    text = plain_text(fields, place)
+    if isinstance(values.get("annotations"), list):
+        done = [
+            a for a in values["annotations"] if isinstance(a, dict) and not a.get("was_cancelled")
+        ]
+        results = done[0].get("result") if done else None
+    else:
+        results = values.get("label")
+    return text, results if isinstance(results, list) else None
 
 
 def spans_of_regions(results: Sequence[object], text: str, place: str) -> list[LabelledSpan]:

@@ -138,12 +138,15 @@ def to_sentences(examples: Iterable[Example]) -> list[Sentence]:
             "list of them. Put a single one into a list; read a file with read_jsonl or read_conll."
         )
     given = list(examples)
-    rows = [_row(x, f"examples[{i}]") for i, x in enumerate(given) if not isinstance(x, Sentence)]
+    rows = [
+        example_row(x, f"examples[{i}]") for i, x in enumerate(given) if not isinstance(x, Sentence)
+    ]
     made = iter(sentences_from_rows(rows))
     return [x if isinstance(x, Sentence) else next(made) for x in given]
 
 
-def _row(example: object, place: str) -> Row:
+def example_row(example: object, place: str) -> Row:
+    """Read an example in a form of ``to_sentences`` but a ``Sentence``; ``place`` for messages."""
     values: object = example
     if isinstance(example, str):
         values = read_marks(example, place)

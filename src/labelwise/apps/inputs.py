@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 from labelwise.annotation import Mention, Record, Sentence
 from labelwise.apps.output import counted, note
-from labelwise.data import labels_of, read_dataset, read_label_set
+from labelwise.data import DATA_SUFFIXES, labels_of, read_dataset, read_label_set
 from labelwise.errors import DataError, LabelError, RequestError, some_of
 from labelwise.labels import LabelSet
 from labelwise.records import records_in
@@ -25,7 +25,6 @@ from labelwise.words import join_words, split_words
 if TYPE_CHECKING:
     from labelwise.sources import Source
 
-DATA_SUFFIXES = (".jsonl", ".conll", ".txt")
 KEPT = ("id", "meta")
 MAX_KEPT_DEPTH = 100  # Python writes nested JSON recursively, within a limit of its own
 _LABELS_SHOWN = 5

@@ -19,13 +19,13 @@ from labelwise.csv_rows import BrokenRow, csv_rows, whole_row
 from labelwise.data import jsonl_rows, read_conll
 from labelwise.errors import DataError, some_of
 from labelwise.label import checked_name
+from labelwise.plain_texts import TEXT_KEYS, plain_text, shown
 from labelwise.remarks import inside_words
 from labelwise.rows import Row, annotation_key, sentences_from_rows
 from labelwise.schemes import is_tag
 from labelwise.sentences import with_text
 from labelwise.studio.label_studio import read_tasks
 from labelwise.studio.nouns import MAX_CHARACTERS, MAX_LABELS, NewText
-from labelwise.studio.plain_texts import TEXT_KEYS, plain_text, shown
 from labelwise.words import without_surrogates
 
 Form = Literal["auto", "lines", "paragraphs", "jsonl", "csv", "conll", "label-studio"]
@@ -90,7 +90,8 @@ def parse(name: str, content: str, form: Form = "auto", column: str | None = Non
     if form == "csv":
         columns, column, found, left_out = _csv_texts(name, content, column)
     elif form == "label-studio":
-        found, n_overlapping = read_tasks(name, content)
+        tasks, n_overlapping = read_tasks(name, content)
+        found = _read_rows(tasks)
     else:
         found = _READERS[form](name, content)
     texts = [_checked(t) for t in found]
@@ -167,10 +168,15 @@ def _paragraphs(name: str, content: str) -> Iterator[NewText]:
 
 def _jsonl_texts(name: str, content: str) -> list[NewText]:
     """Objects a line: those with annotations as everywhere, others by their text alone."""
-    found = [
+    return _read_rows(
         row if annotation_key(row.values) else NewText(plain_text(row.values, row.place), row.place)
         for row in jsonl_rows(name, content)
-    ]
+    )
+
+
+def _read_rows(given: Iterable[NewText | Row]) -> list[NewText]:
+    """Read the rows among texts, whose tags have one scheme."""
+    found = list(given)
     sentences = iter(sentences_from_rows([x for x in found if isinstance(x, Row)]))
     return [
         x if isinstance(x, NewText) else _from_sentence(next(sentences), x.place) for x in found

@@ -7,21 +7,30 @@ from collections.abc import Mapping
 from typing import Any, cast
 
 from labelwise.errors import DataError
-from labelwise.label_studio import Units, spans_of_regions, value_of, without_overlaps
+from labelwise.label_studio import (
+    Units,
+    is_task,
+    read_task,
+    spans_of_regions,
+    value_of,
+    without_overlaps,
+)
+from labelwise.rows import Row, annotation_key, example_row
 from labelwise.studio.nouns import NewText, ProjectText
-from labelwise.studio.plain_texts import plain_text
 from labelwise.words import without_surrogates
 
 
-def read_tasks(name: str, content: str) -> tuple[list[NewText], int]:
+def read_tasks(name: str, content: str) -> tuple[list[NewText | Row], int]:
     """Read tasks, with or without annotations, in the long or the short form of an export.
+
+    Lists of texts, and of rows as other tools write them, are taken too.
 
     Args:
         name: Of the file, for messages.
         content: JSON.
 
     Returns:
-        The texts, and how many spans were left out because they overlap others.
+        Texts, rows of annotated ones, and how many spans were left out because they overlap others.
 
     Raises:
         DataError: It is not such a list, or a span does not fit its text.
@@ -37,14 +46,17 @@ def read_tasks(name: str, content: str) -> tuple[list[NewText], int]:
             f"'{name}' is a JSON {type(tasks).__name__}. Expected a list of Label Studio tasks. "
             "Choose the form JSON or JSON-MIN when exporting."
         )
-    texts: list[NewText] = []
+    texts: list[NewText | Row] = []
     n_overlapping = 0
     for number, task in enumerate(tasks, start=1):
         place = f"{name}, task {number}"
         if isinstance(task, str):
             texts.append(NewText(without_surrogates(task), place))
             continue
-        text, results = _task(task, place)
+        if _is_row(task):
+            texts.append(example_row(task, place))
+            continue
+        text, results = read_task(task, place)
         spans = None if results is None else spans_of_regions(results, text, place)
         kept, n_left = without_overlaps(spans or ())
         n_overlapping += n_left
@@ -52,22 +64,11 @@ def read_tasks(name: str, content: str) -> tuple[list[NewText], int]:
     return texts, n_overlapping
 
 
-def _task(task: object, place: str) -> tuple[str, list[Any] | None]:
-    """Text and results of the first annotation that was not cancelled."""
-    if not isinstance(task, dict):
-        raise DataError(f"A task is {type(task).__name__} ({place}). Expected an object.")
-    values = cast("dict[str, Any]", task)
-    data = values.get("data")
-    fields = cast("dict[str, Any]", data) if isinstance(data, dict) else values
-    text = plain_text(fields, place)
-    if isinstance(values.get("annotations"), list):
-        done = [
-            a for a in values["annotations"] if isinstance(a, dict) and not a.get("was_cancelled")
-        ]
-        results = done[0].get("result") if done else None
-    else:
-        results = values.get("label")
-    return text, results if isinstance(results, list) else None
+def _is_row(task: object) -> bool:
+    """Tell spaCy's pairs and rows with an annotation of their own from tasks."""
+    if isinstance(task, dict) and not is_task(task):
+        return annotation_key(cast("dict[str, Any]", task)) is not None
+    return isinstance(task, list)
 
 
 def task_of(text: ProjectText, names: Mapping[int, str]) -> dict[str, Any]:
