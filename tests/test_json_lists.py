@@ -51,8 +51,8 @@ def test_a_list_is_a_split_of_a_dataset_and_its_description_is_none(tmp_path: Pa
     expected = read_json(written(tmp_path, list(FORMS.values())))
     assert read_dataset(tmp_path, "train") == read_dataset(tmp_path / "train.json", "") == expected
     (tmp_path / "meta.json").write_text("{}")
-    with pytest.raises(DataError, match=r"It has train; name one"):
-        read_dataset(tmp_path, "meta ")
+    with pytest.raises(DataError, match="It has 'train'; name one"):
+        read_dataset(tmp_path, "dev")
     write_jsonl(tmp_path / "train.jsonl", [Sentence(("first",))])
     assert read_dataset(tmp_path, "train")[0].words == ("first",)
 
