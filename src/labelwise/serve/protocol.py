@@ -121,8 +121,8 @@ def without_upgrade(data: bytes) -> bytes:
     >>> without_upgrade(b"POST / HTTP/1.1\r\nUpgrade: h2c\r\n\r\nbody")
     b'POST / HTTP/1.1\r\nX-Upgrade: h2c\r\n\r\nbody'
     """
-    head, blank, rest = data.partition(b"\r\n\r\n")
-    return _UPGRADE.sub(b"X-Upgrade", head) + blank + rest
+    opening, blank, rest = data.partition(b"\r\n\r\n")
+    return _UPGRADE.sub(b"X-Upgrade", opening) + blank + rest
 
 
 def guarded(max_connections: int, timeout_s: float) -> type[GuardedProtocol]:
