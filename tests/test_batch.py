@@ -8,6 +8,7 @@ import datetime
 import io
 import json
 import math
+import os
 import random
 import subprocess
 import sys
@@ -582,6 +583,17 @@ def test_mistakes_are_named(
     monkeypatch.chdir(tmp_path)
     (tmp_path / "a.txt").write_text("Bob")
     assert message in " ".join(command(*arguments, "--model", model, code=2).split())
+
+
+def test_what_can_be_read_once_only_is_no_input_of_a_job(model: Path, tmp_path: Path) -> None:
+    reader, writer = os.pipe()
+    os.write(writer, b"Bob lives in Oslo .\n")
+    os.close(writer)
+    path, folder = f"/dev/fd/{reader}", tmp_path / "out"
+    said = command(path, "--model", model, "--output-dir", folder, code=2)
+    os.close(reader)
+    assert f"was given '{path}', a pipe or device" in said
+    assert not folder.exists()
 
 
 def test_a_job_knows_which_label_a_threshold_of_the_fit_is_for(model: Path) -> None:

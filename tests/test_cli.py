@@ -828,6 +828,13 @@ def test_a_fault_of_ours_is_one_line_and_exit_code_1() -> None:
     assert "--debug" in line
 
 
+def test_a_full_disk_behind_stdout_is_no_fault_of_ours() -> None:
+    failing = _failing(OSError(errno.ENOSPC, "No space left on device"))
+    result = CliRunner().invoke(failing, [])
+    assert result.exit_code == 2
+    assert result.stderr.startswith("Error: Cannot write: No space left on device. Expected room")
+
+
 def test_debug_shows_the_traceback() -> None:
     result = CliRunner().invoke(_failing(ZeroDivisionError("x")), ["--debug"])
     assert result.exit_code == 1

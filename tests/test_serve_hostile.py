@@ -340,6 +340,26 @@ def test_malformed_and_forged_requests_are_refused(address: tuple[str, int], sen
     assert b'{"status":"UP"}' in alive
 
 
+@pytest.mark.parametrize("framing", ["length", "chunks"])
+def test_an_offer_of_another_protocol_costs_no_body(address: tuple[str, int], framing: str) -> None:
+    body = json.dumps({"texts": ["ada"], "labels": LABELS}).encode()
+    lengths = {
+        "length": (f"Content-Length: {len(body)}\r\n", body),
+        "chunks": ("Transfer-Encoding: chunked\r\n", b"%x\r\n%s\r\n0\r\n\r\n" % (len(body), body)),
+    }
+    length, sent = lengths[framing]
+    offer = "connection: Upgrade, HTTP2-Settings\r\nupgrade: h2c\r\nHTTP2-Settings: AAMAAABk\r\n"
+    head = raw_request("/v1/predict", f"{offer}Content-Type: application/json\r\n{length}")
+    found = b""
+    with socket.create_connection(address, timeout=20) as connection:
+        for part in (head + sent, head, sent):  # twice, in one piece and in two
+            connection.sendall(part)
+            if part is not head:
+                found += connection.recv(65_536)
+    assert found.count(b"HTTP/1.1 200 ") == 2
+    assert found.count(b'"text":"ada"') == 2
+
+
 def test_a_head_that_never_ends_is_cut_off(address: tuple[str, int]) -> None:
     assert b" 408 " in exchange(address, b"GET /health HTTP/1.1\r\nHost: 127.0.0.1\r\nX: a")
     assert b" 408 " in exchange(address, b"")

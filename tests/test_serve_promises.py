@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import gc
+import gzip
 import hmac
 import json
 import logging
@@ -756,6 +757,50 @@ def test_p14_the_server_connects_to_nowhere(monkeypatch: pytest.MonkeyPatch) -> 
 
 
 FIT = {"examples": [{"text": "ada left", "entities": [{"start": 0, "end": 3, "label": "person"}]}]}
+
+
+# Plain HTTP
+
+
+@pytest.mark.parametrize("path", ["/health", "/ready", "/metrics", "/openapi.json"])
+def test_head_is_answered_as_get_without_the_body(path: str) -> None:
+    with live() as address:
+        sent = raw_request(path, "Connection: close\r\n", method="HEAD")
+        head, _, body = exchange(address, sent).partition(b"\r\n\r\n")
+    assert head.startswith(b"HTTP/1.1 200 OK")
+    assert int(re.findall(rb"content-length: (\d+)", head)[0]) > 0
+    assert body == b""
+
+
+def test_a_connection_may_be_idle_for_longer_than_proxies_keep_one() -> None:
+    assert ServeConfig().keep_alive_s > 60
+    with (
+        live(config=ServeConfig(keep_alive_s=1.0)) as address,
+        socket.create_connection(address, timeout=20) as connection,
+    ):
+        connection.sendall(raw_request("/health", "", method="GET"))
+        while b'"UP"' not in connection.recv(65_536):
+            pass
+        answered = time.monotonic()
+        assert connection.recv(1) == b""
+        assert time.monotonic() - answered > 0.5
+
+
+@pytest.mark.parametrize("coding", ["gzip", "br", "gzip, identity"])
+def test_a_packed_body_is_told_of(coding: str) -> None:
+    kind = {"Content-Type": "application/json", "Content-Encoding": coding}
+    with client() as http:
+        answer = http.post("/v1/predict", content=gzip.compress(b"{}"), headers=kind)
+    assert answer.status_code == 415
+    assert f"coded as '{coding}'" in answer.json()["error"]["message"]
+
+
+def test_where_there_is_nothing_the_way_out_is_told() -> None:
+    with client() as http:
+        nowhere, other = http.post("/v1/predict/", json={}), http.get("/v1/predict")
+    assert "Expected one of /openapi.json" in nowhere.json()["error"]["message"]
+    assert (other.status_code, other.headers["allow"]) == (405, "POST")
+    assert "'Allow'" in other.json()["error"]["message"]
 
 
 # P15: one envelope for all errors

@@ -5,8 +5,10 @@ from __future__ import annotations
 import io
 import json
 import re
+import sqlite3
 import zipfile
 from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +18,7 @@ from starlette.responses import Response
 from starlette.testclient import TestClient
 
 from labelwise.errors import CheckpointError, RequestError
-from labelwise.studio import answers, routes
+from labelwise.studio import answers, database, routes
 from labelwise.studio.follower import Follower
 from labelwise.studio.nouns import ConflictError, ProjectLabel
 from labelwise.studio.page import static_files
@@ -220,6 +222,22 @@ def test_a_route_that_is_called_directly_tells_of_conflicts_too() -> None:
         answer = http.post("/late", json={"code": "person"})
     assert answer.status_code == 409
     assert answer.json()["current"]["name"] == "person"
+
+
+def test_a_file_that_cannot_be_written_to_is_told_of_and_nothing_is_lost(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(database, "BUSY_S", 0.1)
+    with (
+        studio_client(tmp_path) as client,
+        closing(sqlite3.connect(tmp_path / "project.db", isolation_level=None)) as other,
+    ):
+        other.execute("BEGIN IMMEDIATE")
+        answer = save(client)
+        assert (answer.status_code, answer.json()["error"]["code"]) == (503, "no_access")
+        assert "database is locked" in answer.json()["error"]["message"]
+        other.execute("ROLLBACK")
+        assert save(client).status_code == 200
 
 
 def test_undo_takes_a_save_back(client: TestClient) -> None:

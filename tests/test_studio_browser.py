@@ -244,6 +244,139 @@ def test_texts_are_found_by_what_they_hold(chromium: Any, studio: Running) -> No
         page.wait_for_function("() => document.querySelectorAll('.card').length === 2")
 
 
+def test_a_search_that_is_over_does_not_come_back(chromium: Any, studio: Running) -> None:
+    with person_at(chromium, studio) as person:
+        page = person.page
+        start_with(person, "Ada left\nBob came to Zürich\nEve went", "person")
+        let_go = hold(page, "**/studio/api/order?*containing=e*")
+        with page.expect_request("**/studio/api/order?*containing=e*"):
+            page.fill("#search", "e")
+        page.fill("#search", "Bob")
+        page.wait_for_function("() => document.querySelectorAll('.card').length === 1")
+        with page.expect_response("**/studio/api/order?*containing=e*"):
+            let_go()
+        page.wait_for_timeout(300)
+        assert page.locator(".card").count() == 1
+        assert person.text.text_content() == "Bob came to Zürich"
+
+
+def test_a_key_that_is_held_accepts_one_text(chromium: Any, studio: Running) -> None:
+    with person_at(chromium, studio) as person:
+        page = person.page
+        start_sample(person)
+        page.wait_for_selector(".card.current[aria-busy=false]")
+        accepted: list[str] = []
+        page.on("request", lambda r: r.method == "PUT" and accepted.append(r.url))
+        for _ in range(4):  # without going up, these are repetitions
+            page.keyboard.down("Enter")
+            page.wait_for_timeout(100)
+        page.keyboard.up("Enter")
+        page.wait_for_selector("[data-show=accepted] .count >> text=1")
+        assert len(accepted) == 1
+
+
+@pytest.mark.parametrize("kind", ["a finger that scrolls", "the other button"])
+def test_a_press_that_selects_nothing_stops_no_drawing(
+    kind: str, chromium: Any, studio: Running
+) -> None:
+    with person_at(chromium, studio) as person:
+        page = person.page
+        start_sample(person)
+        if kind == "the other button":  # whose menu takes what comes after
+            person.text.hover()
+            page.mouse.down(button="right")
+        else:
+            for event in ("pointerdown", "pointercancel"):
+                person.text.dispatch_event(event, {"button": 0, "pointerType": "touch"})
+        n_before = page.locator(".mark").count()
+        for slider in page.locator(".slider").all():
+            slider.evaluate("e => { e.value = 100; e.dispatchEvent(new Event('input')); }")
+        assert page.locator(".mark").count() < n_before
+
+
+def test_what_has_not_changed_stays_under_the_finger(chromium: Any, studio: Running) -> None:
+    job = {"stage": "training", "loss": [1.0], "held_f1": [], "left_s": 50, "missing": None}
+    asked: list[str] = []
+
+    def train(route: Any) -> None:
+        asked.append(route.request.method)
+        route.fulfill(json=job | {"done": len(asked) / 100})
+
+    def score(route: Any) -> None:
+        route.fulfill(json=route.fetch().json() | {"is_scored": False})
+
+    with person_at(chromium, studio) as person:
+        page = person.page
+        start_sample(person)
+        page.route("**/studio/api/project", score)  # which is asked for again and again
+        page.reload()
+        page.wait_for_selector(".card .mark")
+        page.focus("[data-show=accepted]")
+        with (
+            page.expect_response("**/studio/api/project"),
+            page.expect_response("**/studio/api/project"),
+        ):
+            page.wait_for_timeout(700)
+        assert page.evaluate("document.activeElement.dataset.show") == "accepted"
+        page.route("**/studio/api/finetune", train)
+        person.click("#open-finetune")
+        page.locator("dialog .danger").hover()
+        page.mouse.down()
+        page.wait_for_timeout(1200)
+        page.mouse.up()
+        page.wait_for_timeout(300)
+        assert asked.count("DELETE") == 1
+        page.unroute_all(behavior="wait")
+
+
+def test_the_preview_is_of_what_would_be_imported(chromium: Any, studio: Running) -> None:
+    held: list[Any] = []
+
+    def hold_first(route: Any) -> None:
+        if "first" in route.request.post_data:
+            held.append(route)
+        else:
+            route.continue_()
+
+    with person_at(chromium, studio) as person:
+        page = person.page
+        start_with(person, "Ada left", "person")
+        page.route("**/studio/api/import/preview", hold_first)
+        person.click("#open-import")
+        with page.expect_request("**/studio/api/import/preview"):
+            page.fill("dialog textarea", "the first\nand another\nand more")
+        page.fill("dialog textarea", "Eve went")
+        page.wait_for_selector("dialog >> text=Import 1 text")
+        with page.expect_response("**/studio/api/import/preview"):
+            held[0].continue_()
+        page.wait_for_timeout(300)
+        assert page.locator("dialog .button.main").text_content() == "Import 1 text"
+        box = page.locator("dialog textarea").bounding_box()
+        page.mouse.move(box["x"] + 40, box["y"] + 12)  # selects, and lets go outside
+        page.mouse.down()
+        page.mouse.move(20, box["y"] + 12, steps=4)
+        page.mouse.up()
+        assert page.input_value("dialog textarea") == "Eve went"
+        page.mouse.click(20, 400)
+        page.wait_for_selector("dialog", state="detached")
+
+
+def test_a_slider_that_is_put_back_holds_nothing_up(chromium: Any, studio: Running) -> None:
+    with person_at(chromium, studio) as person:
+        page = person.page
+        start_with(person, "Ada left", "person")
+        box = page.locator(".slider").bounding_box()
+        middle = box["y"] + box["height"] / 2
+        page.mouse.move(box["x"] + 8, middle)
+        page.mouse.down()
+        page.mouse.move(box["x"] + 60, middle, steps=4)
+        page.mouse.move(box["x"] - 20, middle, steps=4)
+        page.mouse.up()
+        page.fill(".add-label input", "city")
+        page.press(".add-label input", "Enter")
+        page.wait_for_selector(".label-name >> text=city")
+
+
 def test_a_threshold_hides_marks_while_it_moves(chromium: Any, studio: Running) -> None:
     with person_at(chromium, studio) as person:
         page = person.page

@@ -254,6 +254,11 @@ class ServeConfig(_Config):
         1.0, "Seconds that a stopping server still takes requests, not ready.", low=0.0
     )
     max_connections: int = _setting(1000, "Connections at a time.", low=1)
+    keep_alive_s: float = _setting(
+        75.0,
+        "Seconds that a connection may be idle: more than a proxy keeps one, often 60.",
+        low=1.0,
+    )
     label_sets: int = _setting(1024, "Label sets that are remembered.", low=1)
     label_set_mb: int = _setting(64, "Memory for their vectors, in MiB.", low=1)
     log_level: Literal["debug", "info", "warning", "error"] = _setting(

@@ -52,9 +52,10 @@ def predict_file(file: str, options: BatchOptions) -> bool:
         MissingExtraError: Parquet is asked for and pyarrow is not installed.
     """
     path, shard = Path(file), Shard.parse(options.shard)
-    if file == "-":
+    if file == "-" or not (path.is_file() or path.is_dir()):  # a pipe is empty when read again
+        found = "stdin" if file == "-" else f"'{file}', a pipe or device"
         raise RequestError(
-            "--output-dir was given stdin. Expected a file, which a run can go on with later. "
+            f"--output-dir was given {found}. Expected a file, which a run can go on with later. "
             "Save the texts to a file first."
         )
     if "parquet" in (options.part_format, path.suffix.removeprefix(".")):

@@ -6,6 +6,7 @@ Exit codes: 0 done, 1 a fault of ours, 2 input or usage, 3 done but for rejected
 
 from __future__ import annotations
 
+import errno
 import functools
 import inspect
 import traceback
@@ -19,6 +20,7 @@ from labelwise.apps.output import note, printable
 from labelwise.apps.settings import AnyConfig, setting_flags
 from labelwise.errors import LabelwiseError
 
+_NO_ROOM = (errno.ENOSPC, errno.EDQUOT)
 Debug = Annotated[bool, typer.Option("--debug", help="Show the traceback of an error.")]
 
 
@@ -67,6 +69,9 @@ def _guarded(call: Callable[[], None], debug: bool) -> None:
     except Exception as err:
         if debug:
             traceback.print_exception(err)
+        if isinstance(err, OSError) and err.errno in _NO_ROOM:  # of stdout: files are named before
+            found = f"Cannot write: {err.strerror}. Expected room where the output goes."
+            raise _failure([found, "Make some, and run the command again."], 2) from err
         found = f"Unexpected {type(err).__name__}: {err}."
         raise _failure([found, "This is a fault of labelwise; --debug shows where."], 1) from err
 

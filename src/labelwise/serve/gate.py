@@ -77,6 +77,8 @@ class Gate:
         if scope["type"] != "http":  # websockets: none are served
             await send({"type": "websocket.close", "code": 1008})
             return
+        if scope["method"] == "HEAD":  # as a GET; uvicorn, which has the old scope, sends no body
+            scope = {**scope, "method": "GET"}
         timeout_s = self._config.body_timeout_s
         exchange = _Exchange(scope, receive, send, timeout_s, is_last=self._is_draining)
         try:

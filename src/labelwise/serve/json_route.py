@@ -63,11 +63,16 @@ def parse_body(body: bytes) -> Any:
 
 
 def check_media_type(request: Request) -> None:
-    """Refuse bodies of another type: pages of other sites can send those unasked.
+    """Refuse bodies of another type, which pages of other sites can send unasked, and packed ones.
 
     Raises:
         ApiError: 415.
     """
+    coding = request.headers.get("content-encoding", "identity").strip().lower()
+    if coding != "identity":
+        raise ApiError(
+            415, f"The body is coded as '{coding[:64]}'. Expected it as it is. Send it unpacked."
+        )
     media_type = request.headers.get("content-type", "").partition(";")[0].strip().lower()
     if media_type != "application/json":
         raise ApiError(

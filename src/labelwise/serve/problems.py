@@ -37,6 +37,12 @@ CODES = {
     503: "not_ready",
     504: "deadline_exceeded",
 }
+_ROUTING = {
+    404: "There is nothing at this path. Expected one of /openapi.json. Check the address.",
+    405: "This path has other methods. Expected one that 'Allow' names. Use that.",
+}
+"""What to say in place of the framework's own words."""
+
 _dumps = json.JSONEncoder(ensure_ascii=False, separators=(",", ":"), allow_nan=False).encode
 _KINDS: tuple[tuple[type, str], ...] = (
     (bool, "true or false"),
@@ -94,7 +100,8 @@ def as_api_error(error: Exception) -> ApiError:
     if isinstance(error, ApiError):
         return error
     if isinstance(error, HTTPException):
-        return ApiError(error.status_code, str(error.detail), headers=error.headers)
+        said = _ROUTING.get(error.status_code, str(error.detail))
+        return ApiError(error.status_code, said, headers=error.headers)
     if isinstance(error, RequestValidationError):
         return ApiError(422, validation_message(error.errors()))
     if isinstance(error, QueueFullError):

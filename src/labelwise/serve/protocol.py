@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import re
 import secrets
 from http import HTTPStatus
 from typing import Any
@@ -17,6 +18,7 @@ from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 from labelwise.serve.problems import CODES
 
 MAX_OPENING_BYTES = 65_536
+_UPGRADE = re.compile(rb"(?i)(?<=\n)upgrade(?=:)")
 
 
 class GuardedProtocol(HttpToolsProtocol):
@@ -26,6 +28,7 @@ class GuardedProtocol(HttpToolsProtocol):
     timeout_s = 10.0
     _n_bytes = 0
     _is_open = False
+    _is_in_body = False
     _timer: asyncio.TimerHandle | None = None
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
@@ -45,7 +48,7 @@ class GuardedProtocol(HttpToolsProtocol):
         if self.transport.is_closing():
             return
         self._n_bytes += len(data)
-        super().data_received(data)
+        super().data_received(data if self._is_in_body else without_upgrade(data))
         if self._is_open and self._n_bytes > MAX_OPENING_BYTES:
             self._refuse(400, "The headers are too large. Expected at most 64 KiB. Send fewer.")
 
@@ -62,9 +65,14 @@ class GuardedProtocol(HttpToolsProtocol):
 
     def on_headers_complete(self) -> None:
         """The head is whole."""
-        self._is_open = False
+        self._is_open, self._is_in_body = False, True
         self._stop_timer()
         super().on_headers_complete()
+
+    def on_message_complete(self) -> None:
+        """The next request begins with a head again."""
+        self._is_in_body = False
+        super().on_message_complete()
 
     def send_400_response(self, msg: str) -> None:
         """Answer what is no HTTP."""
@@ -100,6 +108,21 @@ class GuardedProtocol(HttpToolsProtocol):
         ]
         self.transport.write("\r\n".join([*lines, "", ""]).encode() + body)
         self.transport.close()
+
+
+def without_upgrade(data: bytes) -> bytes:
+    r"""Hide an offer to speak another protocol, which may be ignored: the parser drops the body.
+
+    Java's own client makes such an offer with every request.
+
+    Args:
+        data: What begins with the head of a request, or goes on with it.
+
+    >>> without_upgrade(b"POST / HTTP/1.1\r\nUpgrade: h2c\r\n\r\nbody")
+    b'POST / HTTP/1.1\r\nX-Upgrade: h2c\r\n\r\nbody'
+    """
+    opening, blank, rest = data.partition(b"\r\n\r\n")
+    return _UPGRADE.sub(b"X-Upgrade", opening) + blank + rest
 
 
 def guarded(max_connections: int, timeout_s: float) -> type[GuardedProtocol]:

@@ -54,6 +54,7 @@ class Server(uvicorn.Server):
                 ws="none",
                 lifespan="on",
                 http=guarded(config.max_connections, config.body_timeout_s),
+                timeout_keep_alive=round(config.keep_alive_s),
                 timeout_graceful_shutdown=max(1, round(config.drain_s)),
             )
         )

@@ -24,7 +24,7 @@ DESCRIPTIONS = {
     405: "There is another method for this path.",
     408: "The body took too long to arrive.",
     413: "The body is too large.",
-    415: "The body is not application/json.",
+    415: "The body is not application/json, or it is compressed.",
     422: "The body does not say what it should; the message names the field.",
     429: "Too much is waiting; come back after Retry-After seconds.",
     500: "A fault of the server.",

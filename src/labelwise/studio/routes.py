@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hmac
+import sqlite3
 import tempfile
 import threading
 from collections.abc import Callable, Coroutine, Mapping
@@ -55,7 +56,7 @@ _SHOWN: dict[Show, tuple[State, ...]] = {
 
 
 class StudioRoute(JsonRoute):
-    """A strict JSON route that tells of conflicts, and what is missing or damaged here."""
+    """A strict JSON route that tells of conflicts, what is missing or damaged, and a full disk."""
 
     def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
         """Wrap the usual handler."""
@@ -69,6 +70,13 @@ class StudioRoute(JsonRoute):
                 return json_response(answer, 409)
             except (MissingExtraError, CheckpointError) as err:
                 raise ApiError(422, str(err), code="not_possible") from err
+            except sqlite3.OperationalError as err:
+                raise ApiError(
+                    503,
+                    f"The project's file says: {err}. Expected one that can be written to, with "
+                    "room on its disk. Make room, or close what else uses it, and try again.",
+                    code="no_access",
+                ) from err
 
         return handle_openly
 

@@ -1,6 +1,6 @@
 // One text on the screen, and where in it the mouse is.
 
-import { h, replace } from "./dom.js";
+import { h, replace, update } from "./dom.js";
 import { pieces, snap, trim } from "./spans.js";
 
 const GLOW_MS = 300; // drawn later, a fresh mark does not glow again
@@ -21,7 +21,7 @@ export function drawCard(studio, id, element) {
   }
   const marks = studio.marks(id);
   element.setAttribute("aria-label", describe(studio, text, marks));
-  replace(element, drawText(studio, text, marks, isCurrent), drawFoot(studio, text, marks, isCurrent));
+  update(element, drawText(studio, text, marks, isCurrent), drawFoot(studio, text, marks, isCurrent));
 }
 
 function describe(studio, text, marks) {

@@ -32,6 +32,20 @@ export function replace(element, ...children) {
   element.replaceChildren(...children.flat(Infinity).filter(Boolean));
 }
 
+/**
+ * Like `replace`, but leaves a child that is equal to the one in its place: its focus, and a press that has begun.
+ * Listeners do not count: what they do must follow from what is seen.
+ */
+export function update(element, ...children) {
+  const wanted = children.flat(Infinity).filter(Boolean);
+  const old = [...element.children];
+  wanted.forEach((child, i) => {
+    if (i >= old.length) element.append(child);
+    else if (!old[i].isEqualNode(child)) old[i].replaceWith(child);
+  });
+  for (const child of old.slice(wanted.length)) child.remove();
+}
+
 /** Call a function once things have been quiet for so long. */
 export function debounce(call, milliseconds) {
   let timer = 0;
@@ -67,8 +81,10 @@ export function dialog(title, content, { wide = false, onclose = null } = {}) {
     element.remove();
     onclose?.();
   });
+  let pressed = null; // who selects text and lets go outside does not want to leave
+  element.addEventListener("pointerdown", (event) => { pressed = event.target; });
   element.addEventListener("click", (event) => {
-    if (event.target === element) close();
+    if (event.target === element && pressed === element) close();
   });
   document.body.append(element);
   element.showModal();

@@ -2,7 +2,7 @@
 
 import { get, post, remove } from "./api.js";
 import { lineChart } from "./chart.js";
-import { dialog, h, replace, toast } from "./dom.js";
+import { dialog, h, replace, toast, update } from "./dom.js";
 
 const POLL_MS = 500;
 const RUNNING = new Set(["starting", "training", "saving"]);
@@ -29,8 +29,9 @@ export function openFinetune(adopted) {
     clearTimeout(timer);
     try {
       const job = await get("finetune");
-      replace(body, draw(job, act, adopt));
-      if (RUNNING.has(job.stage)) timer = setTimeout(look, POLL_MS);
+      update(body, draw(job, act, adopt));
+      clearTimeout(timer);
+      if (RUNNING.has(job.stage) && body.isConnected) timer = setTimeout(look, POLL_MS);
     } catch (error) {
       replace(body, h("p", { class: "problem" }, error.message));
     }

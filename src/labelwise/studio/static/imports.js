@@ -23,11 +23,12 @@ export function openImport(done, file = null) {
   const picker = h("input", { type: "file", class: "file", "aria-label": "File", accept: ".txt,.jsonl,.json,.csv,.tsv,.conll,.iob,.bio,text/*" });
   const add = h("button", { type: "button", class: "button main", disabled: true }, "Import");
 
-  const look = debounce(async () => {
-    add.disabled = true;
+  let nAsked = 0;
+  const ask = debounce(async (asked) => {
     if (!source.content.trim()) return replace(preview);
     try {
       const found = await post("import/preview", source);
+      if (asked !== nAsked) return undefined; // it is of another text or form than is there by now
       drawPreview(preview, found);
       column.hidden = found.columns.length === 0;
       if (found.columns.length > 0) {
@@ -37,10 +38,14 @@ export function openImport(done, file = null) {
       add.disabled = found.n_texts === 0;
       add.textContent = `Import ${found.n_texts.toLocaleString("en")} ${found.n_texts === 1 ? "text" : "texts"}`;
     } catch (error) {
-      replace(preview, h("p", { class: "problem" }, error.message));
+      if (asked === nAsked) replace(preview, h("p", { class: "problem" }, error.message));
     }
     return undefined;
   }, 250);
+  const look = () => {
+    add.disabled = true;
+    ask(nAsked += 1);
+  };
 
   const take = async (chosen) => {
     try {

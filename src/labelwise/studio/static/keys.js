@@ -2,6 +2,8 @@
 
 import { overlaps } from "./spans.js";
 
+const ONCE = ["Enter", "s"]; // held down, they would finish one text after the other unseen
+
 /** Handle keys outside of fields and dialogs. `act` opens what is not about texts. */
 export function listen(studio, act) {
   document.addEventListener("keydown", (event) => {
@@ -12,7 +14,7 @@ export function listen(studio, act) {
       studio.undo();
       return;
     }
-    if (event.ctrlKey || event.metaKey) return;
+    if (event.ctrlKey || event.metaKey || (event.repeat && ONCE.includes(event.key))) return;
     const open = { "?": act.help, "/": act.search }[event.key];
     if (open) {
       event.preventDefault();

@@ -3,7 +3,7 @@
 import { enter } from "./api.js";
 import { drawCard, spanFromMouse } from "./card.js";
 import { openLabelConflict, openTextConflict } from "./conflict.js";
-import { $, debounce, h, replace, toast } from "./dom.js";
+import { $, debounce, h, replace, toast, update } from "./dom.js";
 import { openExport } from "./exports.js";
 import { openFinetune } from "./finetune.js";
 import { openHelp } from "./help.js";
@@ -38,13 +38,13 @@ const ORDERS = [[true, "Most useful first"], [false, "As imported"]];
 function drawTools() {
   const { counts } = studio.summary;
   const n = { open: counts.new + counts.draft, accepted: counts.accepted, skipped: counts.skipped, all: studio.nTexts };
-  replace($("show"), SHOWN.map(([name, title]) => h(
+  update($("show"), SHOWN.map(([name, title]) => h(
     "button",
     { type: "button", "aria-pressed": String(studio.show === name), "data-show": name, onclick: () => showOnly(name) },
     title,
     h("span", { class: "count" }, n[name].toLocaleString("en")),
   )));
-  replace($("order"), ORDERS.map(([useful, title]) => h(
+  update($("order"), ORDERS.map(([useful, title]) => h(
     "button",
     { type: "button", "aria-pressed": String(studio.usefulFirst === useful), onclick: () => orderBy(useful) },
     title,
@@ -138,7 +138,7 @@ $("list").addEventListener("scroll", () => {
 
 $("list-space").addEventListener("pointerdown", (event) => {
   const card = event.target.closest(".card");
-  if (!card || event.target.closest("button")) return;
+  if (event.button !== 0 || !card || event.target.closest("button")) return;
   isDragging = event.target.closest(".text") !== null;
 });
 document.addEventListener("pointerup", (event) => {
@@ -155,6 +155,10 @@ document.addEventListener("pointerup", (event) => {
   const { id, start, end } = span;
   studio.choose(id);
   studio.select({ start, end });
+});
+document.addEventListener("pointercancel", () => { // a finger scrolls, or something else has come between
+  isDragging = false;
+  drawAll();
 });
 $("list-space").addEventListener("click", (event) => {
   const card = event.target.closest(".card");

@@ -11,7 +11,6 @@ export class Panel {
     this.studio = studio;
     this.rows = new Map();
     this.editing = null;
-    this.dragging = false;
     this.hint = h("p", { class: "hint" }, "Each with the number of its marks. The slider hides suggestions below a score.");
     this.list = h("ol", { class: "labels" });
     this.alike = h("p", { class: "hint alike", role: "status", dir: "auto", hidden: true });
@@ -47,7 +46,8 @@ export class Panel {
   }
 
   draw() {
-    if (!this.dragging && this.editing === null) this.drawLabels();
+    const isDragging = this.list.querySelector(".slider:active") !== null;
+    if (!isDragging && this.editing === null) this.drawLabels();
     else for (const label of this.studio.labels) this.rows.get(label.id)?.fill(label);
     this.drawAlike();
     this.drawLearning();
@@ -73,12 +73,10 @@ export class Panel {
     const shown = h("output", { class: "label-threshold" });
     const slider = h("input", { type: "range", class: "slider", min: 0, max: 100, step: 1 });
     slider.addEventListener("input", () => {
-      this.dragging = true;
       shown.textContent = slider.value === "0" ? "all" : `≥ ${slider.value}`;
       studio.tryThreshold(label.id, slider.value / 100);
     });
     slider.addEventListener("change", async () => {
-      this.dragging = false;
       const threshold = Number(slider.value) === 0 ? null : slider.value / 100;
       await this.change(label.id, { threshold });
     });
@@ -111,7 +109,7 @@ export class Panel {
       edit.setAttribute("aria-label", `Rename or describe ${now.name}`);
       slider.setAttribute("aria-label", `Threshold of ${now.name}`);
       choose.setAttribute("aria-label", `Mark as ${now.name}, ${now.n_marks} so far`);
-      if (!this.dragging) {
+      if (!slider.matches(":active")) {
         slider.value = Math.round((now.threshold ?? 0) * 100);
         shown.textContent = slider.value === "0" ? "all" : `≥ ${slider.value}`;
       }

@@ -15,6 +15,7 @@ export class Studio extends EventTarget {
     this.labels = [];
     this.thresholds = new Map();
     this.order = [];
+    this.nAsked = 0; // times that the order was asked for
     this.texts = new Map();
     this.suggestions = new Map();
     this.fresh = new Map(); // text id -> keys of suggestions that the last refit brought
@@ -138,7 +139,9 @@ export class Studio extends EventTarget {
   async reorder({ keep = [] } = {}) {
     const { show, usefulFirst, containing } = this;
     const query = new URLSearchParams({ show, useful_first: usefulFirst, containing });
+    const asked = (this.nAsked += 1);
     const { ids } = await get(`order?${query}`);
+    if (asked !== this.nAsked) return; // it is of a search or a choice that is over
     const known = new Set(ids);
     const first = keep.filter((id) => known.has(id));
     const kept = new Set(first);
