@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
+import textwrap
 from concurrent.futures import ThreadPoolExecutor
 from threading import Barrier
 
@@ -53,3 +56,18 @@ def test_blocks_of_several_threads_leave_nothing_behind():
     with ThreadPoolExecutor(4) as pool:
         list(pool.map(work, [Barrier(4)] * 4))
     assert blas_threads() == {2}
+
+
+def test_libraries_that_were_loaded_later_are_limited_too():
+    code = """
+        from threadpoolctl import threadpool_info, threadpool_limits
+        from labelwise.blas import one_blas_thread
+        with one_blas_thread():
+            pass
+        import scipy.optimize
+        with threadpool_limits(2, user_api="blas"), one_blas_thread():
+            print({x["num_threads"] for x in threadpool_info() if x["user_api"] == "blas"})
+    """
+    command = [sys.executable, "-c", textwrap.dedent(code)]
+    found = subprocess.run(command, capture_output=True, check=True, text=True)
+    assert found.stdout.strip() == "{1}"

@@ -292,11 +292,22 @@ def test_words_that_are_surely_o_stand_for_one_another():
 def test_a_long_problem_is_solved_to_a_hundredth_of_a_probability(monkeypatch):
     prior, states, tags, sentences = many_words()
     whole = fit_tag_vectors(states, tags, sentences, prior)
-    monkeypatch.setattr("labelwise.instant._MANY_SCORES", 0)
+    monkeypatch.setattr("labelwise.map_problem._MANY_SCORES", 0)
     lean = fit_tag_vectors(states, tags, sentences, prior)
     assert lean.strength == whole.strength
     found, wanted = (softmax(fit.params.score(states), axis=1) for fit in (lean, whole))
     assert 0 < np.abs(found - wanted).max() < 0.01
+
+
+def test_a_long_problem_ends_the_same_whatever_threads_share_it(monkeypatch):
+    prior, states, tags, sentences = many_words()
+    monkeypatch.setattr("labelwise.map_problem._MANY_SCORES", 0)
+    one, three = (
+        fit_tag_vectors(states, tags, sentences, prior, n_workers=n_workers) for n_workers in (1, 3)
+    )
+    assert one.loss == three.loss
+    np.testing.assert_array_equal(one.params.parts, three.params.parts)
+    np.testing.assert_array_equal(one.held_out.logits, three.held_out.logits)
 
 
 def test_nothing_is_thinned_out_where_nothing_is_sure():

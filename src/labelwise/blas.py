@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import functools
+import sys
 import threading
 from collections.abc import Iterator
 
@@ -24,12 +25,16 @@ def one_blas_thread() -> Iterator[None]:
         yield
         return
     try:
-        with _libraries().limit(limits=1, user_api="blas"):
+        with _libraries(_SOLVER in sys.modules).limit(limits=1, user_api="blas"):
             yield
     finally:
         _LIMITING.release()
 
 
 @functools.cache
-def _libraries() -> ThreadpoolController:
+def _libraries(has_solver: bool) -> ThreadpoolController:
+    """Find the libraries that are loaded: scipy brings one of its own, which its solver uses."""
     return ThreadpoolController()
+
+
+_SOLVER = "scipy.optimize"

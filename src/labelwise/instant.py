@@ -6,15 +6,17 @@ centred on the vectors of the label words. Knows arrays, not texts; encodes and 
 
 from __future__ import annotations
 
+import dataclasses
 from dataclasses import dataclass
 
 import numpy as np
 
+from labelwise.ahead import map_side_by_side
 from labelwise.arrays import BoolArray, FloatArray, IntArray
 from labelwise.blas import one_blas_thread
 from labelwise.fit_inputs import check_examples
 from labelwise.fit_settings import FitSettings
-from labelwise.map_problem import MapProblem
+from labelwise.map_problem import MapProblem, load_minimize
 from labelwise.tag_params import TagParams
 
 
@@ -68,6 +70,7 @@ def fit_tag_vectors(  # noqa: PLR0913
     start: TagParams | None = None,
     allowed: BoolArray | None = None,
     weights: FloatArray | None = None,
+    n_workers: int = 1,
 ) -> FitResult:
     """Move the parts of the tag vectors to where the examples pull them.
 
@@ -83,6 +86,7 @@ def fit_tag_vectors(  # noqa: PLR0913
             no evidence against it. None allows all. Shape ``(words, labels)``.
         weights: Weight of every word in the loss and in the mean state, not in the share of the
             centre that is kept; None weighs all alike. Shape ``(words,)``.
+        n_workers: Threads that may share the words of a long solve; no result depends on them.
 
     Returns:
         The fitted parameters, and what was found on the way.
@@ -92,8 +96,11 @@ def fit_tag_vectors(  # noqa: PLR0913
     """
     settings = settings or FitSettings()
     check_examples(states, tag_ids, sentence_ids, prior, allowed, weights)
+    load_minimize()  # and its library of products, to be kept on one thread too
     with one_blas_thread():
-        problem = MapProblem.build(states, tag_ids, prior, settings.bias_reach, allowed, weights)
+        problem = MapProblem.build(
+            states, tag_ids, prior, settings.bias_reach, allowed, weights, n_workers
+        )
         centre_tags = problem.offset.argmax(axis=1)
         kept = settings.keep_start
         if kept is None:
@@ -103,7 +110,7 @@ def fit_tag_vectors(  # noqa: PLR0913
             strength, held_out = _choose_strength(problem, sentence_ids, settings, kept)
         moves = problem.moves_to(prior if start is None else start)
         solutions, lean = [], _lean(problem)
-        slope = _NEAR if _is_long(problem) else _EXACT
+        slope = _NEAR if problem.is_long else _EXACT
         for factor in settings.spread:  # each starts where the last one ended
             solutions.append(lean.solve(strength * factor, moves, settings.max_iterations, slope))
             moves = solutions[-1].moves
@@ -248,23 +255,24 @@ def _held_out_logits(
     """
     n_words, n_tags = problem.offset.shape
     logits = np.empty((len(strengths), n_words, n_tags), np.float32)
-    held_any = np.zeros(n_words, np.bool_)
-    for held in _folds(sentence_ids, settings.n_folds)[: max(1, _MAX_SCORES // (n_words * n_tags))]:
-        held_any |= held
-        seen, moves = _lean(problem.subset(~held)), problem.no_moves()
+    folds = _folds(sentence_ids, settings.n_folds)[: max(1, _MAX_SCORES // (n_words * n_tags))]
+    n_side_by_side = min(problem.n_workers, len(folds)) if problem.is_long else 1
+    shared = dataclasses.replace(problem, n_workers=problem.n_workers // n_side_by_side)
+
+    def hold_out(held: BoolArray) -> None:
+        seen, moves = _lean(shared.subset(~held)), problem.no_moves()
         for index, strength in enumerate(strengths):  # each starts where the last one ended
             moves = seen.solve(strength, moves, settings.max_iterations, _LOOSE).moves
             logits[index, held] = problem.logits_at((1 - kept) * moves, held)
+
+    list(map_side_by_side(hold_out, folds, n_side_by_side))
+    held_any = np.any(folds, axis=0)
     return np.flatnonzero(held_any), logits[:, held_any]
 
 
 def _lean(problem: MapProblem) -> MapProblem:
     """Thin out a problem that takes long; no probability changes by more than a hundredth."""
-    return problem.thinned() if _is_long(problem) else problem
-
-
-def _is_long(problem: MapProblem) -> bool:
-    return problem.offset.size > _MANY_SCORES
+    return problem.thinned() if problem.is_long else problem
 
 
 def _folds(sentence_ids: IntArray, n_folds: int) -> list[BoolArray]:
@@ -275,7 +283,6 @@ def _folds(sentence_ids: IntArray, n_folds: int) -> list[BoolArray]:
     return [order % n_folds == fold for fold in range(n_folds)]
 
 
-_MANY_SCORES = 100_000  # words times tags; below, a solve is short anyhow
 _ONE_SHOT_STRENGTH = 0.01
 _KEPT_FROM = 0.3  # F1 of the label words on the examples from which some of them is kept
 _KEPT_A_POINT = 0.8

@@ -6,13 +6,16 @@ Matrix products only; chooses no strength and reads no settings.
 from __future__ import annotations
 
 import dataclasses
+import functools
 from collections.abc import Callable
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Any, Self
 
 import numpy as np
 from numpy.typing import NDArray
 
+from labelwise.ahead import map_side_by_side
 from labelwise.arrays import BoolArray, FloatArray, IntArray
 from labelwise.tag_params import TagParams
 
@@ -54,6 +57,7 @@ class MapProblem:
         mixing: Share of every move in every tag, lower triangular. Shape ``(tags, tags)``.
         to_parts: Moves to changes of vectors, then of the bias. Shape ``(dim, dim)``.
         to_moves: The other way. Shape ``(dim, dim)``.
+        n_workers: Threads that share the words of a long problem; the sums stay the same.
     """
 
     features: FloatArray
@@ -64,6 +68,7 @@ class MapProblem:
     mixing: FloatArray
     to_parts: FloatArray
     to_moves: FloatArray
+    n_workers: int = 1
 
     @classmethod
     def build(
@@ -74,6 +79,7 @@ class MapProblem:
         bias_reach: float,
         allowed: BoolArray | None = None,
         weights: FloatArray | None = None,
+        n_workers: int = 1,
     ) -> Self:
         """Put checked arrays into the coordinates of the solve.
 
@@ -84,6 +90,7 @@ class MapProblem:
             bias_reach: Length of the constant feature whose weights are the biases; 0 keeps them.
             allowed: Shape ``(words, labels)``.
             weights: Shape ``(words,)``.
+            n_workers: Threads that may share a long problem.
 
         Returns:
             The problem.
@@ -115,13 +122,19 @@ class MapProblem:
             mixing=np.linalg.cholesky(prior.composition @ prior.composition.T),
             to_parts=to_parts,
             to_moves=to_moves,
+            n_workers=n_workers,
         )
 
-    def subset(self, rows: BoolArray) -> Self:
+    @property
+    def is_long(self) -> bool:
+        """Whether a solve takes a good part of a second."""
+        return self.offset.size > _MANY_SCORES
+
+    def subset(self, rows: BoolArray | slice) -> Self:
         """Keep some words at the weight they have, so that strengths keep their meaning.
 
         Args:
-            rows: True on words to keep. Shape ``(words,)``.
+            rows: True on words to keep, or where they stand. Shape ``(words,)``.
 
         Returns:
             The smaller problem, in the same coordinates.
@@ -214,17 +227,37 @@ class MapProblem:
         Returns:
             Loss, and its gradient. Shape ``(tags, dim)``.
         """
+        found = map_side_by_side(lambda s: s.cross_entropy(moves), self._shares, self.n_workers)
+        losses, by_tag = zip(*found, strict=True)
+        loss = sum(losses) + strength / 2 * float(np.vdot(moves, moves))
+        gradient = self.mixing.T @ np.sum(by_tag, axis=0)
+        return loss, (gradient + strength * moves).astype(np.float32)
+
+    @functools.cached_property
+    def _shares(self) -> list[Self]:
+        """The words in parts that do not depend on the threads, so that no result does."""
+        bounds = np.linspace(0, len(self.offset), (_SHARES if self.is_long else 1) + 1).astype(int)
+        return [self.subset(slice(low, high)) for low, high in pairwise(bounds.tolist())]
+
+    def cross_entropy(self, moves: FloatArray) -> tuple[float, FloatArray]:
+        """Evaluate the loss of the words.
+
+        Args:
+            moves: Shape ``(tags, dim)``.
+
+        Returns:
+            Its sum, and its gradient by the vectors of the tags. Shape ``(tags, dim)``.
+        """
         residual = self.logits_at(moves)
         residual -= residual.max(axis=1, keepdims=True)
         words = np.arange(len(residual))
         gold = residual[words, self.tag_ids]
         np.exp(residual, out=residual)
         totals = residual.sum(axis=1)
-        loss = np.dot(self.weights, np.log(totals) - gold) + strength / 2 * np.vdot(moves, moves)
+        loss = float(np.dot(self.weights, np.log(totals) - gold))
         residual *= (self.weights / totals)[:, None]
         residual[words, self.tag_ids] -= self.weights
-        by_tag = residual.T @ self.features  # (tags, dim)
-        return float(loss), self.mixing.T @ by_tag + strength * moves
+        return loss, residual.T @ self.features
 
     def solve(
         self, strength: float, start: FloatArray, max_iterations: int, tolerance: float
@@ -287,6 +320,8 @@ def load_minimize() -> Callable[..., Any]:
     return minimize
 
 
+_MANY_SCORES = 100_000  # words times tags; below, a solve is short anyhow
+_SHARES = 8  # of the words of a long problem
 _SURE = 0.99  # probability of O from which words stand for one another
 _ONE_IN = 8
 _COMMON = 0.7  # of the mean state; a bias says the rest (docs/experiments.md)

@@ -257,6 +257,7 @@ class Session:
             self.settings,
             start=self._last,
             allowed=self._allowed(examples),
+            n_workers=self._engine.backend.n_workers,
         )
         self._params = self._last = result.params
         if held_out := result.held_out:
