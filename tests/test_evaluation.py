@@ -7,7 +7,7 @@ import pytest
 from builders import people_and_cities, sentence, tiny_tokenizer
 from labelwise.annotation import Mention, Sentence
 from labelwise.backend import FakeBackend
-from labelwise.errors import DataError, LabelError
+from labelwise.errors import DataError, LabelError, RequestError
 from labelwise.evaluation import evaluate
 from labelwise.labels import LabelSet
 from labelwise.metrics import error_breakdown, score_mentions
@@ -55,6 +55,11 @@ def test_gold_labels_outside_the_label_set_are_refused(tagger: Tagger) -> None:
 def test_no_sentences_are_refused(tagger: Tagger) -> None:
     with pytest.raises(DataError, match="No sentences to evaluate on"):
         evaluate(tagger, [], ["person"])
+
+
+def test_a_path_in_place_of_a_model_is_refused() -> None:
+    with pytest.raises(RequestError, match=r"path 'runs/mine'.*Tagger.from_pretrained first"):
+        evaluate("runs/mine", people_and_cities())  # type: ignore[arg-type]
 
 
 def test_an_evaluation_prints_as_a_table(tagger: Tagger) -> None:

@@ -6,6 +6,7 @@ Reads no files and loads no models.
 from __future__ import annotations
 
 import dataclasses
+import os
 import time
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -14,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 from labelwise.annotation import Mention, Sentence
 from labelwise.arguments import Labels
 from labelwise.data import labels_of
-from labelwise.errors import DataError, LabelError, did_you_mean, some_of
+from labelwise.errors import DataError, LabelError, RequestError, did_you_mean, some_of
 from labelwise.exports import onnx_backends
 from labelwise.labels import LabelSet
 from labelwise.metrics import ErrorBreakdown, Scores, error_breakdown, score_mentions
@@ -138,9 +139,15 @@ def evaluate(
         Scores of every label looked for, errors and speed.
 
     Raises:
+        RequestError: The model is given as a path.
         DataError: There are no sentences.
         LabelError: A sentence bears a label that is not looked for.
     """
+    if isinstance(tagger, str | os.PathLike):
+        raise RequestError(
+            f"The model is given as the path '{tagger}'. Expected a Tagger. Load it with "
+            "Tagger.from_pretrained first."
+        )
     sentences = to_sentences(sentences)
     if not sentences:
         raise DataError("No sentences to evaluate on. Expected annotated sentences.")

@@ -16,7 +16,7 @@ from labelwise.arrays import BoolArray, FloatArray, IntArray
 from labelwise.blas import one_blas_thread
 from labelwise.fit_inputs import check_examples
 from labelwise.fit_settings import FitSettings
-from labelwise.map_problem import MapProblem, load_minimize
+from labelwise.map_problem import MapProblem, Solution, load_minimize
 from labelwise.tag_params import TagParams
 
 
@@ -109,11 +109,9 @@ def fit_tag_vectors(  # noqa: PLR0913
         if strength is None:
             strength, held_out = _choose_strength(problem, sentence_ids, settings, kept)
         moves = problem.moves_to(prior if start is None else start)
-        solutions, lean = [], _lean(problem)
-        slope = _NEAR if problem.is_long else _EXACT
-        for factor in settings.spread:  # each starts where the last one ended
-            solutions.append(lean.solve(strength * factor, moves, settings.max_iterations, slope))
-            moves = solutions[-1].moves
+        solutions = _solve(
+            problem, [strength * factor for factor in settings.spread], moves, settings
+        )
     return FitResult(
         params=problem.params_at((1 - kept) * np.mean([s.moves for s in solutions], axis=0)),
         strength=strength,
@@ -123,6 +121,17 @@ def fit_tag_vectors(  # noqa: PLR0913
         n_iterations=sum(s.n_iterations for s in solutions),
         held_out=held_out,
     )
+
+
+def _solve(
+    problem: MapProblem, strengths: list[float], moves: FloatArray, settings: FitSettings
+) -> list[Solution]:
+    """Solve at several strengths; each solve starts where the last one ended."""
+    lean, slope, solutions = _lean(problem), _NEAR if problem.is_long else _EXACT, list[Solution]()
+    for strength in strengths:
+        solutions.append(lean.solve(strength, moves, settings.max_iterations, slope))
+        moves = solutions[-1].moves
+    return solutions
 
 
 def _share_to_keep(problem: MapProblem, centre_tags: IntArray, sentence_ids: IntArray) -> float:
