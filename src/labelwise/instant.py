@@ -124,12 +124,12 @@ def fit_tag_vectors(  # noqa: PLR0913
 
 
 def _solve(
-    problem: MapProblem, strengths: list[float], moves: FloatArray, settings: FitSettings
+    problem: MapProblem, strength: float, moves: FloatArray, settings: FitSettings
 ) -> list[Solution]:
-    """Solve at several strengths; each solve starts where the last one ended."""
+    """Solve over the spread around a strength; each solve starts where the last one ended."""
     lean, slope, solutions = _lean(problem), _NEAR if problem.is_long else _EXACT, list[Solution]()
-    for strength in strengths:
-        solutions.append(lean.solve(strength, moves, settings.max_iterations, slope))
+    for factor in settings.spread:
+        solutions.append(lean.solve(strength * factor, moves, settings.max_iterations, slope))
         moves = solutions[-1].moves
     return solutions
 
