@@ -109,9 +109,7 @@ def fit_tag_vectors(  # noqa: PLR0913
         if strength is None:
             strength, held_out = _choose_strength(problem, sentence_ids, settings, kept)
         moves = problem.moves_to(prior if start is None else start)
-        solutions = _solve(
-            problem, [strength * factor for factor in settings.spread], moves, settings
-        )
+        solutions = _solve(problem, strength, moves, settings)
     return FitResult(
         params=problem.params_at((1 - kept) * np.mean([s.moves for s in solutions], axis=0)),
         strength=strength,
