@@ -45,8 +45,8 @@ class MapProblem:
     and a vector that moves along the mean state moves the logits of every word. The prior is the
     same in all directions, so parts never leave the centre in directions that no state has;
     with fewer words than ``dim``, features are coordinates in the span of the states alone.
-    Nor do parts move in ways that no tag shows: a move a tag says it all, and ``mixing``, whose
-    square is that of the composition, makes it as long as the least moves of parts that do it.
+    Nor do parts move in ways that no tag shows, so there is one move a tag. As ``mixing`` times
+    its transpose is the composition times its own, moves are as long as those of the parts.
 
     Attributes:
         features: Shape ``(words, dim)``.

@@ -74,6 +74,7 @@ class Session:
         self.label_set = label_set
         self.settings = settings or FitSettings()
         self._engine = engine
+        self._label_ids = {name: i for i, name in enumerate(label_set.names)}
         self._examples: list[_EncodedExample] = []
         prior = self._word_vectors() if start is None else self._from_table(start)
         self._prior = prior.padded(
@@ -199,9 +200,8 @@ class Session:
 
     def _tags_of(self, sentence: Sentence) -> IntArray:
         """Gold tags of a sentence. Shape ``(words,)``."""
-        label_ids = {name: i for i, name in enumerate(self.label_set.names)}
         scheme = self._engine.backend.config.scheme
-        return tag_ids(len(sentence.words), sentence.mentions, label_ids, scheme)
+        return tag_ids(len(sentence.words), sentence.mentions, self._label_ids, scheme)
 
     def undo(self) -> Sentence:
         """Take the last example back and fit again; errors as of ``take_back``."""
