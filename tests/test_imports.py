@@ -16,7 +16,7 @@ import labelwise
 ROOT = Path(__file__).resolve().parents[1]
 SOURCE = ROOT / "src" / "labelwise"
 THIRD_PARTY = {
-    "numpy", "onnxruntime", "rich", "safetensors", "scipy", "tokenizers", "torch", "transformers",
+    "numpy", "onnxruntime", "openvino", "rich", "safetensors", "scipy", "tokenizers", "torch", "transformers",
     "typer",
 }  # fmt: skip
 

@@ -1,4 +1,4 @@
-"""The ONNX graphs of a model as backends; of two precisions, the one that is faster here.
+"""The ONNX graphs of a model as backends, by ONNX Runtime or by OpenVINO.
 
 Knows which graphs a model may have, not how a folder is written.
 """
@@ -18,14 +18,17 @@ from labelwise.encoding import PieceTokenizer
 from labelwise.errors import CheckpointError
 from labelwise.onnx_backend import RUNTIME, OnnxBackend
 from labelwise.precision import (
+    BARE,
     EXACT,
     LABEL_GRAPH,
     PRECISIONS,
     TEXT_GRAPH,
+    WEIGHTS,
     faster_precision,
     measure_in_turns,
 )
 from labelwise.sealed import Manifest
+from labelwise.tensors import Tensors
 
 if TYPE_CHECKING:
     from labelwise.torch_backend import TorchBackend
@@ -97,6 +100,37 @@ def open_exports(
     )
 
 
+def open_bare(
+    manifest: Manifest,
+    tensors: Tensors,
+    tokenizer: PieceTokenizer,
+    config: ModelConfig,
+    facts: Mapping[str, Any],
+    *,
+    threads: int = 0,
+) -> EncoderBackend:
+    """Run the graphs of a folder by OpenVINO, with the weights of its checkpoint.
+
+    Args:
+        manifest: The folder, verified.
+        tensors: Its weights, by name. Shapes ``(...)``, as the graphs want them.
+        tokenizer: Its piece tokenizer.
+        config: How labels become vectors.
+        facts: As for ``GraphBackend``.
+        threads: Cores that may be used in a call; 0 means all.
+
+    Raises:
+        CheckpointError: The folder has no such graph, or one that is none.
+    """
+    from labelwise.openvino_backend import OpenVinoBackend  # noqa: PLC0415
+
+    graphs = {t: manifest.file(name).read_bytes() for t, name in _bare(manifest.files).items()}
+    digest = _bare_digest(manifest)
+    return OpenVinoBackend(
+        graphs, tensors, tokenizer, config, facts, digest=digest, threads=threads
+    )
+
+
 def verify_loaded(folder: Path, backend: EncoderBackend) -> Manifest:
     """Verify a folder, and that it still holds the graphs that run.
 
@@ -108,7 +142,8 @@ def verify_loaded(folder: Path, backend: EncoderBackend) -> Manifest:
         CheckpointError: Another model was written there since, or as ``checkpoint.verify``.
     """
     manifest = verify(folder)
-    if backend.digest not in (_digest(manifest, g) for g in _towers(manifest.files)):
+    may_run = [_digest(manifest, graphs) for graphs in _towers(manifest.files)]
+    if backend.digest not in (*may_run, _bare_digest(manifest)):
         raise CheckpointError(
             f"'{folder}' holds another model than the one that was loaded from it. Expected the "
             "same, whose weights are read there again. Load it anew, or put the old one back."
@@ -118,6 +153,18 @@ def verify_loaded(folder: Path, backend: EncoderBackend) -> Manifest:
 
 def _digest(manifest: Manifest, names: Mapping[str, str]) -> str:
     return "".join(manifest.files[name].sha256 for name in names.values())
+
+
+def _bare_digest(manifest: Manifest) -> str:
+    """Identify the weights of a checkpoint and the graphs that they belong to."""
+    names = {"weights": WEIGHTS, **_bare(manifest.files)}
+    return _digest(manifest, names) if WEIGHTS in manifest.files else ""
+
+
+def _bare(names: Collection[str]) -> dict[str, str]:
+    """Find the graph of each tower that is without weights."""
+    usual = {"text": BARE[TEXT_GRAPH], "label": BARE[LABEL_GRAPH]}
+    return {tower: name for tower, name in usual.items() if name in names}
 
 
 def _towers(names: Collection[str]) -> list[dict[str, str]]:

@@ -1,4 +1,4 @@
-"""Model folders to backends and back: the only place that picks an engine."""
+"""Model folders to models and back."""
 
 from __future__ import annotations
 
@@ -13,8 +13,7 @@ from labelwise.backend import EncoderBackend, checked_facts, facts_of
 from labelwise.checkpoint import named_in_errors, verify, write_folder
 from labelwise.config import ModelConfig
 from labelwise.encoder_config import check_encoder_config
-from labelwise.encoders import tokenizer_json
-from labelwise.encoding import PieceTokenizer
+from labelwise.engines import open_backend
 from labelwise.errors import (
     CheckpointError,
     ConfigError,
@@ -25,7 +24,7 @@ from labelwise.errors import (
 from labelwise.label_cache import label_tensors, vectors_by_text
 from labelwise.labels import LabelSet
 from labelwise.numeric import check_whole
-from labelwise.precision import EXACT, LABEL_GRAPH, TEXT_GRAPH
+from labelwise.precision import BARE, EXACT, LABEL_GRAPH, WEIGHTS
 from labelwise.saved_fit import FIT_FILES, fit_files, read_fit
 from labelwise.sealed import Manifest
 from labelwise.strict_json import dump_json, read_json
@@ -37,8 +36,8 @@ if TYPE_CHECKING:
 
 DEFAULT_MODEL = "labelwise-mini-en"
 _CONFIG, _LABELS, _TOKENIZER = "config.json", "labels.json", "tokenizer.json"
-_WEIGHTS, _LABEL_VECTORS = "model.safetensors", "labels.safetensors"
-_FOR_NEW_LABELS = (_WEIGHTS, LABEL_GRAPH, EXACT[LABEL_GRAPH])
+_LABEL_VECTORS = "labels.safetensors"
+_FOR_NEW_LABELS = (WEIGHTS, LABEL_GRAPH, EXACT[LABEL_GRAPH], *BARE.values())
 
 
 @dataclass(frozen=True)
@@ -72,24 +71,21 @@ def load_model(
     Args:
         name_or_path: Folder written by ``save_model``; None, or its name, for the default model.
         device: ``"cpu"`` or a torch device.
-        engine: ``"onnx"``, ``"torch"``, or ``"auto"``: ONNX on a CPU where the folder has an
-            export, else torch.
-        threads: Cores that ONNX Runtime may use in a call; 0 means all.
+        engine: ``"onnx"``, ``"openvino"``, ``"torch"``, or ``"auto"``: ONNX on a CPU where the
+            folder has an export, else torch.
+        threads: Cores that ONNX Runtime or OpenVINO may use in a call; 0 means all.
 
     Raises:
         CheckpointError: The folder is missing, damaged, of another version or hostile.
         ConfigError: The engine is unknown, or this machine has no such device.
-        MissingExtraError: No default model is installed, or torch is needed and missing.
+        MissingExtraError: No default model is installed, or the engine is missing.
         RequestError: ``threads`` is no whole number from 0 on.
     """
     threads = check_whole(threads, "threads", "Leave it out, or give 0, for all cores.")
     manifest = verify(find_model(name_or_path))
     values = read_config(manifest)
     label_set = read_own_labels(manifest)
-    if _engine(manifest, engine, device) == "onnx":
-        backend = _onnx_backend(manifest, values, threads)
-    else:
-        backend = _torch_backend(manifest, values, device)
+    backend = open_backend(manifest, values, engine=engine, device=device, threads=threads)
     fitted = read_fit(manifest, label_set, backend) if label_set else None
     vectors = _label_vectors(manifest, backend)
     return LoadedModel(backend, label_set, manifest.folder, fitted, vectors)
@@ -109,16 +105,6 @@ def _label_vectors(manifest: Manifest, backend: EncoderBackend) -> Mapping[str, 
         return {}
     path = manifest.file(_LABEL_VECTORS)
     return vectors_by_text(load_tensors(path), backend, str(path))
-
-
-def _engine(manifest: Manifest, engine: str, device: str) -> str:
-    if engine not in ("auto", "onnx", "torch"):
-        raise ConfigError(f"There is no engine '{engine}'. Expected 'auto', 'onnx' or 'torch'.")
-    if engine == "auto":
-        return "onnx" if device == "cpu" and TEXT_GRAPH in manifest.files else "torch"
-    if engine == "onnx" and device != "cpu":
-        raise ConfigError(f"Device is '{device}'. Engine 'onnx' expects 'cpu'. Use 'torch' there.")
-    return engine
 
 
 def find_model(name_or_path: str | Path | None) -> Path:
@@ -298,7 +284,7 @@ def _torch_files(backend: TorchBackend, dtype: str, *, frozen: bool = False) -> 
     return {
         _CONFIG: dump_json(config, _CONFIG),
         _TOKENIZER: backend.tokenizer.to_json(),
-        _WEIGHTS: lambda target: save_tensors(target, tensors),
+        WEIGHTS: lambda target: save_tensors(target, tensors),
     }
 
 
@@ -316,34 +302,3 @@ def read_config(manifest: Manifest) -> dict[str, Any]:
             "'facts'. Save the model again with save_pretrained()."
         ) from err
     return {"model": model, "encoders": encoders, "facts": facts}
-
-
-def _onnx_backend(manifest: Manifest, values: dict[str, Any], threads: int) -> EncoderBackend:
-    from labelwise.exports import open_exports  # noqa: PLC0415
-
-    tokenizer = read_tokenizer(manifest)
-    return open_exports(manifest, tokenizer, values["model"], values["facts"], threads=threads)
-
-
-def _torch_backend(manifest: Manifest, values: dict[str, Any], device: str) -> EncoderBackend:
-    if values["facts"]["frozen"]:
-        raise CheckpointError(
-            f"'{manifest.folder}' is frozen: it has no weights. Expected a model to run with torch "
-            "or to train. Use the model that it was exported from."
-        )
-    require("torch", "train", f"Running '{manifest.folder}' with torch")
-    from labelwise.torch_backend import backend_from_tensors  # noqa: PLC0415
-
-    tokenizer = read_tokenizer(manifest)
-    tensors = load_tensors(manifest.file(_WEIGHTS), upcast=True)
-    with named_in_errors(manifest.folder / _WEIGHTS):
-        return backend_from_tensors(
-            values["encoders"], tensors, values["model"], tokenizer, device=device
-        )
-
-
-def read_tokenizer(manifest: Manifest) -> PieceTokenizer:
-    """Read the tokenizer of a model folder."""
-    text = tokenizer_json(manifest.folder)
-    with named_in_errors(manifest.folder / _TOKENIZER):
-        return PieceTokenizer.from_json(text)

@@ -16,9 +16,10 @@ from labelwise.arrays import IntArray
 from labelwise.data import read_dataset
 from labelwise.encoding import batches_by_pieces
 from labelwise.errors import RequestError
-from labelwise.precision import EXACT, LABEL_GRAPH, TEXT_GRAPH
+from labelwise.precision import BARE, EXACT, LABEL_GRAPH, TEXT_GRAPH
 from labelwise.quantization import quantize_products
 from labelwise.sample_data import SAMPLES
+from labelwise.skeleton import without_weights
 from labelwise.torch_backend import TorchBackend
 
 _OUTPUT = "states"
@@ -47,7 +48,9 @@ def export_towers(backend: TorchBackend, precision: str) -> dict[str, bytes]:
 
     Returns:
         One self-contained ONNX file a tower, by file name (``text.onnx``, ``label.onnx``); for
-        both, those in full precision beside them as ``text.fp32.onnx`` and ``label.fp32.onnx``.
+        both, those in full precision beside them as ``text.fp32.onnx`` and ``label.fp32.onnx``;
+        and each without its weights, for engines that read these from the checkpoint
+        (``text.graph.onnx``, ``label.graph.onnx``).
 
     Raises:
         RequestError: The architecture has no export.
@@ -60,12 +63,14 @@ def export_towers(backend: TorchBackend, precision: str) -> dict[str, bytes]:
         )
     towers = {TEXT_GRAPH: backend.model.text_tower, LABEL_GRAPH: backend.model.label_tower}
     graphs = {name: _export(t) for name, t in towers.items() if t is not None}
+    tensors = backend.tensors()
+    bare = {BARE[name]: without_weights(data, tensors) for name, data in graphs.items()}
     if precision == "fp32":
-        return graphs
+        return graphs | bare
     feeds = _sample_feeds(backend)
     rounded = {name: quantize_products(data, feeds) for name, data in graphs.items()}
     exact = {EXACT[name]: data for name, data in graphs.items()} if precision == "auto" else {}
-    return rounded | exact
+    return rounded | exact | bare
 
 
 def _sample_feeds(backend: TorchBackend) -> list[dict[str, IntArray]]:

@@ -24,8 +24,10 @@ from labelwise.files import atomic_write_text
 from labelwise.strict_json import read_json
 
 PRECISIONS = ("int8", "fp32")
+WEIGHTS = "model.safetensors"
 TEXT_GRAPH, LABEL_GRAPH = "text.onnx", "label.onnx"
 EXACT = {TEXT_GRAPH: "text.fp32.onnx", LABEL_GRAPH: "label.fp32.onnx"}  # where those are int8
+BARE = {TEXT_GRAPH: "text.graph.onnx", LABEL_GRAPH: "label.graph.onnx"}  # without weights
 CACHE_VARIABLE = "LABELWISE_CACHE"
 
 _DOT_PRODUCTS = frozenset({"avx512_vnni", "avx_vnni", "amx_int8", "asimddp"})

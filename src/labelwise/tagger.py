@@ -72,12 +72,13 @@ class Tagger(Learning):
             name_or_path: Folder written by ``save_pretrained``; None for the installed default
                 model.
             device: ``"cpu"`` or a torch device.
-            engine: ``"auto"``, ``"torch"`` or ``"onnx"``.
-            threads: Cores that ONNX Runtime may use in a call; 0 means all.
+            engine: ``"auto"``, ``"onnx"``, ``"torch"``, or ``"openvino"``, which is faster and
+                more exact on processors that multiply bf16 (AMX); see docs/runtime.md.
+            threads: Cores that ONNX Runtime or OpenVINO may use in a call; 0 means all.
 
         Raises:
             CheckpointError: The folder is missing, damaged, of another version or hostile.
-            MissingExtraError: No default model is installed, or torch is needed and missing.
+            MissingExtraError: No default model is installed, or the engine is missing.
             RequestError: ``threads`` is no whole number from 0 on.
         """
         return cls.of(load_model(name_or_path, device=device, engine=engine, threads=threads))

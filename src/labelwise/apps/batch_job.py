@@ -36,6 +36,7 @@ class BatchOptions:
     threshold: float | None = None
     column: str | None = None
     device: str = "cpu"
+    engine: str = "auto"
     shard: str = "1/1"
     part_format: str = "jsonl"
     part_size: int = 10_000
@@ -61,7 +62,7 @@ def predict_file(file: str, options: BatchOptions) -> bool:
     if "parquet" in (options.part_format, path.suffix.removeprefix(".")):
         require("pyarrow", "parquet", "Parquet")
     described = describe_file(path)
-    loaded = load_model(options.model, device=options.device)
+    loaded = load_model(options.model, device=options.device, engine=options.engine)
     label_set = labels_to_predict(options.labels, loaded.label_set)
     job = Job(
         options.folder,

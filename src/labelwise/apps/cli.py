@@ -19,7 +19,7 @@ from labelwise.apps.output import counted, data, note
 from labelwise.apps.predict import LabelsToFind, Threshold, predict
 from labelwise.apps.serve import serve
 from labelwise.apps.studio import project, studio
-from labelwise.apps.train import AsJson, Device, Model, Split, finetune, pretrain
+from labelwise.apps.train import AsJson, Device, Engine, Model, Split, finetune, pretrain
 from labelwise.config import PRESETS, RECOMMENDED_MODEL, ModelConfig, ServeConfig
 from labelwise.errors import MissingExtraError
 
@@ -55,6 +55,7 @@ def evaluate(
     ] = None,
     threshold: Threshold = None,
     device: Device = "cpu",
+    engine: Engine = "auto",
     as_json: AsJson = False,
 ) -> None:
     """Score a model on annotated sentences: exact entities, micro-F1."""
@@ -63,7 +64,7 @@ def evaluate(
     from labelwise.tagger import Tagger
 
     sentences = read_split(dataset, split, "test")
-    tagger = Tagger.from_pretrained(model, device=device)
+    tagger = Tagger.from_pretrained(model, device=device, engine=engine)
     label_set, sentences = labels_to_score(labels, dataset, tagger.label_set, sentences)
     evaluation = measure(tagger, sentences, label_set, threshold=threshold)
     if as_json:
@@ -176,7 +177,8 @@ def labels(
 def _reader_of(model: str | None) -> tuple[LabelSet | None, ModelConfig, PieceTokenizer | None]:
     """Own labels, settings and tokenizer of a model, or settings of the one that is to come."""
     from labelwise.checkpoint import read_manifest
-    from labelwise.loading import find_model, read_config, read_own_labels, read_tokenizer
+    from labelwise.engines import read_tokenizer
+    from labelwise.loading import find_model, read_config, read_own_labels
 
     try:
         manifest = read_manifest(find_model(model))

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import typer
 
 from labelwise.apps.output import counted, data, note
-from labelwise.apps.train import Device, Model
+from labelwise.apps.train import Device, Engine, Model
 
 if TYPE_CHECKING:
     from labelwise.annotation import Sentence
@@ -79,6 +79,7 @@ def predict(
     output: OutputFile = None,
     column: Column = None,
     device: Device = "cpu",
+    engine: Engine = "auto",
     as_json: Annotated[
         bool, typer.Option("--json", help="Print one JSON object a text on stdout.")
     ] = False,
@@ -108,6 +109,7 @@ def predict(
             threshold=threshold,
             column=column,
             device=device,
+            engine=engine,
             shard=shard or "1/1",
             part_format=part_format or "jsonl",
             part_size=part_size or 10_000,
@@ -119,7 +121,7 @@ def predict(
     from labelwise.apps.text_files import read_texts
     from labelwise.tagger import Tagger
 
-    tagger = Tagger.from_pretrained(model, device=device)
+    tagger = Tagger.from_pretrained(model, device=device, engine=engine)
     label_set = labels_to_predict(labels, tagger.label_set)
     given = (sentence_from_text(t, f"text:{n}") for n, t in enumerate(text or (), start=1))
     groups = iter([given]) if file is None else read_texts(file, column)

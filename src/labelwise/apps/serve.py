@@ -10,12 +10,12 @@ import time
 import traceback
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any
 
 import typer
 
 from labelwise.apps.output import note, printable
-from labelwise.apps.train import Model
+from labelwise.apps.train import Engine, Model
 from labelwise.config import ServeConfig
 from labelwise.errors import ConfigError, require
 
@@ -36,9 +36,7 @@ def serve(
         Path | None,
         typer.Option(help=f"File that holds the token; {TOKEN_VARIABLE} if left out."),
     ] = None,
-    engine: Annotated[
-        Literal["auto", "onnx", "torch"], typer.Option(help="What runs the encoders.")
-    ] = "auto",
+    engine: Engine = "auto",
     threads: Annotated[
         int,
         typer.Option(
