@@ -377,9 +377,8 @@ def page(results: dict[str, Any]) -> str:
         "# Performance\n",
         "Written by `python benchmarks/runtime.py --write-docs`. Words a second from raw text to "
         "entities;\nall on the same encoder, in the same run, on texts of the sample corpus. A "
-        "bare session is ONNX\nRuntime, or OpenVINO, alone, on the same batches, tokenized before, as "
-        "many at a time. How to choose\nbetween int8 and OpenVINO is told in "
-        "[runtime.md](runtime.md).\n",
+        "bare session is ONNX\nRuntime, or OpenVINO, alone, on the same batches, tokenized before, "
+        "as many at a time. What to\nchoose is told in [runtime.md](runtime.md).\n",
         f"- Machine: {about['processor']}, {about['cores']} cores; load "
         f"{about['load_before'][0]:.2f} before, {about['load_after'][0]:.2f} after",
         f"- Encoder: {results['encoder']}; Python {about['python']}, {versions}\n",

@@ -16,8 +16,8 @@ import labelwise
 ROOT = Path(__file__).resolve().parents[1]
 SOURCE = ROOT / "src" / "labelwise"
 THIRD_PARTY = {
-    "numpy", "onnxruntime", "openvino", "rich", "safetensors", "scipy", "tokenizers", "torch", "transformers",
-    "typer",
+    "numpy", "onnxruntime", "openvino", "rich", "safetensors", "scipy", "tokenizers", "torch",
+    "transformers", "typer",
 }  # fmt: skip
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import subprocess
 import sys
 from pathlib import Path
 
@@ -171,3 +172,12 @@ def test_the_command_line_takes_it(folder: Path) -> None:
     done = CliRunner().invoke(app, ["predict", "--engine", "openvino", *options])
     assert done.exit_code == 0, done.output
     assert '"entities"' in done.output
+
+
+def test_its_telemetry_is_not_loaded(folder: Path) -> None:
+    code = (
+        "import sys; from labelwise import Tagger;"
+        f"Tagger.from_pretrained({str(folder)!r}, engine='openvino').predict('Ada left');"
+        "sys.exit(any('telemetry' in name for name in sys.modules))"
+    )
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
