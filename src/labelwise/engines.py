@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Any
+import sys
+from types import ModuleType
+from typing import Any, cast
 
 from labelwise.backend import EncoderBackend
 from labelwise.checkpoint import named_in_errors
@@ -67,6 +69,8 @@ def _openvino_backend(manifest: Manifest, values: dict[str, Any], threads: int) 
             f"'{manifest.folder}' has nothing that OpenVINO can run. Expected '{BARE[TEXT_GRAPH]}' "
             f"and '{WEIGHTS}'. Export the model again, without --frozen, or use another engine."
         )
+    modules = cast("dict[str, ModuleType | None]", sys.modules)
+    modules.setdefault("openvino_telemetry", None)  # so OpenVINO loads its stub: nothing is sent
     require("openvino", "openvino", f"Running '{manifest.folder}' with OpenVINO")
     from labelwise.exports import open_bare  # noqa: PLC0415
 
