@@ -152,7 +152,7 @@ def test_little_is_not_shared_out() -> None:
 def test_with_workers_the_next_chunk_is_encoded_while_one_is_used() -> None:
     engine = fake_engine()
     engine.backend.n_workers = 2  # type: ignore[misc]
-    found = engine.tag(distinct(8), engine.tag_table(LABEL_SET), live=True)
+    found = engine.tag(distinct(8), engine.tag_table(LABEL_SET))
     n_first = math.ceil(FIRST_CHUNK_WORDS / 9)
     list(itertools.islice(found, n_first + 1))
     deadline = time.monotonic() + 10
@@ -268,14 +268,13 @@ def test_sentences_are_read_only_a_little_ahead() -> None:
 
 
 @pytest.mark.parametrize("n_workers", [1, 2])
-@pytest.mark.parametrize(("live", "n_words"), [(True, FIRST_CHUNK_WORDS), (False, CHUNK_WORDS)])
-def test_live_results_wait_for_few_sentences(n_workers: int, live: bool, n_words: int) -> None:
+def test_the_first_results_wait_for_few_sentences(n_workers: int) -> None:
     engine, drawn = fake_engine(), list[int]()
     engine.backend.n_workers = n_workers  # type: ignore[misc]
     sentences = (drawn.append(i) or ["bob"] * 7 for i in range(5000))
-    found = engine.tag(sentences, engine.tag_table(LABEL_SET), live=live)
+    found = engine.tag(sentences, engine.tag_table(LABEL_SET))
     next(found)
-    assert len(drawn) == n_words // 8
+    assert len(drawn) == FIRST_CHUNK_WORDS // 8
     assert len(list(found)) == len(drawn) - 1 == 4999
 
 
@@ -337,7 +336,7 @@ def test_an_error_of_the_source_comes_after_all_results_before_it(
 
 def test_a_stream_that_is_left_early_leaves_no_thread() -> None:
     engine, n_threads = fake_engine(), threading.active_count()
-    found = engine.tag(itertools.repeat(["bob"] * 40), engine.tag_table(LABEL_SET), live=True)
+    found = engine.tag(itertools.repeat(["bob"] * 40), engine.tag_table(LABEL_SET))
     n_first = math.ceil(FIRST_CHUNK_WORDS / 41)
     list(itertools.islice(found, n_first + 1))  # the first are a chunk, which needs no thread
     assert threading.active_count() == n_threads + 1

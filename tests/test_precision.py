@@ -137,6 +137,15 @@ def test_flags_are_read_as_linux_writes_them() -> None:
     assert Processor.here().name
 
 
+@pytest.mark.parametrize(
+    ("flags", "bytes_", "bf16"),
+    [("avx2", False, False), ("avx512_vnni", True, False), ("amx_bf16 amx_int8", True, True)],
+)
+def test_flags_say_which_products_are_fast(flags: str, bytes_: bool, bf16: bool) -> None:
+    processor = Processor("any", frozenset(flags.split()))
+    assert (processor.multiplies_bytes, processor.multiplies_bf16) == (bytes_, bf16)
+
+
 def test_answers_lie_where_the_variable_says(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv(CACHE_VARIABLE, "/some/where")
     assert answers_path() == Path("/some/where/precision.json")

@@ -8,10 +8,12 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Executor, Future, ThreadPoolExecutor
+from functools import partial
 from itertools import islice
-from typing import TypeVar
+from typing import NoReturn, TypeVar
 
 Item = TypeVar("Item")
+Part = TypeVar("Part")
 Result = TypeVar("Result")
 
 
@@ -32,17 +34,56 @@ def map_ahead(function: Callable[[Item], Result], items: Iterable[Item]) -> Iter
     >>> list(map_ahead(str.upper, ["a", "b", "c"]))
     ['A', 'B', 'C']
     """
-    with ThreadPoolExecutor(1, thread_name_prefix="labelwise-ahead") as pool:
-        started: deque[Future[Result]] = deque()
-        futures = _futures(function, items, pool)
-        for first in islice(futures, 1):
-            yield first.result()
-        for future in futures:
-            started.append(future)
+    alone = ((None, [item]) for item in items)
+    for _, (result,) in _ahead(function, alone, ThreadPoolExecutor(1, "labelwise-ahead")):
+        yield result
+
+
+def map_parts_ahead(
+    function: Callable[[Part], Result], items: Iterable[tuple[Item, Sequence[Part]]], n_workers: int
+) -> Iterator[tuple[Item, list[Result]]]:
+    """Map a function over the parts of items, several at a time, one item ahead.
+
+    Workers go on with the parts of the next item while the last ones of an item are at work. The
+    items are drawn and the first result is given as by ``map_ahead``.
+
+    Args:
+        function: The work.
+        items: Any iterable of whatever names an item, and its parts.
+        n_workers: Threads at most; with one, it is done in the caller's, and nothing ahead.
+
+    Yields:
+        Each item with ``function(part)`` of its parts, in order; an error comes after the results
+        before it.
+
+    >>> list(map_parts_ahead(str.upper, [(1, ["a", "b"]), (2, []), (3, ["c"])], n_workers=2))
+    [(1, ['A', 'B']), (2, []), (3, ['C'])]
+    """
+    if n_workers < 2:
+        yield from ((item, list(map(function, parts))) for item, parts in items)
+        return
+    yield from _ahead(function, items, ThreadPoolExecutor(n_workers, "labelwise-batch"))
+
+
+def _ahead(
+    function: Callable[[Part], Result],
+    items: Iterable[tuple[Item, Sequence[Part]]],
+    pool: ThreadPoolExecutor,
+) -> Iterator[tuple[Item, list[Result]]]:
+    """Give the results of an item while the parts of the next are at work; then end the pool."""
+    try:
+        started: deque[Callable[[], tuple[Item, list[Result]]]] = deque()
+        work = _started(function, items, pool)
+        for first in islice(work, 1):
+            yield first()
+        for finish in work:
+            started.append(finish)
             if len(started) > 1:
-                yield started.popleft().result()
+                yield started.popleft()()
         while started:
-            yield started.popleft().result()
+            yield started.popleft()()
+    finally:
+        pool.shutdown(cancel_futures=True)
 
 
 def map_side_by_side(
@@ -69,21 +110,32 @@ def map_side_by_side(
         yield from pool.map(function, items)
 
 
-def _futures(
-    function: Callable[[Item], Result], items: Iterable[Item], pool: Executor
-) -> Iterator[Future[Result]]:
-    """Start the work on each item; an error of ``items`` waits its turn."""
+def _started(
+    function: Callable[[Part], Result],
+    items: Iterable[tuple[Item, Sequence[Part]]],
+    pool: Executor,
+) -> Iterator[Callable[[], tuple[Item, list[Result]]]]:
+    """Start the work on each item; what is given waits for it. An error of ``items`` comes last."""
     try:
-        for index, item in enumerate(items):
-            yield pool.submit(function, item) if index else _done(function, item)
+        for index, (item, parts) in enumerate(items):
+            if index or len(parts) > 1:
+                yield partial(_finish, item, [pool.submit(function, part) for part in parts])
+            else:  # it has nothing to run beside
+                yield partial(_finish, item, [_done(function, part) for part in parts])
     except Exception as err:
-        failed: Future[Result] = Future()
-        failed.set_exception(err)
-        yield failed
+        yield partial(_fail, err)
+
+
+def _finish(item: Item, futures: Sequence[Future[Result]]) -> tuple[Item, list[Result]]:
+    return item, [future.result() for future in futures]
+
+
+def _fail(err: Exception) -> NoReturn:
+    raise err
 
 
 def _done(function: Callable[[Item], Result], item: Item) -> Future[Result]:
-    """Do the work here: the first item has nothing to run beside."""
+    """Do the work here."""
     future: Future[Result] = Future()
     future.set_result(function(item))
     return future

@@ -13,7 +13,7 @@ from typing import NoReturn, SupportsIndex, TypeVar
 
 import numpy as np
 
-from labelwise.ahead import map_ahead, map_side_by_side
+from labelwise.ahead import map_ahead, map_parts_ahead, map_side_by_side
 from labelwise.annotation import Mention
 from labelwise.arrays import FloatArray
 from labelwise.backend import EncoderBackend
@@ -22,7 +22,7 @@ from labelwise.errors import CopyError, LabelError, some_of
 from labelwise.label import Label
 from labelwise.label_reading import read_in_part
 from labelwise.labels import LabelSet
-from labelwise.segments import FIRST_CHUNK_WORDS, Segment, chunks, segments_of
+from labelwise.segments import Segment, chunks, segments_of
 from labelwise.sentences import moved
 from labelwise.tag_table import Decoder, TagTable
 from labelwise.tags import compose_tags, tag_texts, text_layout
@@ -208,39 +208,35 @@ class Engine:
                     yield np.concatenate(parts) if len(parts) > 1 else parts[0]
                     parts = []
 
-    def tag(
-        self, sentences: Iterable[Sequence[str]], table: TagTable, *, live: bool = False
-    ) -> Iterator[list[Mention]]:
+    def tag(self, sentences: Iterable[Sequence[str]], table: TagTable) -> Iterator[list[Mention]]:
         """Find the mentions in sentences, in order, in memory independent of their number.
 
         Args:
             sentences: Words of each sentence, any length.
             table: Labels to look for.
-            live: Begin with small chunks, for one who gives sentences and waits for the first.
 
         Yields:
             Mentions of each sentence, sorted by start.
         """
         decoder = Decoder(self.backend.config, table)
-        for chunk, found in self._encoded(sentences, FIRST_CHUNK_WORDS if live else None):
+        for chunk, found in self._encoded(sentences):
             yield from decoder.decode(chunk.segments, found)
 
     def tag_by_sentence(
-        self, texts: Iterable[Iterable[Sequence[str]]], table: TagTable, *, live: bool = False
+        self, texts: Iterable[Iterable[Sequence[str]]], table: TagTable
     ) -> Iterator[list[Mention]]:
         """Find the mentions in texts, reading them sentence by sentence.
 
         Args:
             texts: Sentences of each text, at least one, each as its words.
             table: Labels to look for.
-            live: As for ``tag``.
 
         Yields:
             Mentions of each text, counted in the words of all its sentences.
         """
         places: deque[tuple[int, bool]] = deque()
         mentions: list[Mention] = []
-        for found in self.tag(_one_by_one(texts, places), table, live=live):
+        for found in self.tag(_one_by_one(texts, places), table):
             low, is_last = places.popleft()
             mentions += moved(found, low)
             if is_last:
@@ -261,16 +257,20 @@ class Engine:
         return Decoder(self.backend.config, table).decode(whole, states)
 
     def _encoded(
-        self, sentences: Iterable[Sequence[str]], first_words: int | None = None
+        self, sentences: Iterable[Sequence[str]]
     ) -> Iterator[tuple[Chunk, list[FloatArray]]]:
         """Chunks with the states of their segments; the next is made while one is used."""
+        tokenized = map_ahead(self.tokenize, chunks(segments_of(sentences)))
+        work = (self._with_batches(chunk) for chunk in tokenized)
+        encoded = map_parts_ahead(self._run_batch, work, self.backend.n_workers)
+        for (chunk, groups), found in encoded:
+            yield chunk, chunk.segment_states(_in_order(groups, found))
 
-        def encode(chunk: Chunk) -> tuple[Chunk, list[FloatArray]]:
-            return chunk, chunk.segment_states(self.run_windows(chunk.windows))
-
-        grouped = chunks(segments_of(sentences), first_words=first_words)
-        tokenized = map_ahead(self.tokenize, grouped)
-        return (map_ahead if self.backend.n_workers > 1 else map)(encode, tokenized)
+    def _with_batches(
+        self, chunk: Chunk
+    ) -> tuple[tuple[Chunk, list[list[int]]], list[list[Window]]]:
+        groups = self._groups([len(w.pieces.ids) for w in chunk.windows])
+        return (chunk, groups), [[chunk.windows[i] for i in group] for group in groups]
 
     def tokenize(self, segments: list[Segment]) -> Chunk:
         """Cut the texts of some segments into windows; equal texts are read once."""
@@ -287,23 +287,26 @@ class Engine:
         def encode(group: list[int]) -> list[FloatArray]:
             return self._run_batch([windows[i] for i in group])
 
-        result: list[FloatArray] = [np.zeros((0, self.backend.dim), np.float32)] * len(windows)
-        for group, found in self._in_batches([len(w.pieces.ids) for w in windows], encode):
-            for i, states in zip(group, found, strict=True):
-                result[i] = states
-        return result
+        found = list(self._in_batches([len(w.pieces.ids) for w in windows], encode))
+        return _in_order([group for group, _ in found], [states for _, states in found])
 
     def _in_batches(
         self, lengths: Sequence[int], encode: Callable[[list[int]], Found]
     ) -> Iterator[tuple[list[int], Found]]:
         """Encode sequences in batches of similar length; yields those of each, and its result."""
+        groups = self._groups(lengths)
+        yield from zip(
+            groups, map_side_by_side(encode, groups, self.backend.n_workers), strict=True
+        )
+
+    def _groups(self, lengths: Sequence[int]) -> list[list[int]]:
+        """Group sequences of similar length into batches, as even as there are workers for."""
         n_workers, budget = self.backend.n_workers, self.batch_pieces
         if n_workers > 1:
             turns = math.ceil(sum(lengths) / (budget * n_workers))
             even = math.ceil(sum(lengths) / max(1, turns * n_workers))  # so that none waits long
             budget = min(budget, max(even, _MIN_BATCH_PIECES))
-        groups = batches_by_pieces(lengths, budget)
-        yield from zip(groups, map_side_by_side(encode, groups, n_workers), strict=True)
+        return batches_by_pieces(lengths, budget)
 
     def _run_batch(self, windows: Sequence[Window]) -> list[FloatArray]:
         """States of the own words of some windows, padded to the longest."""
@@ -320,6 +323,18 @@ class Engine:
             result.append(states[window.start - window.word_start : window.end - window.word_start])
             low = high
         return result
+
+
+def _in_order(
+    groups: Sequence[Sequence[int]], found: Sequence[Sequence[FloatArray]]
+) -> list[FloatArray]:
+    """Put the states of batches in the order of their windows."""
+    by_window = {
+        i: states
+        for group, rows in zip(groups, found, strict=True)
+        for i, states in zip(group, rows, strict=True)
+    }
+    return [by_window[i] for i in range(len(by_window))]
 
 
 def _one_by_one(

@@ -17,7 +17,7 @@ from labelwise.config import ModelConfig
 from labelwise.encoding import PieceTokenizer
 from labelwise.errors import CheckpointError, RequestError
 from labelwise.graph_backend import GraphBackend, check_self_contained
-from labelwise.precision import usable_cores
+from labelwise.precision import Processor, usable_cores
 from labelwise.tensors import Tensors
 
 _INPUTS = ("input_ids", "attention_mask", "positions")
@@ -44,31 +44,34 @@ class OpenVinoBackend(GraphBackend):
         threads: int = 0,
     ) -> None:
         """Compile the graphs."""
-        n_cores = threads or usable_cores()
-        towers = {t: CompiledGraph(data, tensors, n_cores).run for t, data in graphs.items()}
+        n_streams = max(threads, usable_cores())  # callers may have threads of their own
+        towers = {t: CompiledGraph(data, tensors, n_streams).run for t, data in graphs.items()}
         super().__init__(towers, tokenizer, config, facts, digest=digest, threads=threads)
-        self.batch_pieces = 512
+        self.batch_pieces = 768
+        if not threads:
+            self.n_workers *= 2  # beside each batch that runs, one waits: no core waits for Python
 
 
 class CompiledGraph:
-    """One tower, compiled for so many batches at a time.
+    """One tower, compiled to run some batches at a time.
 
     Args:
         data: The graph, as ``skeleton.without_weights`` made it.
         tensors: Its weights, by name. Shapes ``(...)``, as the graph wants them.
-        n_cores: Batches that run side by side, each on a core.
+        n_streams: Batches that run side by side, each on a core; more wait for each other.
 
     Raises:
         CheckpointError: The graph is none, or names other files or other weights.
     """
 
-    def __init__(self, data: bytes, tensors: Tensors, n_cores: int) -> None:
+    def __init__(self, data: bytes, tensors: Tensors, n_streams: int) -> None:
         """Compile."""
         check_self_contained(data)
         options = {
-            "INFERENCE_PRECISION_HINT": "bf16",  # as far as the processor has it
-            "NUM_STREAMS": n_cores,
-            "INFERENCE_NUM_THREADS": n_cores,
+            "INFERENCE_PRECISION_HINT": "bf16" if Processor.here().multiplies_bf16 else "f32",
+            "NUM_STREAMS": n_streams,
+            "ENABLE_CPU_PINNING": False,  # two processes would sit on the same cores
+            "INFERENCE_NUM_THREADS": n_streams,
         }
         try:
             core = openvino.Core()
@@ -82,7 +85,7 @@ class CompiledGraph:
             ) from err
         self._process = os.getpid()
         self._free: SimpleQueue[openvino.InferRequest] = SimpleQueue()
-        for _ in range(n_cores):
+        for _ in range(2 * n_streams):  # half of them wait for their turn
             self._free.put(compiled.create_infer_request())
 
     def run(self, ids: IntArray, mask: BoolArray, positions: IntArray) -> FloatArray:

@@ -31,6 +31,7 @@ BARE = {TEXT_GRAPH: "text.graph.onnx", LABEL_GRAPH: "label.graph.onnx"}  # witho
 CACHE_VARIABLE = "LABELWISE_CACHE"
 
 _DOT_PRODUCTS = frozenset({"avx512_vnni", "avx_vnni", "amx_int8", "asimddp"})
+_BF16_PRODUCTS = frozenset({"amx_bf16", "avx512_bf16"})
 _WORTH_IT = 0.95  # of the time in full precision: int8 must take less, as it is less exact
 _ROUNDS = 3
 _MAX_ANSWERS = 64
@@ -80,6 +81,11 @@ class Processor:
     def multiplies_bytes(self) -> bool:
         """Whether it has an 8-bit dot product, which makes int8 fast beyond doubt."""
         return bool(self.flags & _DOT_PRODUCTS)
+
+    @property
+    def multiplies_bf16(self) -> bool:
+        """Whether it has products of bf16."""
+        return bool(self.flags & _BF16_PRODUCTS)
 
 
 def usable_cores(groups: Path = Path("/sys/fs/cgroup")) -> int:

@@ -45,17 +45,19 @@ def segments_of(sentences: Iterable[Sequence[str]]) -> Iterator[Segment]:
 
 
 def chunks(
-    segments: Iterable[Segment], n_words: int = CHUNK_WORDS, first_words: int | None = None
+    segments: Iterable[Segment],
+    n_words: int = CHUNK_WORDS,
+    first_words: int = FIRST_CHUNK_WORDS,
 ) -> Iterator[list[Segment]]:
     """Group segments to encode together: so many words, or as many as are given.
 
     Args:
         segments: Any iterable; its error comes after the segments before it.
         n_words: Words of a chunk.
-        first_words: Words of the first chunk, so that its results come soon; each has four times
-            those of the one before, up to ``n_words``.
+        first_words: Words of the first chunk, so that cores and callers wait little for it; each
+            has four times those of the one before, up to ``n_words``.
     """
-    limit = min(first_words or n_words, n_words)
+    limit = min(first_words, n_words)
     chunk: list[Segment] = []
     words = 0
     try:

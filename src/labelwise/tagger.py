@@ -155,21 +155,16 @@ class Tagger(Learning):
         Yields:
             Entities of each text.
         """
-        yield from self._records(texts, labels, threshold, live=True)
+        yield from self._records(texts, labels, threshold)
 
     def _records(
-        self,
-        texts: Iterable[str],
-        labels: Labels | None,
-        threshold: float | None,
-        *,
-        live: bool = False,
+        self, texts: Iterable[str], labels: Labels | None, threshold: float | None
     ) -> Iterator[list[Record]]:
         (engine, table), limit = self._now(labels), check_threshold(threshold)
         numbered = enumerate(check_texts(texts))
         for_words, for_records = itertools.tee(split_text(t, i) for i, t in numbered)
         sentences = (words_by_sentence(*read) for read in for_words)
-        mentions = engine.tag_by_sentence(sentences, table, live=live)
+        mentions = engine.tag_by_sentence(sentences, table)
         for (text, _, offsets), found in zip(for_records, mentions, strict=True):
             yield records_in(text, offsets, above_threshold(found, table.label_set, limit))
 
@@ -281,8 +276,7 @@ class Tagger(Learning):
             Mentions of each sentence, in words.
         """
         (engine, table), limit = self._now(labels), check_threshold(threshold)
-        live = not isinstance(sentences, Sequence)
-        for found in engine.tag(check_sentences(sentences), table, live=live):
+        for found in engine.tag(check_sentences(sentences), table):
             yield above_threshold(found, table.label_set, limit)
 
     def tag_texts(

@@ -46,15 +46,12 @@ class StateCache(Engine):
                 self._keep(words, known[words])
             yield from (known[words] for words in chunk)
 
-    def tag(
-        self, sentences: Iterable[Sequence[str]], table: TagTable, *, live: bool = False
-    ) -> Iterator[list[Mention]]:
+    def tag(self, sentences: Iterable[Sequence[str]], table: TagTable) -> Iterator[list[Mention]]:
         """Find the mentions in sentences, encoding those that are new.
 
         Args:
             sentences: Words of each sentence, any length.
             table: Labels to look for.
-            live: Not used: all chunks are small.
 
         Yields:
             Mentions of each sentence, sorted by start.
