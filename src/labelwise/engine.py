@@ -31,6 +31,7 @@ CACHED_TEXTS = 65_536
 _MIN_BATCH_PIECES = 64  # less is not worth a thread
 
 Found = TypeVar("Found")
+Part = TypeVar("Part")
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,7 +109,8 @@ class Engine:
             )
 
         fresh: dict[str, FloatArray] = {}
-        for group, rows in self._in_batches([len(p) for p in pieces], encode):
+        groups = self._groups([len(p) for p in pieces])
+        for group, rows in zip(groups, self._side_by_side(encode, groups), strict=True):
             fresh.update(zip((missing[i] for i in group), rows, strict=True))
         known = fresh | {t: v for t in texts if (v := self._vectors.get((digest, t))) is not None}
         self.remember(fresh)
@@ -261,16 +263,11 @@ class Engine:
     ) -> Iterator[tuple[Chunk, list[FloatArray]]]:
         """Chunks with the states of their segments; the next is made while one is used."""
         tokenized = map_ahead(self.tokenize, chunks(segments_of(sentences)))
-        work = (self._with_batches(chunk) for chunk in tokenized)
+        batched = ((chunk, *self._batches(chunk.windows)) for chunk in tokenized)
+        work = (((chunk, groups), batches) for chunk, groups, batches in batched)
         encoded = map_parts_ahead(self._run_batch, work, self.backend.n_workers)
         for (chunk, groups), found in encoded:
             yield chunk, chunk.segment_states(_in_order(groups, found))
-
-    def _with_batches(
-        self, chunk: Chunk
-    ) -> tuple[tuple[Chunk, list[list[int]]], list[list[Window]]]:
-        groups = self._groups([len(w.pieces.ids) for w in chunk.windows])
-        return (chunk, groups), [[chunk.windows[i] for i in group] for group in groups]
 
     def tokenize(self, segments: list[Segment]) -> Chunk:
         """Cut the texts of some segments into windows; equal texts are read once."""
@@ -283,21 +280,18 @@ class Engine:
 
     def run_windows(self, windows: Sequence[Window]) -> list[FloatArray]:
         """States of each window's own words, in the order given. Shapes ``(words, dim)``."""
+        groups, batches = self._batches(windows)
+        return _in_order(groups, [*self._side_by_side(self._run_batch, batches)])
 
-        def encode(group: list[int]) -> list[FloatArray]:
-            return self._run_batch([windows[i] for i in group])
+    def _side_by_side(
+        self, work: Callable[[Part], Found], parts: Sequence[Part]
+    ) -> Iterator[Found]:
+        return map_side_by_side(work, parts, self.backend.n_workers)
 
-        found = list(self._in_batches([len(w.pieces.ids) for w in windows], encode))
-        return _in_order([group for group, _ in found], [states for _, states in found])
-
-    def _in_batches(
-        self, lengths: Sequence[int], encode: Callable[[list[int]], Found]
-    ) -> Iterator[tuple[list[int], Found]]:
-        """Encode sequences in batches of similar length; yields those of each, and its result."""
-        groups = self._groups(lengths)
-        yield from zip(
-            groups, map_side_by_side(encode, groups, self.backend.n_workers), strict=True
-        )
+    def _batches(self, windows: Sequence[Window]) -> tuple[list[list[int]], list[list[Window]]]:
+        """Batches of windows of similar length: their indices, and they themselves."""
+        groups = self._groups([len(w.pieces.ids) for w in windows])
+        return groups, [[windows[i] for i in group] for group in groups]
 
     def _groups(self, lengths: Sequence[int]) -> list[list[int]]:
         """Group sequences of similar length into batches, as even as there are workers for."""
