@@ -75,7 +75,7 @@ def main() -> None:
     """Measure everything and write one JSON file."""
     arguments = parsed()
     smoke = arguments.smoke
-    rounds, n_texts = (1, {32: 8, 128: 8}) if smoke else (5, {32: 1024, 128: 320})
+    rounds, n_texts = (1, {32: 8, 128: 8}) if smoke else (5, {32: 4096, 128: 1280})
     backend = new_model(ENCODER, RECOMMENDED_MODEL)
     graphs = {precision: export_towers(backend, precision) for precision in ("int8", "fp32")}
     taggers = {p: Tagger(onnx_backends(g, backend)[0]) for p, g in graphs.items()}
