@@ -15,7 +15,7 @@ from labelwise.labels import LabelSet
 from labelwise.naming import words_from_name
 from labelwise.remarks import likely_slips
 from labelwise.rows import to_sentences
-from labelwise.subset import count_left_out
+from labelwise.subset import count_left_out, keep_labels
 
 NAMES = ["person", "persn", "Person", "PER", "city", "cities", "company", "compnay", "a-b", "a-c"]
 
@@ -58,3 +58,17 @@ def test_many_labels_take_no_time() -> None:
     started = time.process_time()
     assert count_left_out(sentences, LabelSet.parse(names[:200])).total() == 200
     assert time.process_time() - started < 5  # with the cube of it, this would take minutes
+
+
+def test_a_slip_among_the_labels_to_keep_is_refused() -> None:
+    examples = ["[Ada](person) left [Oslo](city).", "[Bob](person) came."]
+    with pytest.raises(
+        LabelError, match=r"'persn', but 2 bear 'person' \(examples\[0\]"
+    ):
+        keep_labels(examples, ["persn", "city"])
+
+
+def test_labels_to_keep_may_be_missing() -> None:
+    examples = ["[Ada](person) left [Oslo](city).", "[Bob](persn) came."]
+    found = keep_labels(examples, ["person", "country"])
+    assert [[m.label for m in s.mentions] for s in found] == [["person"], []]

@@ -29,16 +29,24 @@ def keep_labels(examples: Iterable[Example], labels: Iterable[str | Label]) -> l
         All the sentences, also those that have no mention left.
 
     Raises:
-        LabelError: ``labels`` is one string, or holds something else than names.
+        LabelError: ``labels`` is one string, or holds something else than names, or a name that no
+            mention bears and that looks like a slip of one that would be left out.
 
     >>> [s] = keep_labels(["[Ada](person) left [Oslo](city)."], ["person"])
     >>> s.words, [m.label for m in s.mentions]
     (('Ada', 'left', 'Oslo', '.'), ['person'])
     """
-    names = frozenset(label_names(labels))
+    names, sentences = dict.fromkeys(label_names(labels)), to_sentences(examples)
+    counts = Counter(m.label for s in sentences for m in s.mentions)
+    for name in (n for n in names if n not in counts):
+        if meant := likely_slips(name, counts, [n for n in counts if n not in names]):
+            raise LabelError(
+                f"No mention bears '{name}', but {counts[meant[0]]:,} bear '{meant[0]}' "
+                f"({first_place(meant[0], sentences)}), which would be left out. Expected labels "
+                "as the examples have them. Correct the name, or leave it out."
+            )
     return [
-        replace(s, mentions=tuple(m for m in s.mentions if m.label in names))
-        for s in to_sentences(examples)
+        replace(s, mentions=tuple(m for m in s.mentions if m.label in names)) for s in sentences
     ]
 
 
