@@ -62,9 +62,7 @@ def test_many_labels_take_no_time() -> None:
 
 def test_a_slip_among_the_labels_to_keep_is_refused() -> None:
     examples = ["[Ada](person) left [Oslo](city).", "[Bob](person) came."]
-    with pytest.raises(
-        LabelError, match=r"'persn', but 2 bear 'person' \(examples\[0\]"
-    ):
+    with pytest.raises(LabelError, match=r"'persn', but 2 bear 'person' \(examples\[0\]"):
         keep_labels(examples, ["persn", "city"])
 
 
