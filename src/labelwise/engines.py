@@ -46,7 +46,7 @@ def open_backend(
 
 def _engine(manifest: Manifest, engine: str, device: str) -> str:
     if engine not in ENGINES:
-        raise ConfigError(f"There is no engine '{engine}'. Expected {some_of(ENGINES)}.")
+        raise ConfigError(f"There is no engine '{engine}'. Expected one of {some_of(ENGINES)}.")
     if engine == "auto":
         return "onnx" if device == "cpu" and TEXT_GRAPH in manifest.files else "torch"
     if engine != "torch" and device != "cpu":
