@@ -435,7 +435,7 @@ def test_text_that_is_no_tokenizer_is_refused(content: str, folder: Path, tmp_pa
 
 
 def test_unknown_engine_is_refused(folder: Path) -> None:
-    with pytest.raises(ConfigError, match=r"no engine 'jax'\. Expected one of 'auto', 'onnx', 'openvino'"):
+    with pytest.raises(ConfigError, match=r"no engine 'jax'\. Expected one of 'auto', 'onnx'"):
         load_model(folder, engine="jax")
     with pytest.raises(ConfigError, match=r"Device is 'cuda'\. Engine 'onnx' expects 'cpu'"):
         load_model(folder, engine="onnx", device="cuda")
