@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from labelwise.ahead import map_ahead, map_side_by_side
+from labelwise.ahead import map_ahead, map_parts_ahead, map_side_by_side
 
 
 def n_threads() -> int:
@@ -104,4 +104,44 @@ def test_an_error_side_by_side_comes_in_its_turn_and_leaves_no_thread() -> None:
     assert next(results) == -1
     with pytest.raises(ZeroDivisionError):
         next(results)
+    assert n_threads() == 0
+
+
+@given(st.lists(st.lists(st.integers(), max_size=4), max_size=5), st.integers(1, 3))
+def test_parts_come_back_with_their_items(items: list[list[int]], n_workers: int) -> None:
+    found = map_parts_ahead(str, enumerate(items), n_workers)
+    assert list(found) == [(i, list(map(str, parts))) for i, parts in enumerate(items)]
+    assert n_threads() == 0
+
+
+@pytest.mark.parametrize("n_workers", [1, 2])
+@pytest.mark.parametrize("failing", range(3))
+def test_an_error_of_a_part_comes_after_the_items_before_it(failing: int, n_workers: int) -> None:
+    items = [(i, [2, failing - i]) for i in range(3)]
+    results = map_parts_ahead(lambda n: 1 // n, items, n_workers)
+    assert [i for i, _ in itertools.islice(results, failing)] == list(range(failing))
+    with pytest.raises(ZeroDivisionError):
+        next(results)
+    assert n_threads() == 0
+
+
+def test_parts_of_the_next_item_begin_while_one_of_the_present_is_at_work() -> None:
+    reached = threading.Event()
+    parts = {"first": "a", "slow": "b", "next": "c"}
+
+    def work(part: str) -> str:
+        if part == "next":
+            reached.set()
+        if part == "slow":
+            assert reached.wait(timeout=10)
+        return parts[part]
+
+    found = map_parts_ahead(work, [(1, ["first"]), (2, ["slow"]), (3, ["next"])], n_workers=2)
+    assert list(found) == [(1, ["a"]), (2, ["b"]), (3, ["c"])]
+
+
+def test_parts_that_wait_are_dropped_when_the_results_are_closed() -> None:
+    found = map_parts_ahead(str, ((i, [i, i]) for i in itertools.count()), n_workers=2)
+    assert next(found) == (0, ["0", "0"])
+    found.close()  # type: ignore[attr-defined]
     assert n_threads() == 0

@@ -23,7 +23,7 @@ from labelwise.onnx_export import export_towers
 from labelwise.skeleton import without_weights
 from labelwise.tagger import Tagger
 
-openvino_backend = pytest.importorskip("labelwise.openvino_backend")
+pytest.importorskip("openvino", reason="OpenVINO is missing: pip install 'labelwise[openvino]'")
 
 WORDS = [s.words for s in people_and_cities()] + [("Oslo",), ("a",) * 100, ()]
 LABELS = LabelSet.parse(["person", "city", "a very long name of a label"])
