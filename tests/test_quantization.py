@@ -79,7 +79,9 @@ def distance(a: np.ndarray, b: np.ndarray) -> float:
 LOUD = int8(graph(30.0))
 
 
-@pytest.mark.parametrize(("activation", "limit"), [("Gelu", 0.015), ("Relu", 0.04), ("Tanh", 0.04)])
+@pytest.mark.parametrize(
+    ("activation", "limit"), [("Gelu", 0.015), ("Relu", 0.04), ("Tanh", 0.04)]
+)
 @pytest.mark.parametrize("loudness", [1.0, 6.0, 30.0])
 def test_int8_products_are_near_the_exact_ones(
     loudness: float, activation: str, limit: float
@@ -103,6 +105,18 @@ def test_every_weight_of_a_product_and_the_table_are_bytes() -> None:
     assert [n.op_type for n in made.node].count("MatMulIntegerToFloat") == 4
     sizes = {t.name: np.prod(t.dims) for t in made.initializer if t.data_type != TensorProto.INT8}
     assert max(sizes.values()) <= HIDDEN
+
+
+def test_only_what_no_layer_norm_made_has_scales_that_are_found_as_it_runs() -> None:
+    made = onnx.load_from_string(int8(graph())).graph
+    kinds = [n.op_type for n in made.node]
+    assert kinds.count("QuantizeLinear") == 3
+    assert [n.input[0] for n in made.node if n.op_type == "ReduceMax"] == [
+        "hidden.rows",
+        "bent.sizes",
+    ]
+    [up] = [n for n in made.node if n.op_type == "MatMulIntegerToFloat" and "up.q" in n.input]
+    assert list(up.output) == ["biased"], "the bias comes with the product"
 
 
 def test_only_units_far_above_the_rest_stay_exact() -> None:

@@ -1,18 +1,22 @@
-"""Products with weights in int8, every row of the activations by a scale of its own.
+"""Products with weights in int8, such that no text's result depends on the texts beside it.
 
-ONNX Runtime's dynamic quantisation has one scale a tensor. One loud word then costs all others
-their precision, and a text's result depends on the texts beside it. Here each row and each column
-has its own scale, and three things keep the rounding small:
+ONNX Runtime's dynamic quantisation has one scale a tensor, found in each batch. One loud word then
+costs all others their precision. Here each column of weights has its own scale, and the inputs of
+the products have either
 
-- The channels of a normalised input are evened out first, by factors that the weights take back.
-- Hidden units that fire far above the rest, as for separators, stay in full precision.
-- The word table has a scale a row.
+- one fixed scale, where a layer norm made them: its channels are centred and evened out first, by
+  middles and factors that the bias and the weights take back, after which all rows are much alike;
+- or a scale a row, found as the graph runs: the context of attention, and hidden layers.
+
+Hidden units that fire far above the rest, as for separators, stay in full precision. The word table
+has a scale a row.
 
 Knows no torch: it reads one graph and writes another.
 """
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -20,31 +24,20 @@ from typing import Any
 import numpy as np
 import onnx
 import onnxruntime
-from numpy.typing import NDArray
 from onnx import NodeProto, TensorProto, helper, numpy_helper
 
-Array = NDArray[Any]
+from labelwise.rounding import LEVELS, Array, rounded, rounded_for
 
 _CONTRIB = "com.microsoft"
-_LEVELS = 127  # of an int8, either side of zero
+_IDS, _MASK = "input_ids", "attention_mask"
 _GELU_FLOOR = 0.17004  # below zero, no GELU goes deeper
 _GELU_ZERO = 24  # of 255 levels, those that a GELU's small negative values get
 _LOUD = 5.0  # times the median peak: a unit that fires so far above the rest stays exact
-_EVENING = (0.5, 0.6, 0.7, 0.8, 0.9)  # how much of a channel's size the weights take over
-_SEEN_ROWS = 512
-
-
-@dataclass(frozen=True)
-class _Seen:
-    """What an input of products looked like.
-
-    Attributes:
-        peaks: Largest size of every channel. Shape ``(channels,)``.
-        rows: Some of its rows. Shape ``(rows, channels)``.
-    """
-
-    peaks: Array
-    rows: Array
+_EVENING = (0.5, 0.6, 0.7, 0.8, 0.9, 1.0)  # how much of a channel's size the weights take over
+_TRIED_ROWS = 512  # to choose how much
+_USUAL = 0.98  # of all rows: those that a fixed scale is made for
+_ROOM = 1.2  # times their peak: what a fixed scale reaches
+_RIM = 0.001  # of a channel's values, either end: left out when its middle is found
 
 
 def quantize_products(data: bytes, feeds: Iterable[Mapping[str, Array]]) -> bytes:
@@ -69,8 +62,8 @@ def quantize_products(data: bytes, feeds: Iterable[Mapping[str, Array]]) -> byte
 
 def _observe(
     model: onnx.ModelProto, names: Sequence[str], feeds: Iterable[Mapping[str, Array]]
-) -> dict[str, _Seen]:
-    """Run a graph and look at some of its values."""
+) -> dict[str, Array]:
+    """Run a graph and keep some of its values, those of real pieces. Shape ``(rows, channels)``."""
     probe = onnx.ModelProto()
     probe.CopyFrom(model)
     probe.graph.output.extend(
@@ -81,15 +74,47 @@ def _observe(
     )
     seen: dict[str, list[Array]] = {name: [] for name in names}
     for feed in feeds:
+        real = np.asarray(feed.get(_MASK, np.ones_like(feed[_IDS]))).reshape(-1) > 0
         values = map(np.asarray, session.run(list(names), dict(feed)))
         for name, value in zip(names, values, strict=True):
-            seen[name].append(value.reshape(-1, value.shape[-1]))
-    return {name: _summary(np.concatenate(values)) for name, values in seen.items()}
+            seen[name].append(value.reshape(-1, value.shape[-1])[real])
+    return {name: np.concatenate(values) for name, values in seen.items()}
 
 
-def _summary(rows: Array) -> _Seen:
-    some = np.linspace(0, len(rows) - 1, min(_SEEN_ROWS, len(rows))).astype(int)
-    return _Seen(np.abs(rows).max(0), rows[some])
+@dataclass(frozen=True)
+class _Fixed:
+    """How the bytes of a normalised input are made: ``round((x - middles) / factors / scale)``.
+
+    Attributes:
+        middles: Of every channel's values. Shape ``(channels,)``.
+        factors: What evens the channels out. Shape ``(channels,)``.
+        scale: Of all values.
+    """
+
+    middles: Array
+    factors: Array
+    scale: float
+
+
+def _fixed(rows: Array, weights: Array) -> _Fixed:
+    """Find how to make bytes of such rows.
+
+    Args:
+        rows: Seen values of an input. Shape ``(rows, channels)``.
+        weights: Of the products with it. Shape ``(channels, columns)``.
+    """
+    middles = (np.quantile(rows, _RIM, axis=0) + np.quantile(rows, 1 - _RIM, axis=0)) / 2
+    centred = rows - middles
+    peaks = np.maximum(np.abs(centred).max(0), 1e-4)
+    sizes = np.maximum(np.sqrt(np.square(weights).mean(1)), 1e-4)
+    some = centred[np.linspace(0, len(rows) - 1, min(_TRIED_ROWS, len(rows))).astype(int)]
+    factors = [np.ones(len(peaks)), *(peaks**share / sizes ** (1 - share) for share in _EVENING)]
+    scales = [
+        _ROOM * float(np.quantile(np.abs(centred / f).max(1), _USUAL)) / LEVELS for f in factors
+    ]
+    errors = [_rounding_error(some, weights, f, s) for f, s in zip(factors, scales, strict=True)]
+    best = int(np.argmin(errors))
+    return _Fixed(middles, factors[best], scales[best])
 
 
 class _Rewriter:
@@ -101,48 +126,74 @@ class _Rewriter:
         self._maker = {output: node for node in graph.node for output in node.output}
         self._products = {n.output[0]: n for n in graph.node if self._is_product(n)}
         self.inputs = list(dict.fromkeys(n.input[0] for n in self._products.values()))
-        self._seen: dict[str, _Seen] = {}
+        uses = Counter(name for node in graph.node for name in node.input)
+        self._biases = {n.input[0]: n for n in graph.node if self._is_bias(n, uses)}
         self._loud: dict[str, Array] = {}  # by name of the hidden layer
         self._silenced: dict[str, str] = {}  # hidden layer by products and biases that lead to it
-        self._factors: dict[str, Array] = {}
+        self._fixed: dict[str, _Fixed] = {}  # by name of the input
+        self._rows: dict[str, Array] = {}  # seen of an input, as its bytes are made of them
+        self._made: set[str] = set()  # inputs whose bytes are there
         self._nodes: list[NodeProto] = []
 
     def _is_product(self, node: NodeProto) -> bool:
         weight = self._constants.get(node.input[1]) if node.op_type == "MatMul" else None
         return weight is not None and len(weight.dims) == 2
 
-    def look(self, seen: dict[str, _Seen]) -> None:
-        """Take what was observed, and find the loud units of hidden layers."""
-        self._seen = seen
+    def _is_bias(self, node: NodeProto, uses: Mapping[str, int]) -> bool:
+        """Whether it adds constants to a product that nothing else reads."""
+        return (
+            node.op_type == "Add"
+            and node.input[0] in self._products
+            and node.input[1] in self._constants
+            and uses[node.input[0]] == 1
+        )
+
+    def look(self, seen: Mapping[str, Array]) -> None:
+        """Take what was observed: find the loud units of hidden layers, and the fixed scales."""
         for name in self.inputs:
-            peaks = seen[name].peaks
-            units = np.flatnonzero(peaks > _LOUD * np.median(peaks))
-            chain = self._chain_to(name) if len(units) else None
-            if chain is not None:
-                self._loud[name] = units
-                self._silenced.update(dict.fromkeys(chain, name))
+            rows = seen[name]
+            if self._made_by(name) == "LayerNormalization":
+                fixed = self._fixed[name] = _fixed(rows, self._weights_on(name))
+                rows = (rows - fixed.middles) / fixed.factors
+            else:
+                rows = self._without_loud_units(name, rows)
+            self._rows[name] = rows
+
+    def _without_loud_units(self, name: str, rows: Array) -> Array:
+        """Find them; returns the rows with zeros in their place. Shape ``(rows, channels)``."""
+        peaks = np.abs(rows).max(0)
+        units = np.flatnonzero(peaks > _LOUD * np.median(peaks))
+        chain = self._chain_to(name) if len(units) else None
+        if chain is None:
+            return rows
+        self._loud[name] = units
+        self._silenced.update(dict.fromkeys(chain, name))
+        return np.where(peaks > _LOUD * np.median(peaks), 0, rows)
+
+    def _made_by(self, name: str) -> str:
+        return self._maker[name].op_type if name in self._maker else ""
+
+    def _weights_on(self, name: str) -> Array:
+        """Those of all products with an input. Shape ``(channels, columns)``."""
+        products = [n for n in self._products.values() if n.input[0] == name]
+        return np.concatenate([self._value(n.input[1]) for n in products], axis=1)
 
     def _chain_to(self, name: str) -> tuple[str, str] | None:
         """Product and bias before a GELU, if ``name`` is one."""
-        if not self._is_gelu(name):
+        if self._made_by(name) != "Gelu":
             return None
         bias = self._maker[self._maker[name].input[0]]
-        if bias.op_type != "Add" or bias.input[1] not in self._constants:
-            return None
-        return (bias.input[0], bias.output[0]) if bias.input[0] in self._products else None
-
-    def _is_gelu(self, name: str) -> bool:
-        return name in self._maker and self._maker[name].op_type == "Gelu"
+        return (bias.input[0], bias.output[0]) if bias.input[0] in self._biases else None
 
     def rewrite(self) -> None:
         """Replace the nodes of the graph."""
         for node in self._graph.node:
             if node.output[0] in self._products:
                 self._product(node)
-            elif node.op_type == "Gather" and node.input[1] == "input_ids":
+            elif node.op_type == "Gather" and node.input[1] == _IDS:
                 self._table(node)
-            elif node.output[0] in self._silenced:
-                self._bias_and_loud_units(node)
+            elif self._biases.get(node.input[0] if node.input else "") is node:
+                self._bias(node)
             else:
                 self._nodes.append(node)
         used = {name for node in self._nodes for name in node.input}
@@ -167,109 +218,125 @@ class _Rewriter:
     def _table(self, node: NodeProto) -> None:
         """Look words up in an int8 table with a scale a row."""
         (table, ids), out = node.input, node.output[0]
-        values, scale = _rounded(self._value(table), axis=1)
+        values, scale = rounded(self._value(table), axis=1)
         rows = self._node("Gather", [self._constant(f"{table}.q", values, "int8"), ids], f"{out}.q")
         scales = self._node("Gather", [self._constant(f"{table}.s", scale), ids], f"{out}.s")
         rows = self._node("Cast", [rows], f"{out}.f", to=TensorProto.FLOAT)
         self._node("Mul", [rows, scales], out)
 
     def _product(self, node: NodeProto) -> None:
-        (x, name), out = node.input, node.output[0]
-        if x not in self._factors:
-            self._factors[x] = self._evening(x)
-            self._quantize_rows(x)
-        weight = self._value(name).astype(np.float64)
-        if out in self._silenced:
-            weight[:, self._loud[self._silenced[out]]] = 0
-        loud = self._loud.get(x)
-        if loud is not None:
-            weight[loud] = 0
-        values, scale = _rounded(weight * self._factors[x][:, None], axis=0)
-        whole = self._node(
-            "MatMulIntegerToFloat",
-            [
-                f"{x}.q",
-                self._constant(f"{name}.q", values, "int8"),
-                self._constant("quantized.one", 1.0),
-                self._constant(f"{name}.s", scale[0]),
-                self._zero(x),
-            ],
-            f"{out}.p",
-            domain=_CONTRIB,
-        )
-        if loud is None:
-            self._node("Mul", [whole, f"{x}.s"], out)
-            return
-        scaled = self._node("Mul", [whole, f"{x}.s"], f"{out}.scaled")
-        rest = self._constant(f"{name}.loud", self._value(name)[loud])
-        exact = self._node("MatMul", [f"{x}.loud", rest], f"{out}.loud")
-        self._node("Add", [scaled, exact], out)
+        """Replace a product; one with a fixed scale comes with its bias, if it has one."""
+        x, out = node.input[0], node.output[0]
+        if x not in self._made:
+            self._made.add(x)
+            (self._quantize_fixed if x in self._fixed else self._quantize_rows)(x)
+        if x not in self._fixed:
+            self._product_by_rows(node)
+        elif out not in self._biases:
+            self._fixed_product(node, np.zeros(1), out)
 
-    def _bias_and_loud_units(self, node: NodeProto) -> None:
-        """Add the bias of a hidden layer, and compute its loud units beside it."""
-        hidden = self._silenced[node.output[0]]
-        units, (before, bias) = self._loud[hidden], node.input
-        product, values = self._products[before], self._value(bias).copy()
-        own = self._constant(f"{bias}.loud", values[units])
-        values[units] = 0
-        self._node("Add", [before, self._constant(f"{bias}.quiet", values)], node.output[0])
-        columns = self._value(product.input[1])[:, units]
+    def _bias(self, node: NodeProto) -> None:
+        """Replace the bias of a product."""
+        (before, name), out = node.input, node.output[0]
+        product, values, hidden = self._products[before], self._value(name), self._silenced.get(out)
+        if hidden is not None:
+            units, values = self._loud[hidden], values.copy()
+            self._loud_units(hidden, product, self._constant(f"{name}.loud", values[units]))
+            values[units] = 0
+        if product.input[0] in self._fixed:
+            self._fixed_product(product, values, out)
+        else:
+            self._node("Add", [before, self._constant(f"{name}.quiet", values)], out)
+
+    def _fixed_product(self, node: NodeProto, bias: Array, output: str) -> None:
+        x, name = node.input
+        fixed, weight = self._fixed[x], self._quiet_weight(node)
+        whole = self._constant(f"{name}.bias", bias + fixed.middles @ weight)
+        weight *= fixed.factors[:, None]
+        self._bytes_product(node, weight, [f"{x}.q", f"{x}.s", self._zero(x)], output, whole)
+
+    def _product_by_rows(self, node: NodeProto) -> None:
+        (x, name), out = node.input, node.output[0]
+        loud, one = self._loud.get(x), self._constant("quantized.one", 1.0)
+        weight = self._quiet_weight(node)
+        whole = self._bytes_product(node, weight, [f"{x}.q", one, self._zero(x)], f"{out}.p")
+        whole = self._node("Mul", [whole, f"{x}.s"], f"{out}.rows")
+        whole = self._node(
+            "Reshape", [whole, f"{x}.shape"], out if loud is None else f"{out}.quiet"
+        )
+        if loud is not None:
+            rest = self._constant(f"{name}.loud", self._value(name)[loud])
+            exact = self._node("MatMul", [f"{x}.loud", rest], f"{out}.exact")
+            self._node("Add", [whole, exact], out)
+
+    def _quiet_weight(self, node: NodeProto) -> Array:
+        """Weights of a product without those of loud units. Shape ``(channels, columns)``."""
+        weight = self._value(node.input[1]).astype(np.float64)
+        if node.output[0] in self._silenced:
+            weight[:, self._loud[self._silenced[node.output[0]]]] = 0
+        if node.input[0] in self._loud:
+            weight[self._loud[node.input[0]]] = 0
+        return weight
+
+    def _bytes_product(
+        self, node: NodeProto, weight: Array, inputs: Sequence[str], output: str, bias: str = ""
+    ) -> str:
+        """Product of bytes, their scale and their zero with weights that are rounded here."""
+        (data, scale, zero), name = inputs, node.input[1]
+        levels, scales = rounded_for(weight, self._rows[node.input[0]])
+        levels = self._constant(f"{name}.q", levels, "int8")
+        scales = self._constant(f"{name}.s", scales[0])
+        given = [data, levels, scale, scales, zero, "", bias]
+        return self._node("MatMulIntegerToFloat", given, output, domain=_CONTRIB)
+
+    def _loud_units(self, hidden: str, product: NodeProto, bias: str) -> None:
+        """Compute the loud units of a hidden layer in full precision."""
+        columns = self._value(product.input[1])[:, self._loud[hidden]]
         weight = self._constant(f"{product.input[1]}.loud", columns)
         exact = self._node("MatMul", [product.input[0], weight], f"{hidden}.loud.p")
-        exact = self._node("Add", [exact, own], f"{hidden}.loud.b")
-        gelu = self._maker[hidden]
-        self._nodes.append(helper.make_node("Gelu", [exact], [f"{hidden}.loud"]))
-        self._nodes[-1].attribute.extend(gelu.attribute)
+        exact = self._node("Add", [exact, bias], f"{hidden}.loud.b")
+        self._node("Gelu", [exact], f"{hidden}.loud")
+        self._nodes[-1].attribute.extend(self._maker[hidden].attribute)
 
     def _zero(self, x: str) -> str:
-        zero = _GELU_ZERO if self._is_gelu(x) else _LEVELS + 1
+        zero = _GELU_ZERO if self._made_by(x) == "Gelu" else LEVELS + 1
         return self._constant(f"quantized.{zero}", zero, "uint8")
 
+    def _quantize_fixed(self, x: str) -> None:
+        """Make ``x.q``, unsigned bytes around a fixed zero, and ``x.s``, their scale."""
+        fixed = self._fixed[x]
+        middles = self._constant(f"{x}.middles", fixed.middles)
+        value = self._node("Sub", [x, middles], f"{x}.centred")
+        even = self._constant(f"{x}.even", 1 / fixed.factors)
+        value = self._node("Mul", [value, even], f"{x}.evened")
+        scale = self._constant(f"{x}.s", fixed.scale)
+        self._node("QuantizeLinear", [value, scale, self._zero(x)], f"{x}.q")
+
     def _quantize_rows(self, x: str) -> None:
-        """Make ``x.q``, unsigned bytes around a fixed zero, and ``x.s``, a scale a row."""
-        value = x
-        if self._is_gelu(x):
-            top, least = 255 - _GELU_ZERO, _GELU_FLOOR * (255 - _GELU_ZERO) / _GELU_ZERO
-        else:
-            top, least = _LEVELS, 1e-6
-            factors = self._factors[x]
-            if (factors != 1).any():
-                even = self._constant(f"{x}.even", 1 / factors)
-                value = self._node("Mul", [x, even], f"{x}.evened")
-        sizes = value if self._is_gelu(x) else self._node("Abs", [value], f"{x}.sizes")
-        axes = self._constant("quantized.axes", [-1], "int64")
-        peak = self._node("ReduceMax", [sizes, axes], f"{x}.peak", keepdims=1)
+        """Make ``x.q``, bytes as ``(rows, channels)``, ``x.s``, their scales, and ``x.shape``."""
+        is_gelu = self._made_by(x) == "Gelu"
+        top = 255 - _GELU_ZERO if is_gelu else LEVELS
+        least = _GELU_FLOOR * top / _GELU_ZERO if is_gelu else 1e-6
+        rest = self._constant("quantized.rest", [-1], "int64")
+        columns = self._node("Shape", [x], f"{x}.columns", start=-1)
+        flat = self._node("Concat", [rest, columns], f"{x}.flat", axis=0)
+        rows = self._node("Reshape", [x, flat], f"{x}.rows")
+        sizes = rows if is_gelu else self._node("Abs", [rows], f"{x}.sizes")
+        peak = self._node("ReduceMax", [sizes, rest], f"{x}.peak", keepdims=0)
         peak = self._node("Max", [peak, self._constant(f"quantized.least.{top}", least)], f"{x}.m")
-        levels = self._constant(f"quantized.levels.{top}", top)
-        step = self._node("Div", [levels, peak], f"{x}.step")
-        self._node("Div", [peak, levels], f"{x}.s")
-        scaled = self._node("Mul", [value, step], f"{x}.levels")
-        one = self._constant("quantized.one", 1.0)
-        self._node("QuantizeLinear", [scaled, one, self._zero(x)], f"{x}.q")
-
-    def _evening(self, x: str) -> Array:
-        """Factor of every channel that the weights take over. Shape ``(channels,)``."""
-        seen = self._seen[x]
-        plain = np.ones(len(seen.peaks))
-        if x not in self._maker or self._maker[x].op_type != "LayerNormalization":
-            return plain
-        weights = np.concatenate(
-            [self._value(n.input[1]) for n in self._products.values() if n.input[0] == x], axis=1
+        step = self._node(
+            "Div", [peak, self._constant(f"quantized.levels.{top}", top)], f"{x}.step"
         )
-        peaks, tops = (np.maximum(a, 1e-4) for a in (seen.peaks, np.abs(weights).max(1)))
-        candidates = [plain, *(peaks**share / tops ** (1 - share) for share in _EVENING)]
-        return min(candidates, key=lambda f: _rounding_error(seen.rows, weights, f))
+        count = self._node("Shape", [step], f"{x}.count")
+        zeros = self._node("Expand", [self._zero(x), count], f"{x}.zeros")
+        self._node("QuantizeLinear", [rows, step, zeros], f"{x}.q", axis=0)
+        self._node("Unsqueeze", [step, rest], f"{x}.s")
+        outer = self._node("Shape", [x], f"{x}.outer", end=-1)
+        self._node("Concat", [outer, rest], f"{x}.shape", axis=0)
 
 
-def _rounded(values: Array, axis: int) -> tuple[Array, Array]:
-    """Round to whole steps of one scale a slice; returns steps and scales."""
-    scale = np.abs(values).max(axis, keepdims=True) / _LEVELS
-    scale[scale == 0] = 1
-    return np.round(values / scale), scale
-
-
-def _rounding_error(rows: Array, weights: Array, factors: Array) -> float:
+def _rounding_error(rows: Array, weights: Array, factors: Array, scale: float) -> float:
     """Squared error of a product whose two sides are rounded after evening."""
-    steps, scale = _rounded(rows / factors, axis=1)
-    levels, scales = _rounded(weights * factors[:, None], axis=0)
+    steps = np.clip(np.round(rows / factors / scale), -LEVELS - 1, LEVELS)
+    levels, scales = rounded(weights * factors[:, None], axis=0)
     return float(np.square((steps * scale) @ (levels * scales) - rows @ weights).sum())
