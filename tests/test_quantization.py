@@ -79,9 +79,7 @@ def distance(a: np.ndarray, b: np.ndarray) -> float:
 LOUD = int8(graph(30.0))
 
 
-@pytest.mark.parametrize(
-    ("activation", "limit"), [("Gelu", 0.015), ("Relu", 0.04), ("Tanh", 0.04)]
-)
+@pytest.mark.parametrize(("activation", "limit"), [("Gelu", 0.015), ("Relu", 0.04), ("Tanh", 0.04)])
 @pytest.mark.parametrize("loudness", [1.0, 6.0, 30.0])
 def test_int8_products_are_near_the_exact_ones(
     loudness: float, activation: str, limit: float
