@@ -105,6 +105,12 @@ def test_every_weight_of_a_product_and_the_table_are_bytes() -> None:
     assert max(sizes.values()) <= HIDDEN
 
 
+def test_inputs_that_were_all_alike_make_no_trouble() -> None:
+    alike = quantize_products(graph(), [{"input_ids": np.full((2, 3), 5)}])
+    np.testing.assert_allclose(run(alike, [[5, 5]]), run(graph(), [[5, 5]]), atol=0.05)
+    assert np.isfinite(run(alike, [[1, 2, 3]])).all()
+
+
 def test_only_what_no_layer_norm_made_has_scales_that_are_found_as_it_runs() -> None:
     made = onnx.load_from_string(int8(graph())).graph
     kinds = [n.op_type for n in made.node]

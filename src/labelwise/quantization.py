@@ -109,9 +109,8 @@ def _fixed(rows: Array, weights: Array) -> _Fixed:
     sizes = np.maximum(np.sqrt(np.square(weights).mean(1)), 1e-4)
     some = centred[np.linspace(0, len(rows) - 1, min(_TRIED_ROWS, len(rows))).astype(int)]
     factors = [np.ones(len(peaks)), *(peaks**share / sizes ** (1 - share) for share in _EVENING)]
-    scales = [
-        _ROOM * float(np.quantile(np.abs(centred / f).max(1), _USUAL)) / LEVELS for f in factors
-    ]
+    tops = [float(np.quantile(np.abs(centred / f).max(1), _USUAL)) for f in factors]
+    scales = [_ROOM * max(top, 1e-6) / LEVELS for top in tops]  # rows may be all alike
     errors = [_rounding_error(some, weights, f, s) for f, s in zip(factors, scales, strict=True)]
     best = int(np.argmin(errors))
     return _Fixed(middles, factors[best], scales[best])
