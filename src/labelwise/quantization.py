@@ -96,7 +96,7 @@ class _Fixed:
     scale: float
 
 
-def _fixed(rows: Array, weights: Array) -> _Fixed:
+def _fixed_scale(rows: Array, weights: Array) -> _Fixed:
     """Find how to make bytes of such rows.
 
     Args:
@@ -152,7 +152,7 @@ class _Rewriter:
         for name in self.inputs:
             rows = seen[name]
             if self._made_by(name) == "LayerNormalization":
-                fixed = self._fixed[name] = _fixed(rows, self._weights_on(name))
+                fixed = self._fixed[name] = _fixed_scale(rows, self._weights_on(name))
                 rows = (rows - fixed.middles) / fixed.factors
             else:
                 rows = self._without_loud_units(name, rows)
@@ -161,13 +161,13 @@ class _Rewriter:
     def _without_loud_units(self, name: str, rows: Array) -> Array:
         """Find them; returns the rows with zeros in their place. Shape ``(rows, channels)``."""
         peaks = np.abs(rows).max(0)
-        units = np.flatnonzero(peaks > _LOUD * np.median(peaks))
-        chain = self._chain_to(name) if len(units) else None
+        is_loud = peaks > _LOUD * np.median(peaks)
+        chain = self._chain_to(name) if is_loud.any() else None
         if chain is None:
             return rows
-        self._loud[name] = units
+        self._loud[name] = np.flatnonzero(is_loud)
         self._silenced.update(dict.fromkeys(chain, name))
-        return np.where(peaks > _LOUD * np.median(peaks), 0, rows)
+        return np.where(is_loud, 0, rows)
 
     def _made_by(self, name: str) -> str:
         return self._maker[name].op_type if name in self._maker else ""
@@ -244,6 +244,8 @@ class _Rewriter:
             values[units] = 0
         if product.input[0] in self._fixed:
             self._fixed_product(product, values, out)
+        elif hidden is None:
+            self._nodes.append(node)
         else:
             self._node("Add", [before, self._constant(f"{name}.quiet", values)], out)
 
