@@ -515,7 +515,10 @@ def test_checkpoint_of_another_run_is_refused(changes: dict[str, Any], two_steps
         "sources": two_sources(),
         "config": SETTINGS,
     }
-    match = r"step-000002' belongs to a run with another starting model, other settings"
+    (what,) = (
+        {"config": "settings", "sources": "data", "backend": "starting model"}[c] for c in changes
+    )
+    match = rf"step-000002' belongs to a run that differed in: {what}\. Expected all as before"
     with pytest.raises(CheckpointError, match=match):
         pretrain(**(arguments | changes), output_dir=two_steps, resume=True)
     assert sorted(p.name for p in two_steps.iterdir()) == ["step-000001", "step-000002"]

@@ -51,17 +51,14 @@ def prepare(
     stream = BatchStream(sources, backend.tokenizer, backend.config, config)
     root = Path(output_dir) if output_dir else None
     last = begin_steps(root, resume=resume) if root else None
-    digest = _settings_digest(backend, stream, config) if root else ""
-    if last and last.state["settings"] != digest:
-        raise CheckpointError(
-            f"'{last.path}' belongs to a run with another starting model, other settings or "
-            "other data. Expected all three as before. Use another output folder."
-        )
+    origin = _origin(backend, stream, config) if root else {}
+    if last:
+        _check_origin(last, origin)
     if isinstance(backend.model, DoubleTown):
         torch.manual_seed(config.seed)  # the output layer is drawn
         backend.model.resize(n_tags)
         backend.changed()
-    run = Run(backend, stream, config, root, digest)
+    run = Run(backend, stream, config, root, origin)
     if last:
         run.restore(last)
     return run
@@ -85,7 +82,7 @@ class Run:
         stream: What it learns from.
         config: Settings.
         root: Where checkpoints go.
-        settings_digest: Of what decides the outcome; stored in them.
+        origin: Hashes of what decides the outcome, by what it is; stored in them.
     """
 
     def __init__(
@@ -94,7 +91,7 @@ class Run:
         stream: BatchStream,
         config: TrainConfig,
         root: Path | None,
-        settings_digest: str,
+        origin: Mapping[str, str],
     ) -> None:
         """Stand before the first update."""
         self.backend, self.stream, self.config, self.root = backend, stream, config, root
@@ -105,7 +102,7 @@ class Run:
         torch.manual_seed(config.seed)
         self.optimizer = make_optimizer(self.model, config, backend.device)
         self.total_steps = config.updates(stream.batches_per_epoch)
-        self.settings_digest = settings_digest
+        self.origin = dict(origin)
         self.kept_share = 0.0 if self.model.has_drawn_layer else _kept_share(config, stream.sources)
         self.start_weights = {
             name: parameter.detach().clone()
@@ -248,7 +245,7 @@ class Run:
             for key, value in self.optimizer.state.get(parameter, {}).items():
                 moments[f"{name}.{key}"] = torch.as_tensor(value).cpu().numpy()
         state = {
-            "settings": self.settings_digest,
+            "origin": self.origin,
             "step": self.step,
             "stream": self.stream.state,
             "loss": self.loss,
@@ -289,11 +286,25 @@ class Run:
                 }
 
 
-def _settings_digest(backend: TorchBackend, stream: BatchStream, config: TrainConfig) -> str:
+def _origin(backend: TorchBackend, stream: BatchStream, config: TrainConfig) -> dict[str, str]:
     """Hash what decides the outcome: where the run starts from, its settings, its data."""
     settings = config.replace(checkpoint_every_s=0.0).to_json()
-    data = [source.digest for source in stream.sources]
-    return hashlib.sha256(f"{settings}{data}{backend.config}{backend.digest}".encode()).hexdigest()
+    data = repr([source.digest for source in stream.sources])
+    return {
+        "starting model": backend.digest,
+        "settings": hashlib.sha256(settings.encode()).hexdigest(),
+        "data": hashlib.sha256(data.encode()).hexdigest(),
+    }
+
+
+def _check_origin(last: StepCheckpoint, origin: Mapping[str, str]) -> None:
+    before = last.state.get("origin", {})
+    changed = [what for what, digest in origin.items() if before.get(what) != digest]
+    if changed:
+        raise CheckpointError(
+            f"'{last.path}' belongs to a run that differed in: {', '.join(changed)}. "
+            "Expected all as before. Use another output folder."
+        )
 
 
 def _random_states(device: torch.device) -> dict[str, torch.Tensor]:
