@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import sys
 import threading
 from collections.abc import Iterator
 
@@ -10,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from labelwise.ahead import map_ahead, map_parts_ahead, map_side_by_side
+from labelwise.ahead import TURN_S, map_ahead, map_parts_ahead, map_side_by_side
 
 
 def n_threads() -> int:
@@ -145,3 +146,16 @@ def test_parts_that_wait_are_dropped_when_the_results_are_closed() -> None:
     assert next(found) == (0, ["0", "0"])
     found.close()  # type: ignore[attr-defined]
     assert n_threads() == 0
+
+
+def test_turns_are_short_until_the_last_run_of_parts_ends() -> None:
+    usual = sys.getswitchinterval()
+    runs = [map_parts_ahead(str.upper, [(i, ["a", "b"]) for i in range(3)], 2) for _ in range(2)]
+    assert sys.getswitchinterval() == usual
+    for run in runs:
+        next(run)
+    assert sys.getswitchinterval() == TURN_S < usual
+    runs[0].close()
+    assert sys.getswitchinterval() == TURN_S
+    list(runs[1])
+    assert sys.getswitchinterval() == usual

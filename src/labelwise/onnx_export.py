@@ -18,6 +18,7 @@ from labelwise.encoding import batches_by_pieces
 from labelwise.errors import RequestError
 from labelwise.precision import BARE, EXACT, LABEL_GRAPH, TEXT_GRAPH
 from labelwise.quantization import quantize_products
+from labelwise.row_stream import stream_rows
 from labelwise.sample_data import SAMPLES
 from labelwise.skeleton import without_weights
 from labelwise.torch_backend import TorchBackend
@@ -98,7 +99,7 @@ def _export(tower: Any) -> bytes:
         _export_fp32(_StatesAt(tower).eval(), path)
         tower.set_attn_implementation(attention)
         tower.train(was_training)
-        return path.read_bytes()
+        return stream_rows(path.read_bytes())
 
 
 def _export_fp32(module: nn.Module, path: Path) -> None:

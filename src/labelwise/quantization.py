@@ -77,7 +77,8 @@ def _observe(
         real = np.asarray(feed.get(_MASK, np.ones_like(feed[_IDS]))).reshape(-1) > 0
         values = map(np.asarray, session.run(list(names), dict(feed)))
         for name, value in zip(names, values, strict=True):
-            seen[name].append(value.reshape(-1, value.shape[-1])[real])
+            rows = value.reshape(-1, value.shape[-1])
+            seen[name].append(rows[real] if len(rows) == len(real) else rows)  # of words: all real
     return {name: np.concatenate(values) for name, values in seen.items()}
 
 
@@ -123,6 +124,8 @@ class _Rewriter:
         self._graph = graph
         self._constants = {t.name: t for t in graph.initializer}
         self._maker = {output: node for node in graph.node for output in node.output}
+        shapes = {v.name: v.type.tensor_type.shape.dim for v in graph.value_info}
+        self._n_rows = {n: dims[0].dim_param for n, dims in shapes.items() if len(dims) == 2}
         self._products = {n.output[0]: n for n in graph.node if self._is_product(n)}
         self.inputs = list(dict.fromkeys(n.input[0] for n in self._products.values()))
         uses = Counter(name for node in graph.node for name in node.input)
@@ -131,7 +134,7 @@ class _Rewriter:
         self._silenced: dict[str, str] = {}  # hidden layer by products and biases that lead to it
         self._fixed: dict[str, _Fixed] = {}  # by name of the input
         self._rows: dict[str, Array] = {}  # seen of an input, as its bytes are made of them
-        self._made: set[str] = set()  # inputs whose bytes are there
+        self._made: set[str] = set()  # inputs whose bytes are there, and zeros
         self._nodes: list[NodeProto] = []
 
     def _is_product(self, node: NodeProto) -> bool:
@@ -261,10 +264,12 @@ class _Rewriter:
         loud, one = self._loud.get(x), self._constant("quantized.one", 1.0)
         weight = self._quiet_weight(node)
         whole = self._bytes_product(node, weight, [f"{x}.q", one, self._zero(x)], f"{out}.p")
-        whole = self._node("Mul", [whole, f"{x}.s"], f"{out}.rows")
-        whole = self._node(
-            "Reshape", [whole, f"{x}.shape"], out if loud is None else f"{out}.quiet"
-        )
+        quiet = out if loud is None else f"{out}.quiet"
+        if x in self._n_rows:
+            whole = self._node("Mul", [whole, f"{x}.s"], quiet)
+        else:
+            whole = self._node("Mul", [whole, f"{x}.s"], f"{out}.rows")
+            whole = self._node("Reshape", [whole, f"{x}.shape"], quiet)
         if loud is not None:
             rest = self._constant(f"{name}.loud", self._value(name)[loud])
             exact = self._node("MatMul", [f"{x}.loud", rest], f"{out}.exact")
@@ -314,27 +319,38 @@ class _Rewriter:
         self._node("QuantizeLinear", [value, scale, self._zero(x)], f"{x}.q")
 
     def _quantize_rows(self, x: str) -> None:
-        """Make ``x.q``, bytes as ``(rows, channels)``, ``x.s``, their scales, and ``x.shape``."""
+        """Make ``x.q``, bytes as ``(rows, channels)``, and ``x.s``, their scales."""
         is_gelu = self._made_by(x) == "Gelu"
         top = 255 - _GELU_ZERO if is_gelu else LEVELS
         least = _GELU_FLOOR * top / _GELU_ZERO if is_gelu else 1e-6
         rest = self._constant("quantized.rest", [-1], "int64")
-        columns = self._node("Shape", [x], f"{x}.columns", start=-1)
-        flat = self._node("Concat", [rest, columns], f"{x}.flat", axis=0)
-        rows = self._node("Reshape", [x, flat], f"{x}.rows")
+        rows = x if x in self._n_rows else self._flat(x, rest)
         sizes = rows if is_gelu else self._node("Abs", [rows], f"{x}.sizes")
         peak = self._node("ReduceMax", [sizes, rest], f"{x}.peak", keepdims=0)
         peak = self._node("Max", [peak, self._constant(f"quantized.least.{top}", least)], f"{x}.m")
         step = self._node(
             "Div", [peak, self._constant(f"quantized.levels.{top}", top)], f"{x}.step"
         )
-        count = self._node("Shape", [step], f"{x}.count")
-        zeros = self._node("Expand", [self._zero(x), count], f"{x}.zeros")
-        self._node("QuantizeLinear", [rows, step, zeros], f"{x}.q", axis=0)
+        self._node("QuantizeLinear", [rows, step, self._zeros(x)], f"{x}.q", axis=0)
         self._node("Unsqueeze", [step, rest], f"{x}.s")
+
+    def _flat(self, x: str, rest: str) -> str:
+        """Make ``x.rows``, a row a piece, and ``x.shape``, which turns rows back."""
+        columns = self._node("Shape", [x], f"{x}.columns", start=-1)
+        flat = self._node("Concat", [rest, columns], f"{x}.flat", axis=0)
         outer = self._node("Shape", [x], f"{x}.outer", end=-1)
         self._node("Concat", [outer, rest], f"{x}.shape", axis=0)
+        return self._node("Reshape", [x, flat], f"{x}.rows")
 
+    def _zeros(self, x: str) -> str:
+        """The zero of an input's bytes, once a row; values of as many rows share it."""
+        zero = self._zero(x)
+        name = f"{zero}.{self._n_rows.get(x) or x}"
+        if name not in self._made:
+            self._made.add(name)
+            count = self._node("Shape", [f"{x}.step"], f"{name}.count")
+            self._node("Expand", [zero, count], name)
+        return name
 
 def _rounding_error(rows: Array, weights: Array, factors: Array, scale: float) -> float:
     """Squared error of a product whose two sides are rounded after evening."""
