@@ -18,6 +18,7 @@ from labelwise.encoding import batches_by_pieces
 from labelwise.errors import RequestError
 from labelwise.precision import BARE, EXACT, LABEL_GRAPH, TEXT_GRAPH
 from labelwise.quantization import quantize_products
+from labelwise.row_attention import attend_on_rows
 from labelwise.row_stream import stream_rows
 from labelwise.sample_data import SAMPLES
 from labelwise.skeleton import without_weights
@@ -66,11 +67,12 @@ def export_towers(backend: TorchBackend, precision: str) -> dict[str, bytes]:
     graphs = {name: _export(t) for name, t in towers.items() if t is not None}
     tensors = backend.tensors()
     bare = {BARE[name]: without_weights(data, tensors) for name, data in graphs.items()}
+    exact = {name: attend_on_rows(data) for name, data in graphs.items()}
     if precision == "fp32":
-        return graphs | bare
+        return exact | bare
     feeds = _sample_feeds(backend)
-    rounded = {name: quantize_products(data, feeds) for name, data in graphs.items()}
-    exact = {EXACT[name]: data for name, data in graphs.items()} if precision == "auto" else {}
+    rounded = {n: attend_on_rows(quantize_products(g, feeds)) for n, g in graphs.items()}
+    exact = {EXACT[name]: data for name, data in exact.items()} if precision == "auto" else {}
     return rounded | exact | bare
 
 

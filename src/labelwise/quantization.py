@@ -352,6 +352,7 @@ class _Rewriter:
             self._node("Expand", [zero, count], name)
         return name
 
+
 def _rounding_error(rows: Array, weights: Array, factors: Array, scale: float) -> float:
     """Squared error of a product whose two sides are rounded after evening."""
     steps = np.clip(np.round(rows / factors / scale), -LEVELS - 1, LEVELS)

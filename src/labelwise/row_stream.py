@@ -20,7 +20,18 @@ from onnx import NodeProto, TensorProto, helper, numpy_helper
 
 ROWS, WORDS = "rows", "words"  # first dimension of the states of all pieces, and of words
 
-_PLAIN = frozenset("Add Sub Mul Div Gelu Erf Tanh Sigmoid Relu LayerNormalization".split())
+_PLAIN = (
+    "Add",
+    "Sub",
+    "Mul",
+    "Div",
+    "Gelu",
+    "Erf",
+    "Tanh",
+    "Sigmoid",
+    "Relu",
+    "LayerNormalization",
+)
 
 
 class _Tail(NamedTuple):
@@ -60,7 +71,7 @@ class _Stream:
     def __init__(self, graph: onnx.GraphProto) -> None:
         self._graph = graph
         self._constants = {t.name: len(t.dims) for t in graph.initializer}
-        self._shapes = {v.name: _dims(v) for v in graph.value_info}
+        self._shapes = {v.name: dims_of(v) for v in graph.value_info}
         self._maker = {output: node for node in graph.node for output in node.output}
         self._users: dict[str, list[NodeProto]] = defaultdict(list)
         for node in graph.node:
@@ -137,12 +148,7 @@ class _Stream:
         for name in self.rows:
             infos.append(_info(name, WORDS if name in picked else ROWS, self._shapes[name][2]))
         infos += self._made.values()
-        read = {name for node in nodes for name in node.input}
-        constants = [t for t in self._graph.initializer if t.name in read]
-        del self._graph.node[:], self._graph.value_info[:], self._graph.initializer[:]
-        self._graph.node.extend(nodes)
-        self._graph.value_info.extend(infos)
-        self._graph.initializer.extend(constants)
+        replace_steps(self._graph, nodes, infos)
 
     def _as_rows(self, name: str) -> str:
         """Name of a value that is, or is made, rows."""
@@ -189,7 +195,20 @@ def _used(nodes: list[NodeProto], output: str) -> list[NodeProto]:
     return kept[::-1]
 
 
-def _dims(info: onnx.ValueInfoProto) -> tuple[str | int, ...]:
+def replace_steps(
+    graph: onnx.GraphProto, nodes: list[NodeProto], infos: list[onnx.ValueInfoProto]
+) -> None:
+    """Give a graph other steps and shapes, and drop the constants that none of them reads."""
+    read = {name for node in nodes for name in node.input}
+    constants = [t for t in graph.initializer if t.name in read]
+    del graph.node[:], graph.value_info[:], graph.initializer[:]
+    graph.node.extend(nodes)
+    graph.value_info.extend(infos)
+    graph.initializer.extend(constants)
+
+
+def dims_of(info: onnx.ValueInfoProto) -> tuple[str | int, ...]:
+    """Return the shape of a value, with names of dimensions that inputs decide."""
     dims = info.type.tensor_type.shape.dim
     return tuple(d.dim_param or d.dim_value for d in dims)
 
