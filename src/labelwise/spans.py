@@ -41,12 +41,19 @@ def tidy_mentions(text: str, offsets: Any, mentions: Iterable[Mention]) -> list[
     given, result = list(mentions), list[Mention]()
     ends = [*(m.start for m in given), len(offsets)][1:]
     for mention, end in zip(given, ends, strict=True):
-        if mention.end - mention.start > 1:
+        if mention.end - mention.start == 1 or _is_tidy(text, offsets, mention):
+            result.append(mention)
+        else:
             whole = _whole(text, offsets, mention, result[-1].end if result else 0, end)
             result += _parts(text, offsets, whole)
-        else:
-            result.append(mention)
     return result
+
+
+def _is_tidy(text: str, offsets: Any, mention: Mention) -> bool:
+    """Whether it begins and ends with a letter or a digit, in one line, as nearly all do."""
+    first, last = offsets[mention.start][0], offsets[mention.end - 1][1]
+    has_ends = text[first].isalnum() and text[last - 1].isalnum()
+    return has_ends and not GAP.search(text, first, last)
 
 
 def _whole(text: str, offsets: Any, mention: Mention, least: int, most: int) -> Mention:

@@ -13,7 +13,6 @@ import numpy as np
 
 from labelwise.annotation import Mention
 from labelwise.arrays import FloatArray, IntArray
-from labelwise.blas import one_blas_thread
 from labelwise.calibration import IDENTITY, ScoreCurve
 from labelwise.config import ModelConfig
 from labelwise.decode import (
@@ -28,6 +27,7 @@ from labelwise.labels import LabelSet
 from labelwise.schemes import MARKS
 from labelwise.segments import Segment
 from labelwise.tag_params import add_neighbours
+from labelwise.tag_scores import tag_scores
 
 _GROUP_SCORES = 1 << 22  # at once: some 16 MB, and many sentences a step of the decoder
 
@@ -115,10 +115,7 @@ class TagTable:
         """
         if self.matrix.shape[1] != states.shape[1]:
             states = add_neighbours(states, np.repeat(np.arange(len(lengths)), lengths))
-        with one_blas_thread():
-            logits = states @ self.matrix.T
-        logits += self.bias
-        return logits
+        return tag_scores(states, self.matrix, self.bias)
 
 
 def decode_tags(
