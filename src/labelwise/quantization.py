@@ -18,7 +18,6 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -26,6 +25,7 @@ import onnx
 import onnxruntime
 from onnx import NodeProto, TensorProto, helper, numpy_helper
 
+from labelwise.fixed_scale import FixedScale, fixed_scale
 from labelwise.rounding import LEVELS, Array, rounded, rounded_for
 
 _CONTRIB = "com.microsoft"
@@ -33,11 +33,6 @@ _IDS, _MASK = "input_ids", "attention_mask"
 _GELU_FLOOR = 0.17004  # below zero, no GELU goes deeper
 _GELU_ZERO = 24  # of 255 levels, those that a GELU's small negative values get
 _LOUD = 5.0  # times the median peak: a unit that fires so far above the rest stays exact
-_EVENING = (0.5, 0.6, 0.7, 0.8, 0.9, 1.0)  # how much of a channel's size the weights take over
-_TRIED_ROWS = 512  # to choose how much
-_USUAL = 0.98  # of all rows: those that a fixed scale is made for
-_ROOM = 1.2  # times their peak: what a fixed scale reaches
-_RIM = 0.001  # of a channel's values, either end: left out when its middle is found
 
 
 def quantize_products(data: bytes, feeds: Iterable[Mapping[str, Array]]) -> bytes:
@@ -82,41 +77,6 @@ def _observe(
     return {name: np.concatenate(values) for name, values in seen.items()}
 
 
-@dataclass(frozen=True)
-class _Fixed:
-    """How the bytes of a normalised input are made: ``round((x - middles) / factors / scale)``.
-
-    Attributes:
-        middles: Of every channel's values. Shape ``(channels,)``.
-        factors: What evens the channels out. Shape ``(channels,)``.
-        scale: Of all values.
-    """
-
-    middles: Array
-    factors: Array
-    scale: float
-
-
-def _fixed_scale(rows: Array, weights: Array) -> _Fixed:
-    """Find how to make bytes of such rows.
-
-    Args:
-        rows: Seen values of an input. Shape ``(rows, channels)``.
-        weights: Of the products with it. Shape ``(channels, columns)``.
-    """
-    middles = (np.quantile(rows, _RIM, axis=0) + np.quantile(rows, 1 - _RIM, axis=0)) / 2
-    centred = rows - middles
-    peaks = np.maximum(np.abs(centred).max(0), 1e-4)
-    sizes = np.maximum(np.sqrt(np.square(weights).mean(1)), 1e-4)
-    some = centred[np.linspace(0, len(rows) - 1, min(_TRIED_ROWS, len(rows))).astype(int)]
-    factors = [np.ones(len(peaks)), *(peaks**share / sizes ** (1 - share) for share in _EVENING)]
-    tops = [float(np.quantile(np.abs(centred / f).max(1), _USUAL)) for f in factors]
-    scales = [_ROOM * max(top, 1e-6) / LEVELS for top in tops]  # rows may be all alike
-    errors = [_rounding_error(some, weights, f, s) for f, s in zip(factors, scales, strict=True)]
-    best = int(np.argmin(errors))
-    return _Fixed(middles, factors[best], scales[best])
-
-
 class _Rewriter:
     """Rewrites one graph; every node is replaced by none, one or some."""
 
@@ -132,7 +92,7 @@ class _Rewriter:
         self._biases = {n.input[0]: n for n in graph.node if self._is_bias(n, uses)}
         self._loud: dict[str, Array] = {}  # by name of the hidden layer
         self._silenced: dict[str, str] = {}  # hidden layer by products and biases that lead to it
-        self._fixed: dict[str, _Fixed] = {}  # by name of the input
+        self._fixed: dict[str, FixedScale] = {}  # by name of the input
         self._rows: dict[str, Array] = {}  # seen of an input, as its bytes are made of them
         self._made: set[str] = set()  # inputs whose bytes are there, and zeros
         self._nodes: list[NodeProto] = []
@@ -155,7 +115,7 @@ class _Rewriter:
         for name in self.inputs:
             rows = seen[name]
             if self._made_by(name) == "LayerNormalization":
-                fixed = self._fixed[name] = _fixed_scale(rows, self._weights_on(name))
+                fixed = self._fixed[name] = fixed_scale(rows, self._weights_on(name))
                 rows = (rows - fixed.middles) / fixed.factors
             else:
                 rows = self._without_loud_units(name, rows)
@@ -351,10 +311,3 @@ class _Rewriter:
             count = self._node("Shape", [f"{x}.step"], f"{name}.count")
             self._node("Expand", [zero, count], name)
         return name
-
-
-def _rounding_error(rows: Array, weights: Array, factors: Array, scale: float) -> float:
-    """Squared error of a product whose two sides are rounded after evening."""
-    steps = np.clip(np.round(rows / factors / scale), -LEVELS - 1, LEVELS)
-    levels, scales = rounded(weights * factors[:, None], axis=0)
-    return float(np.square((steps * scale) @ (levels * scales) - rows @ weights).sum())
