@@ -334,7 +334,7 @@ def test_fine_tuning_is_measured_on_request_and_goes_on(
     assert run(built, "--only", "card") == 0
     card = (built.parent / "README.md").read_text("utf-8")
     assert "| places | 1 | 2 |" in card
-    others = after | {"tune": results_of(built)["tune"] | {"model": "of weights before these"}}
+    others = after | {"tune": results_of(built)["tune"] | {"weights": "of a model before"}}
     assert "Fine-tuning both encoders" not in card_text(read_recipe(built), others)
     changed = FINETUNE.replace(clip=2.0)
     monkeypatch.setattr("model_build.card.FINETUNE", changed)

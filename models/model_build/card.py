@@ -228,7 +228,7 @@ def _few_shot(found: Results) -> str:
 def _tuned(results: Results) -> str:
     """Fine-tuning beside the instant fit on the same support sets, as far as it was measured."""
     measured, tuning = results["measure"], results.get("tune", {})
-    if tuning.get("model") != measured["model"]:
+    if tuning.get("weights") != measured["weights"]:
         return ""  # it was of weights that ship no more
     targets, tuned = measured["targets"], tuning["targets"]
     rows = [

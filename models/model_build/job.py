@@ -95,6 +95,11 @@ def model_digest(folder: Path) -> str:
     return hashlib.sha256(listed.encode()).hexdigest()
 
 
+def weights_digest(folder: Path) -> str:
+    """Hash of the weights of a model folder, as its manifest lists it."""
+    return read_manifest(folder).files["model.safetensors"].sha256
+
+
 def hardware() -> str:
     """Name the processor and how many cores this process may use."""
     cores = usable_cores()

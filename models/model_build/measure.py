@@ -23,7 +23,7 @@ from labelwise.metrics import error_breakdown, score_mentions
 from labelwise.sampling import sample_support_set
 from labelwise.studio.state_cache import StateCache
 from labelwise.tagger import Tagger
-from model_build.job import Job, model_digest, say, target_label_set
+from model_build.job import Job, model_digest, say, target_label_set, weights_digest
 
 SHOTS = (1, 5, 20, 50)
 CALIBRATED_SHOTS = 5
@@ -39,7 +39,8 @@ def measure(job: Job, *, again: bool = False) -> None:
     digest = model_digest(job.recipe.package_model)
     facts = job.results().get("measure", {})
     if again or facts.get("model") != digest:
-        facts = {"model": digest, "seeds": list(SEEDS), "targets": {}}
+        weights = weights_digest(job.recipe.package_model)
+        facts = {"model": digest, "weights": weights, "seeds": list(SEEDS), "targets": {}}
     missing = [t for t in job.targets() if t.name not in facts["targets"]]
     if not missing:
         say("measure: done already")

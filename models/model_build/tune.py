@@ -13,7 +13,7 @@ from labelwise.loading import load_model
 from labelwise.metrics import score_mentions
 from labelwise.sampling import sample_support_set
 from labelwise.tagger import Tagger
-from model_build.job import Job, model_digest, say, target_label_set
+from model_build.job import Job, say, target_label_set, weights_digest
 from model_build.measure import SEEDS, SHOTS
 
 
@@ -23,11 +23,11 @@ def tune(job: Job, *, again: bool = False) -> None:
     All targets and shots come once before any comes twice, so that a run that is stopped has
     said something about each.
     """
-    digest = model_digest(job.recipe.package_model)
+    weights = weights_digest(job.recipe.package_model)
     facts = job.results().get("tune", {})
     settings = FINETUNE.to_dict()
-    if again or facts.get("model") != digest or facts.get("settings") != settings:
-        facts = {"model": digest, "settings": settings, "targets": {}}
+    if again or facts.get("weights") != weights or facts.get("settings") != settings:
+        facts = {"weights": weights, "settings": settings, "targets": {}}
     for seed, k, folder in product(SEEDS, SHOTS, job.targets()):
         runs = facts["targets"].setdefault(folder.name, {}).setdefault(str(k), [])
         if any(run["seed"] == seed for run in runs):
