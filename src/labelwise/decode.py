@@ -209,29 +209,33 @@ def _trace_back(
     return tags
 
 
-def label_probabilities(logits: FloatArray, tags: IntArray, n_marks: int) -> FloatArray:
-    """Return the probability that each word bears the label of its tag, whatever the mark.
+def label_probabilities(
+    logits: FloatArray, tags: IntArray, n_marks: int, words: IntArray | None = None
+) -> FloatArray:
+    """Return the probability that words bear the labels of their tags, whatever the marks.
 
     Args:
         logits: Shape ``(words, tags)``.
         tags: Tag ids. Shape ``(words,)``.
         n_marks: Marks of the scheme.
+        words: Indices of those asked for; all by default. Shape ``(n,)``.
 
     Returns:
-        Softmax mass of the label's tags; of O for words tagged O. Shape ``(words,)``.
+        Softmax mass of the label's tags; of O for words tagged O. Shape ``(n,)``.
     """
-    result = np.empty(len(tags), dtype=np.float32)
+    words = np.arange(len(tags)) if words is None else words
+    result = np.empty(len(words), dtype=np.float32)
     step = max(1, _CHUNK_SCORES // max(logits.shape[1], 1))
-    for low in range(0, len(tags), step):
-        part, ids = logits[low : low + step], tags[low : low + step]
-        mass = part - part.max(1, keepdims=True)
+    for low in range(0, len(words), step):
+        rows = words[low : low + step]
+        mass, ids = logits[rows], tags[rows]
+        mass -= mass.max(1, keepdims=True)
         np.exp(mass, out=mass)
-        total = mass.sum(1)
         first = np.maximum(ids - 1, 0) // n_marks * n_marks + 1
         columns = np.where(ids[:, None] > 0, first[:, None] + np.arange(n_marks), 0)
         own = np.take_along_axis(mass, columns, axis=1)
         own = np.where(ids > 0, own.sum(1), own[:, 0])
-        result[low : low + step] = own / total
+        result[low : low + step] = own / mass.sum(1)
     return result
 
 

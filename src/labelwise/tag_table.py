@@ -194,7 +194,7 @@ class Decoder:
         result = np.zeros(len(tags), dtype=np.float32)
         inside = np.flatnonzero(tags)
         n_marks = len(MARKS[self._config.scheme])
-        result[inside] = label_probabilities(logits[inside], tags[inside], n_marks)
+        result[inside] = label_probabilities(logits, tags, n_marks, inside)
         return result
 
     def _count(self, segments: Sequence[Segment], lengths: Sequence[int]) -> None:
