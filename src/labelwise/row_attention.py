@@ -9,6 +9,7 @@ Knows no torch: it reads one graph and writes another.
 
 from __future__ import annotations
 
+import math
 from collections import Counter
 from functools import partial
 from typing import Any, NamedTuple
@@ -94,10 +95,20 @@ class _Rewriter:
             return False
         known = [view.output[0] for attention in self._attentions for view in attention.views]
         self._entry = entries[0] if len(entries) == 1 else None
-        return self._entry is not None and bool(known) and sorted(known) == sorted(views)
+        is_batch = self._entry is not None and len(self._shape(self._entry.input[0])) == 3
+        return is_batch and bool(known) and sorted(known) == sorted(views)
+
+    def _shape(self, name: str) -> tuple[str | int, ...]:
+        return self._shapes.get(name, ())
 
     def _is_rows(self, name: str) -> bool:
-        return self._shapes.get(name, ())[:1] == (ROWS,)
+        return self._shape(name)[:1] == (ROWS,)
+
+    def _is_split(self, view: NodeProto) -> bool:
+        """Whether it splits the width of rows into heads."""
+        *_, heads, dim = 0, 0, *self._shape(view.output[0])
+        width = self._shape(view.input[0])[-1:]
+        return isinstance(heads, int) and isinstance(dim, int) and (heads * dim,) == width
 
     def _attention(self, back: NodeProto) -> _Attention:
         context = self._sole_maker(back.input[0], "MatMul")
@@ -109,9 +120,13 @@ class _Rewriter:
         views = [self._sole_maker(node.input[0], "Reshape") for node in turned]
         order = [_perm(node) for node in (*turned, back)]
         is_usual = order == [_HEADS_FIRST, _HEADS_FIRST_TURNED, _HEADS_FIRST, _HEADS_FIRST]
-        if not is_usual or scale.input[1] not in self._constants:
+        if not is_usual or not all(map(self._is_split, views)) or not self._is_one(scale.input[1]):
             raise _OtherStepError
         return _Attention(views, turned, scores, scale, context, back)
+
+    def _is_one(self, name: str) -> bool:
+        """Whether it is a single constant."""
+        return name in self._constants and math.prod(self._constants[name].dims) == 1
 
     def _sole_maker(self, name: str, op: str) -> NodeProto:
         """The step that makes a value which one step reads."""
@@ -158,7 +173,7 @@ class _Rewriter:
             _node("Reshape", [view.input[0], shape], view.output[0])
             for view, shape in zip(attention.views, shapes, strict=True)
         ]
-        scale = float(numpy_helper.to_array(self._constants[attention.scale.input[1]]))
+        scale = numpy_helper.to_array(self._constants[attention.scale.input[1]]).item()
         scores, context = attention.scores.output[0], attention.context
         product = partial(_node, "FusedMatMul", domain=_CONTRIB, transBatchB=1)
         return {view.output[0]: view for view in views} | {

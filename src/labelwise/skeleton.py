@@ -38,8 +38,6 @@ def without_weights(data: bytes, tensors: Tensors) -> bytes:
         op = "Transpose" if is_turned else "Identity"
         moved.append(helper.make_node(op, [name], [constant.name]))
     nodes = [*moved, *model.graph.node]
-    for node in nodes:  # lines of code that they came from
-        del node.metadata_props[:]
     del model.graph.initializer[:], model.graph.node[:], model.graph.value_info[:]
     model.graph.initializer.extend(kept)
     model.graph.node.extend(nodes)
