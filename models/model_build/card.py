@@ -386,7 +386,7 @@ def _export(export: Results) -> str:
     ]  # fmt: skip
     header = ["set", "dev sentences", "same entities", "torch F1", "ONNX F1", "difference"]
     weights = {n: size for n, size in export["bytes"].items() if not n.endswith(".json")}
-    files = ", ".join(f"`{name}` {n_bytes / 1e6:.1f} MB" for name, n_bytes in weights.items())
+    files = ", ".join(f"`{name}` {n_bytes / 1e6:.2g} MB" for name, n_bytes in weights.items())
     return f"""## Files and precision
 
 {files}. The weights are {export["dtype"]}, for torch; the ONNX graph is {export["precision"]} and
