@@ -60,10 +60,10 @@ def above_threshold(
 
     At the score that is reported of an entity, as its threshold, the entity stays.
     """
-    if not threshold and not any(label.threshold for label in label_set):
-        return mentions
-    limits = ((m, label_set[m.label].threshold) for m in mentions)
-    return [m for m, own in limits if _reach(m) >= (threshold or 0.0 if own is None else own)]
+    owns = (label_set[m.label].threshold for m in mentions)
+    limits = (threshold if own is None else own for own in owns)
+    found = zip(mentions, limits, strict=True)
+    return [m for m, limit in found if not limit or _reach(m) >= limit]
 
 
 def _reach(mention: Mention) -> float:
