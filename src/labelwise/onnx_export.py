@@ -68,12 +68,12 @@ def export_towers(backend: TorchBackend, precision: str) -> dict[str, bytes]:
     graphs = {name: _export(t) for name, t in towers.items() if t is not None}
     tensors = backend.tensors()
     bare = {BARE[name]: without_weights(data, tensors) for name, data in graphs.items()}
-    exact = {name: attend_on_rows(data) for name, data in graphs.items()}
     if precision == "fp32":
-        return exact | bare
+        return {name: attend_on_rows(data) for name, data in graphs.items()} | bare
     feeds = _sample_feeds(backend)
     rounded = {n: attend_on_rows(quantize_products(g, feeds)) for n, g in graphs.items()}
-    exact = {EXACT[name]: data for name, data in exact.items()} if precision == "auto" else {}
+    kept = graphs if precision == "auto" else {}
+    exact = {EXACT[name]: attend_on_rows(data) for name, data in kept.items()}
     return rounded | exact | bare
 
 
